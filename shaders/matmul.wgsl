@@ -1,0 +1,250 @@
+// C[m, n] = finish(sum over k of A[m, k] B[k, n]),   for each matrix of a batch
+//
+// Layouts: nn as written; nt reads B as [n, k] (a linear layer's weight); tn reads A as [k, m] (the gradient of that weight).
+// A: [batch, m, k], B: [batch, k, n], C: [batch, m, n], f32, row-major; a batch stride of zero repeats one matrix.
+// `finish` is the epilogue: bias, activation, mask, residual, any element-wise expression of C's shape, with several results.
+// In layout tn the kernel can also give the sums over k of A's columns: the gradient of a bias, for one addition a load.
+//
+// Variants:
+//   subgroup   a workgroup is one subgroup of ${lanes} lanes and owns ${rows} rows by 4 * ${lanes} * ${quads} columns. Each lane keeps
+//              ${quads} vec4 of every row. A is read once, spread over the lanes, and each element handed to all lanes by a
+//              broadcast from a constant lane. No workgroup memory, no barrier.
+//   registers  the same with one lane: each invocation owns 8 x 8 elements. Needs no subgroups.
+//   tiled      64 x 64 tiles in workgroup memory, 16 deep, 4 x 4 elements an invocation.
+// Dispatch: (columns / tile, rows / tile, batch).
+// Cost: 2 m n k flops; 4 (m k + k n + m n) bytes a matrix.
+
+alias real = ${"vec4<f32>" if vector else "f32"};
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    a_batch: u32,  // elements between matrices of A
+    b_batch: u32,
+    groups: array<vec4<u32>, ${[groups, 1] | max}>,
+}
+
+//# include "shared/bindings.wgsl"
+//# include "shared/finish.wgsl"
+
+//# macro load_along_k(name, extent, aligned)
+// Four consecutive k of one row. Rows past the end repeat the last one, for their results are never stored; k past the end is zero.
+fn load_${name}(batch: u32, row: u32, k: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let start = batch * params.${name}_batch + min(row, params.${extent} - 1u) * params.k + k;
+    //# if aligned
+    return ${name}[start / 4u];
+    //# else
+    let last = params.k - 1u - k;
+    return vec4<f32>(
+        ${name}[start],
+        select(0.0, ${name}[start + min(1u, last)], last >= 1u),
+        select(0.0, ${name}[start + min(2u, last)], last >= 2u),
+        select(0.0, ${name}[start + min(3u, last)], last >= 3u),
+    );
+    //# endif
+}
+//# endmacro
+//# macro load_across(name, extent, aligned)
+// Four consecutive columns at one k. Columns past the end repeat, for their results are never stored; k past the end is zero.
+fn load_${name}(batch: u32, k: u32, column: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let start = batch * params.${name}_batch + k * params.${extent};
+    //# if aligned
+    return ${name}[(start + min(column, params.${extent} - 4u)) / 4u];
+    //# else
+    let last = params.${extent} - 1u;
+    return vec4<f32>(
+        ${name}[start + min(column, last)],
+        ${name}[start + min(column + 1u, last)],
+        ${name}[start + min(column + 2u, last)],
+        ${name}[start + min(column + 3u, last)],
+    );
+    //# endif
+}
+//# endmacro
+${load_across("a", "m", a_vector) if layout == "tn" else load_along_k("a", "m", a_vector)}
+${load_along_k("b", "n", b_vector) if layout == "nt" else load_across("b", "n", b_vector)}
+fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+    if row >= params.m || column >= params.n {
+        return;
+    }
+    let index = (batch * params.m + row) * params.n + column;
+    //# if vector
+    finish(index, sums);
+    //# else
+    for (var i = 0u; i < min(4u, params.n - column); i++) {
+        finish(index + i, sums[i]);
+    }
+    //# endif
+}
+
+//# if row_sums
+fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
+    for (var i = 0u; i < 4u; i++) {
+        if row + i < params.m {
+            row_sums[batch * params.m + row + i] = sums[i];
+        }
+    }
+}
+//# endif
+
+//# if variant == "tiled"
+const DEPTH: u32 = 16u;
+const STRIDE: u32 = 68u;  // 64 and padding, against bank conflicts
+
+var<workgroup> a_tile: array<f32, DEPTH * STRIDE>;
+var<workgroup> b_tile: array<f32, DEPTH * STRIDE>;
+
+@compute @workgroup_size(256)
+fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let batch = group.z;
+    let row0 = group.y * 64u;
+    let column0 = group.x * 64u;
+    let my_row = local / 16u * 4u;
+    let my_column = local % 16u * 4u;
+    //# for i in range(4)
+    var sum${i} = vec4<f32>();
+    //# endfor
+    //# if row_sums
+    var row_sum = vec4<f32>();
+    //# endif
+    for (var k = 0u; k < params.k; k += DEPTH) {
+        //# if layout == "tn"
+        let a_part = load_a(batch, k + local / 16u, row0 + my_column);
+        //# else
+        let a_part = load_a(batch, row0 + local / 4u, k + local % 4u * 4u);
+        //# endif
+        //# if layout == "nt"
+        let b_part = load_b(batch, column0 + local / 4u, k + local % 4u * 4u);
+        //# else
+        let b_part = load_b(batch, k + local / 16u, column0 + my_column);
+        //# endif
+        for (var i = 0u; i < 4u; i++) {
+            a_tile[${"local / 16u * STRIDE + my_column + i" if layout == "tn" else "(local % 4u * 4u + i) * STRIDE + local / 4u"}] = a_part[i];
+            b_tile[${"(local % 4u * 4u + i) * STRIDE + local / 4u" if layout == "nt" else "local / 16u * STRIDE + my_column + i"}] = b_part[i];
+        }
+        workgroupBarrier();
+        for (var d = 0u; d < DEPTH; d++) {
+            let at = d * STRIDE + my_row;
+            let bt = d * STRIDE + my_column;
+            let a4 = vec4<f32>(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
+            let b4 = vec4<f32>(b_tile[bt], b_tile[bt + 1u], b_tile[bt + 2u], b_tile[bt + 3u]);
+            //# for i in range(4)
+            sum${i} += a4[${i}] * b4;
+            //# endfor
+            //# if row_sums
+            row_sum += a4;
+            //# endif
+        }
+        workgroupBarrier();
+    }
+    //# for i in range(4)
+    store(batch, row0 + my_row + ${i}u, column0 + my_column, sum${i});
+    //# endfor
+    //# if row_sums
+    if group.x == 0u && my_column == 0u {
+        store_row_sums(batch, row0 + my_row, row_sum);
+    }
+    //# endif
+}
+//# else
+//# set letters = ["x", "y", "z", "w"]
+//# set share = rows // lanes if layout != "tn" else rows // (4 * lanes)
+//# if variant == "subgroup"
+@compute @workgroup_size(${lanes})
+fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let batch = group.z;
+    let row0 = group.y * ${rows}u;
+    let column0 = group.x * ${4 * lanes * quads}u + lane * 4u;
+//# else
+@compute @workgroup_size(8, 8)
+fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id) id: vec3<u32>) {
+    let lane = 0u;
+    let batch = group.z;
+    let row0 = id.y * ${rows}u;
+    let column0 = id.x * ${4 * quads}u;
+//# endif
+    //# for r in range(rows)
+    //# for q in range(quads)
+    var sum${r}_${q} = vec4<f32>();
+    //# endfor
+    //# endfor
+    //# if row_sums
+    //# for j in range(share)
+    var row_sum${j} = vec4<f32>();
+    //# endfor
+    //# endif
+    for (var k = 0u; k < params.k; k += 4u) {
+        //# for q in range(quads)
+        //# if layout == "nt"
+        //# for c in range(4)
+        let w${q}_${c} = load_b(batch, column0 + ${4 * lanes * q + c}u, k);
+        //# endfor
+        //# for d in range(4)
+        let b${d}_${q} = vec4<f32>(w${q}_0[${d}], w${q}_1[${d}], w${q}_2[${d}], w${q}_3[${d}]);
+        //# endfor
+        //# else
+        //# for d in range(4)
+        let b${d}_${q} = load_b(batch, k + ${d}u, column0 + ${4 * lanes * q}u);
+        //# endfor
+        //# endif
+        //# endfor
+        //# if layout == "tn"
+        //# for d in range(4)
+        //# for j in range(share)
+        let a${d}_${j} = load_a(batch, k + ${d}u, row0 + (${j * lanes}u + lane) * 4u);
+        //# if row_sums
+        row_sum${j} += a${d}_${j};
+        //# endif
+        //# endfor
+        //# endfor
+        //# for d in range(4)
+        //# for r in range(rows)
+        //# if r % 4 == 0
+        //# set source = "a" ~ d ~ "_" ~ (r // (4 * lanes))
+        let s${d}_${r // 4} = ${"subgroupBroadcast(" ~ source ~ ", " ~ (r % (4 * lanes) // 4) ~ "u)" if variant == "subgroup" else source};
+        //# endif
+        //# for q in range(quads)
+        sum${r}_${q} += s${d}_${r // 4}.${letters[r % 4]} * b${d}_${q};
+        //# endfor
+        //# endfor
+        //# endfor
+        //# else
+        //# for j in range(share)
+        let a${j} = load_a(batch, row0 + lane * ${share}u + ${j}u, k);
+        //# endfor
+        //# for r in range(rows)
+        //# set source = "a" ~ (r % share)
+        let s${r} = ${"subgroupBroadcast(" ~ source ~ ", " ~ (r // share) ~ "u)" if variant == "subgroup" else source};
+        //# for d in range(4)
+        //# for q in range(quads)
+        sum${r}_${q} += s${r}.${letters[d]} * b${d}_${q};
+        //# endfor
+        //# endfor
+        //# endfor
+        //# endif
+    }
+    //# for r in range(rows)
+    //# for q in range(quads)
+    store(batch, row0 + ${r}u, column0 + ${4 * lanes * q}u, sum${r}_${q});
+    //# endfor
+    //# endfor
+    //# if row_sums
+    if group.x == 0u${"" if variant == "subgroup" else " && id.x == 0u"} {
+        //# for j in range(share)
+        store_row_sums(batch, row0 + (${j * lanes}u + lane) * 4u, row_sum${j});
+        //# endfor
+    }
+    //# endif
+}
+//# endif

@@ -1,0 +1,17 @@
+// What happens to a finished value before it is stored: the epilogue's expression, of `accumulator` and of operands read at `index`.
+
+//# include "shared/operands.wgsl"
+//# if random
+//# include "shared/noise_terms.wgsl"
+//# endif
+//# include "shared/functions.wgsl"
+
+fn finish(index: u32, accumulator: real) {
+    //# for line in lines
+    ${line}
+    //# endfor
+    //# for result in results
+    //# set place = "out" ~ loop.index0 ~ "[index" ~ (" / 4u]" if store == "vector" else "]")
+    ${place} = ${result}${".x" if store == "splat" else ""}${" + " ~ place if accumulate else ""};
+    //# endfor
+}

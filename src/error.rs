@@ -1,0 +1,116 @@
+//! The one error type of the library.
+
+use std::path::{Path, PathBuf};
+
+/// What went wrong, said so that the reader knows what was expected, what was found and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operator was given shapes, types or options that do not fit.
+    #[error("{op}: {message}")]
+    Shape {
+        /// The operator or model that refused.
+        op: String,
+        /// Expected, found, and a hint.
+        message: String,
+    },
+    /// No adapter answers to the request.
+    #[error("no adapter: {0}")]
+    NoAdapter(String),
+    /// A size is above what the device allows.
+    #[error("{what}: needs {needed}, but {limit_name} of this device is {limit}; {hint}")]
+    Limit {
+        /// What was to be made.
+        what: String,
+        /// How much it needs.
+        needed: u64,
+        /// The name of the limit, as wgpu calls it.
+        limit_name: &'static str,
+        /// Its value.
+        limit: u64,
+        /// What to lower.
+        hint: String,
+    },
+    /// The device ran out of memory.
+    #[error("out of GPU memory: asked for {bytes} bytes for {what}; lower the batch or the model's sizes")]
+    OutOfMemory {
+        /// What was to be allocated.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The device is gone; everything on it is lost, files are not.
+    #[error("the GPU device was lost ({0}); make a new one and resume from the last checkpoint")]
+    DeviceLost(String),
+    /// wgpu or the driver refused something that should have been right.
+    #[error("GPU: {0}")]
+    Gpu(String),
+    /// A shader template that does not expand, or whose result is not valid.
+    #[error("shader {name}: {message}")]
+    Shader {
+        /// The template.
+        name: String,
+        /// The compiler's message.
+        message: String,
+    },
+    /// A file or folder could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file was read and is not what it should be.
+    #[error("{path}: {message}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An option, argument or configuration value that cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// A loss or gradient stopped being finite.
+    #[error("step {step}: {tensor} is not finite ({detail}); the weights are those of the step before")]
+    NotFinite {
+        /// The training step, from 0.
+        step: u64,
+        /// The first tensor that went bad.
+        tensor: String,
+        /// How it was found.
+        detail: String,
+    },
+    /// A check failed: numbers differ by more than their tolerance.
+    #[error("{0}")]
+    CheckFailed(String),
+}
+
+/// A result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A shape error of `op`.
+    pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Shape { op: op.into(), message: message.into() }
+    }
+
+    /// An error of the file system at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// A malformed file at `path`.
+    pub fn format(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Format { path: path.as_ref().to_owned(), message: message.into() }
+    }
+
+    /// The exit status of the command line for this error: 1 where a check failed, 2 for bad usage or input.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::CheckFailed(_) => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Where parameters lie: one flat buffer, tensors at 256-byte offsets, zeros between, split at the binding limit.
+
+use crate::error::{Error, Result};
+use crate::tensor::Shape;
+
+/// Floats between the starts of tensors: 256 bytes.
+pub const ALIGNMENT: usize = 64;
+
+/// How a parameter's initial values are drawn, in border order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// The same number everywhere.
+    Constant(f32),
+    /// Uniform on [-bound, bound].
+    Uniform(f32),
+    /// Normal with mean and standard deviation.
+    Normal(f32, f32),
+}
+
+/// A trained tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name, as the reference PyTorch implementation calls it.
+    pub name: String,
+    /// Its sizes on the device.
+    pub shape: Shape,
+    /// The border permutation: axis `border[i]` of the device's tensor is axis i of the file's. Empty for the same order.
+    pub border: Vec<usize>,
+    /// Its initial values.
+    pub init: Init,
+}
+
+impl Parameter {
+    /// A parameter that lies on the device as it does in files.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Self {
+        Self { name: name.into(), shape: shape.into(), border: Vec::new(), init }
+    }
+
+    /// Its sizes in files.
+    pub fn border_shape(&self) -> Shape {
+        if self.border.is_empty() {
+            return self.shape.clone();
+        }
+        Shape::new(self.border.iter().map(|&axis| self.shape.dims()[axis]).collect::<Vec<_>>())
+    }
+
+    /// Values in the order of files, from the device's.
+    pub fn to_border(&self, device: &[f32]) -> Vec<f32> {
+        self.permute(device, false)
+    }
+
+    /// Values in the order of the device, from a file's.
+    pub fn from_border(&self, file: &[f32]) -> Vec<f32> {
+        self.permute(file, true)
+    }
+
+    fn permute(&self, values: &[f32], inverse: bool) -> Vec<f32> {
+        if self.border.is_empty() {
+            return values.to_vec();
+        }
+        let (border_shape, strides) = (self.border_shape(), self.shape.strides());
+        let mut out = vec![0.0; values.len()];
+        for at in 0..values.len() {
+            let (mut rest, mut place) = (at, 0);
+            for (axis, &size) in border_shape.dims().iter().enumerate().rev() {
+                place += rest % size * strides[self.border[axis]];
+                rest /= size;
+            }
+            if inverse {
+                out[place] = values[at];
+            } else {
+                out[at] = values[place];
+            }
+        }
+        out
+    }
+}
+
+/// Where one parameter lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which segment.
+    pub segment: usize,
+    /// Floats from its start.
+    pub offset: usize,
+    /// Its number of floats.
+    pub count: usize,
+}
+
+/// The flat layout of a set of parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// The parameters, in order.
+    pub parameters: Vec<Parameter>,
+    /// Where each lies.
+    pub places: Vec<Place>,
+    /// Floats of each segment, multiples of [`ALIGNMENT`].
+    pub segments: Vec<usize>,
+}
+
+impl Layout {
+    /// Lays parameters out in segments of at most `binding_bytes`.
+    ///
+    /// # Errors
+    /// When one parameter alone is larger, is empty, or a name comes twice.
+    pub fn new(parameters: Vec<Parameter>, binding_bytes: u64) -> Result<Self> {
+        let limit = (binding_bytes / 4) as usize / ALIGNMENT * ALIGNMENT;
+        let mut segments = vec![0_usize];
+        let mut places = Vec::new();
+        for (i, parameter) in parameters.iter().enumerate() {
+            parameter.shape.check(&parameter.name)?;
+            if parameters[..i].iter().any(|p| p.name == parameter.name) {
+                return Err(Error::Usage(format!("parameter '{}' is declared twice", parameter.name)));
+            }
+            let count = parameter.shape.count();
+            let room = count.next_multiple_of(ALIGNMENT);
+            if count == 0 {
+                return Err(Error::shape(&parameter.name, format!("{:?} has no elements", parameter.shape)));
+            }
+            if room > limit {
+                return Err(Error::Limit {
+                    what: format!("parameter '{}' {:?}", parameter.name, parameter.shape),
+                    needed: 4 * count as u64,
+                    limit_name: "max_storage_buffer_binding_size",
+                    limit: binding_bytes,
+                    hint: "lower the model's sizes".to_owned(),
+                });
+            }
+            if segments[segments.len() - 1] + room > limit {
+                segments.push(0);
+            }
+            let segment = segments.len() - 1;
+            places.push(Place { segment, offset: segments[segment], count });
+            segments[segment] += room;
+        }
+        Ok(Self { parameters, places, segments })
+    }
+
+    /// The position of the parameter called `name`.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.parameters.iter().position(|p| p.name == name)
+    }
+
+    /// The number of trained values.
+    pub fn count(&self) -> usize {
+        self.places.iter().map(|p| p.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_split_at_the_binding_limit() {
+        let p = |name: &str, n: usize| Parameter::new(name, [n], Init::Constant(0.0));
+        let layout = Layout::new(vec![p("a", 100), p("b", 65), p("c", 200)], 4 * 300).unwrap();
+        assert_eq!(layout.segments, [256, 256]);
+        assert_eq!(layout.places[1], Place { segment: 0, offset: 128, count: 65 });
+        assert_eq!(layout.places[2], Place { segment: 1, offset: 0, count: 200 });
+        assert!(Layout::new(vec![p("a", 400)], 4 * 300).is_err());
+        assert!(Layout::new(vec![p("a", 4), p("a", 4)], 4 * 300).is_err());
+    }
+
+    #[test]
+    fn border_permutation_is_undone() {
+        let mut p = Parameter::new("w", [2, 3, 4], Init::Constant(0.0));
+        p.border = vec![2, 0, 1];
+        let device: Vec<f32> = (0..24).map(|x| x as f32).collect();
+        let file = p.to_border(&device);
+        assert_eq!(p.border_shape(), [4, 2, 3].into());
+        assert_eq!(file[1], 4.0);
+        assert_eq!(p.from_border(&file), device);
+    }
+}

@@ -1,0 +1,292 @@
+//! Operators applied to variables, their shapes, their gradients: a model without a device.
+//!
+//! A [`Graph`] is built through [`Var`]s, which read like the formulas: `mu + (log_variance * 0.5).exp() * eps`. A mistake in a shape
+//! does not interrupt the building: the first one is kept, and everything that takes the graph returns it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::kernels::philox::{Domain, stream};
+use crate::tensor::{DType, Shape, TensorType};
+
+mod gradient;
+pub mod interpreter;
+pub mod layout;
+pub mod op;
+pub mod ops;
+mod rewrite;
+pub mod update;
+
+pub use op::Op;
+use ops::leaf::{Leaf, LeafKind};
+use update::Update;
+
+/// A node's position in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An operator applied to earlier nodes.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operator.
+    pub op: Arc<dyn Op>,
+    /// What it is applied to.
+    pub inputs: Vec<NodeId>,
+    /// Shape and element type of its value.
+    pub ty: TensorType,
+}
+
+/// Where a result of a graph goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// A buffer of this name, which the host can read.
+    Output(String),
+    /// The gradient of this parameter, in the store.
+    Gradient(String),
+}
+
+/// Operators applied to variables. See the module's text.
+pub struct Graph {
+    inner: RefCell<Inner>,
+    domain: Domain,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: Vec<Node>,
+    merged: HashMap<(String, Vec<NodeId>), NodeId>,
+    names: HashMap<String, NodeId>,
+    streams: HashMap<String, u32>,
+    sinks: Vec<(Sink, NodeId)>,
+    update: Option<Update>,
+    error: Option<String>,
+}
+
+/// A node of a graph, as an operand.
+#[derive(Clone, Copy)]
+pub struct Var<'g> {
+    graph: &'g Graph,
+    id: NodeId,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, node) in self.inner.borrow().nodes.iter().enumerate() {
+            let inputs: Vec<u32> = node.inputs.iter().map(|n| n.0).collect();
+            writeln!(f, "%{i} = {:?} {inputs:?} -> {:?}", node.op, node.ty.shape)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Var<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{} {:?}", self.id.0, self.shape())
+    }
+}
+
+impl Graph {
+    /// An empty graph whose random numbers are for `domain`.
+    pub fn new(domain: Domain) -> Self {
+        Self { inner: RefCell::default(), domain }
+    }
+
+    /// The domain of its random numbers.
+    pub fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// A value that the caller binds by `name` before each run.
+    pub fn input(&self, name: &str, ty: TensorType) -> Var<'_> {
+        self.leaf(LeafKind::Input, name, ty)
+    }
+
+    /// A trained tensor of the store.
+    pub fn parameter(&self, name: &str, shape: impl Into<Shape>) -> Var<'_> {
+        self.leaf(LeafKind::Parameter, name, TensorType::f32(shape))
+    }
+
+    /// Column `column` of the current step's row of the schedule: a scalar. See [`crate::kernels::schedule`].
+    pub fn schedule(&self, column: usize) -> Var<'_> {
+        self.leaf(LeafKind::Schedule(column), &format!("schedule {column}"), TensorType::f32([]))
+    }
+
+    /// A scalar constant.
+    pub fn constant(&self, value: f64) -> Var<'_> {
+        let leaf = Leaf { kind: LeafKind::Constant(value), name: String::new(), ty: TensorType::f32([]) };
+        self.apply(leaf, &[])
+    }
+
+    fn leaf(&self, kind: LeafKind, name: &str, ty: TensorType) -> Var<'_> {
+        let leaf = Leaf { kind, name: name.to_owned(), ty: ty.clone() };
+        let before = self.inner.borrow().names.get(name).copied();
+        if let Some(id) = before {
+            if self.ty_of(id) != ty {
+                self.fail(Error::shape(
+                    format!("'{name}'"),
+                    format!("is {:?} here and {:?} elsewhere in the graph", ty.shape, self.ty_of(id).shape),
+                ));
+            }
+            return Var { graph: self, id };
+        }
+        let var = self.apply(leaf, &[]);
+        self.inner.borrow_mut().names.insert(name.to_owned(), var.id);
+        var
+    }
+
+    /// The stream of a random node called `name`. A name can be used once: noise is never shared by accident.
+    pub(crate) fn stream(&self, name: &str) -> u32 {
+        let stream = stream(self.domain, name);
+        let mut inner = self.inner.borrow_mut();
+        let clash = inner.streams.iter().find(|(other, s)| **s == stream || other.as_str() == name);
+        if let Some((other, _)) = clash {
+            let message = format!("random node '{name}' would repeat the noise of '{other}'; give it another name");
+            inner.error.get_or_insert(message);
+        }
+        inner.streams.insert(name.to_owned(), stream);
+        stream
+    }
+
+    /// Applies an operator. Equal operators on equal operands become one node, random ones excepted.
+    pub fn apply<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Var<'g> {
+        self.apply_arc(Arc::new(op), inputs)
+    }
+
+    /// As [`Graph::apply`], for an operator that is shared.
+    pub fn apply_arc<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Var<'g> {
+        if let Some(shorter) = rewrite::simplify(self, op.as_ref(), inputs) {
+            return shorter;
+        }
+        let ids: Vec<NodeId> = inputs.iter().map(|v| v.id).collect();
+        let types: Vec<TensorType> = ids.iter().map(|&id| self.ty_of(id)).collect();
+        let ty = match op.infer(&types.iter().collect::<Vec<_>>()).and_then(|ty| {
+            ty.shape.check(op.name())?;
+            Ok(ty)
+        }) {
+            Ok(ty) => ty,
+            Err(error) => {
+                self.fail(error);
+                // A stand-in of some shape, so that building can go on; the graph is refused later.
+                types.into_iter().next().unwrap_or(TensorType::f32([]))
+            }
+        };
+        let mut inner = self.inner.borrow_mut();
+        let key = op.merge_key().map(|key| (key, ids.clone()));
+        if let Some(&id) = key.as_ref().and_then(|k| inner.merged.get(k)) {
+            return Var { graph: self, id };
+        }
+        let id = NodeId(inner.nodes.len() as u32);
+        inner.nodes.push(Node { op, inputs: ids, ty });
+        if let Some(key) = key {
+            inner.merged.insert(key, id);
+        }
+        Var { graph: self, id }
+    }
+
+    /// Makes `var` readable by `name` after a run.
+    pub fn output(&self, name: &str, var: Var<'_>) {
+        self.sink(Sink::Output(name.to_owned()), var);
+    }
+
+    /// Sends `var` to the gradient of parameter `name` in the store.
+    pub fn output_gradient(&self, name: &str, var: Var<'_>) {
+        self.sink(Sink::Gradient(name.to_owned()), var);
+    }
+
+    fn sink(&self, sink: Sink, var: Var<'_>) {
+        if self.inner.borrow().sinks.iter().any(|(s, _)| *s == sink) {
+            self.fail(Error::Usage(format!("{sink:?} is given twice in one graph")));
+        }
+        self.inner.borrow_mut().sinks.push((sink, var.id));
+    }
+
+    /// What becomes of the store after the gradients are known. Each metric of `update` must be the name of a scalar output.
+    pub fn set_update(&self, update: Update) {
+        self.inner.borrow_mut().update = Some(update);
+    }
+
+    /// What becomes of the store.
+    pub fn update(&self) -> Option<Update> {
+        self.inner.borrow().update.clone()
+    }
+
+    /// Results and where they go.
+    pub fn sinks(&self) -> Vec<(Sink, NodeId)> {
+        self.inner.borrow().sinks.clone()
+    }
+
+    /// The node whose value is output `name`.
+    pub fn find_output(&self, name: &str) -> Option<NodeId> {
+        let inner = self.inner.borrow();
+        inner.sinks.iter().find(|(s, _)| matches!(s, Sink::Output(n) if n == name)).map(|(_, id)| *id)
+    }
+
+    /// All nodes; inputs come before what they are inputs of.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.inner.borrow().nodes.clone()
+    }
+
+    /// The first mistake made while building.
+    ///
+    /// # Errors
+    /// That mistake.
+    pub fn check(&self) -> Result<()> {
+        match &self.inner.borrow().error {
+            Some(message) => Err(Error::shape("graph", message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn fail(&self, error: Error) {
+        let message = error.to_string();
+        self.inner.borrow_mut().error.get_or_insert(message);
+    }
+
+    pub(crate) fn ty_of(&self, id: NodeId) -> TensorType {
+        self.inner.borrow().nodes[id.index()].ty.clone()
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Node {
+        self.inner.borrow().nodes[id.index()].clone()
+    }
+
+    pub(crate) fn var(&self, id: NodeId) -> Var<'_> {
+        Var { graph: self, id }
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Its graph.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Its node.
+    pub fn id(self) -> NodeId {
+        self.id
+    }
+
+    /// Its sizes.
+    pub fn shape(self) -> Shape {
+        self.ty().shape
+    }
+
+    /// Its element type.
+    pub fn dtype(self) -> DType {
+        self.ty().dtype
+    }
+
+    /// Shape and element type.
+    pub fn ty(self) -> TensorType {
+        self.graph.ty_of(self.id)
+    }
+}

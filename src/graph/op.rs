@@ -1,0 +1,143 @@
+//! What an operator is: shape rule, gradient rule, CPU reference, lowering. A user's own operator implements the same trait.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::Var;
+use crate::error::Result;
+use crate::kernels::functions::{Distribution, Function};
+use crate::kernels::matmul::Layout;
+use crate::kernels::philox::{Key, RandomState};
+use crate::kernels::reduce::Combine;
+use crate::kernels::Caps;
+use crate::real::Precision;
+use crate::reference::Twin;
+use crate::tensor::{TensorType, Value};
+
+/// What an operator's value is computed with on the CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct EvalContext {
+    /// The precision of reals.
+    pub precision: Precision,
+    /// Seed, step and cursor.
+    pub state: RandomState,
+}
+
+/// A node whose gradient is asked for.
+#[derive(Debug)]
+pub struct GradientAt<'a, 'g> {
+    /// The operator's operands.
+    pub inputs: &'a [Var<'g>],
+    /// Its value.
+    pub output: Var<'g>,
+    /// The gradient of the loss by that value.
+    pub upstream: Var<'g>,
+}
+
+/// What a kernel's binding is, seen from the operator that it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Operand number n.
+    Input(usize),
+    /// The value.
+    Output,
+    /// Temporary number n of this lowering.
+    Temporary(usize),
+    /// The plan's step, seed and cursor.
+    State,
+}
+
+/// A kernel and its bindings, in order.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The kernel.
+    pub kernel: Arc<dyn Twin>,
+    /// One for each of its bindings.
+    pub arguments: Vec<Argument>,
+}
+
+/// An operator as kernels.
+#[derive(Clone, Debug, Default)]
+pub struct Lowering {
+    /// Buffers that live only between its calls.
+    pub temporaries: Vec<TensorType>,
+    /// The calls in order.
+    pub calls: Vec<Call>,
+}
+
+impl Lowering {
+    /// A single kernel.
+    pub fn single(kernel: impl Twin + 'static, arguments: Vec<Argument>) -> Self {
+        Self { temporaries: Vec::new(), calls: vec![Call { kernel: Arc::new(kernel), arguments }] }
+    }
+}
+
+/// What a plan may know of an operator to fuse it with its neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pattern {
+    /// Nothing: it runs as its own lowering says.
+    Opaque,
+    /// It has no operands; its value comes from outside of the graph.
+    Leaf,
+    /// A scalar constant.
+    Constant(f64),
+    /// A scalar function of broadcast operands.
+    Elementwise(Function),
+    /// Random numbers.
+    Random {
+        /// Their distribution.
+        distribution: Distribution,
+        /// What they belong to.
+        key: Key,
+        /// Their stream.
+        stream: u32,
+    },
+    /// A matrix product.
+    Matmul(Layout),
+    /// A reduction over neighbouring axes: `[outer, length, inner]` of the operand.
+    Reduce {
+        /// How elements are combined.
+        combine: Combine,
+        /// The operand's sizes, folded.
+        domain: [usize; 3],
+    },
+    /// The operand's memory under another shape.
+    Alias,
+}
+
+/// A mathematical operator with one value.
+pub trait Op: Debug + Send + Sync {
+    /// Its name, as the field calls it.
+    fn name(&self) -> &'static str;
+
+    /// The type of its value.
+    ///
+    /// # Errors
+    /// When the operands do not fit, saying what was expected and found.
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType>;
+
+    /// The gradient by each operand, made of operators. `None` where there is none.
+    fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>>;
+
+    /// Its value on the CPU.
+    ///
+    /// # Errors
+    /// When it cannot be computed, for instance because an input was not bound.
+    fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value>;
+
+    /// The kernels that compute it, unfused. Leaves have none.
+    ///
+    /// # Errors
+    /// When no kernel can, for instance because a size is above a limit.
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering>;
+
+    /// What a plan may fuse.
+    fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
+        Pattern::Opaque
+    }
+
+    /// Text that is equal for operators that compute the same. `None` if nodes of it must never merge.
+    fn merge_key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}

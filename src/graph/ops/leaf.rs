@@ -1,0 +1,69 @@
+//! Values that come from outside of a graph.
+
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::graph::op::{EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::kernels::Caps;
+use crate::tensor::{TensorType, Value};
+
+/// Where a leaf's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LeafKind {
+    /// The caller binds it.
+    Input,
+    /// The store.
+    Parameter,
+    /// A column of the schedule's current row.
+    Schedule(usize),
+    /// It is this number.
+    Constant(f64),
+}
+
+/// A node without operands.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// Where its value comes from.
+    pub kind: LeafKind,
+    /// Its name; empty for constants.
+    pub name: String,
+    /// Its type.
+    pub ty: TensorType,
+}
+
+impl Op for Leaf {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            LeafKind::Input => "input",
+            LeafKind::Parameter => "parameter",
+            LeafKind::Schedule(_) => "schedule",
+            LeafKind::Constant(_) => "constant",
+        }
+    }
+
+    fn infer(&self, _inputs: &[&TensorType]) -> Result<TensorType> {
+        Ok(self.ty.clone())
+    }
+
+    fn gradient<'g>(&self, _at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
+        Vec::new()
+    }
+
+    fn evaluate(&self, _inputs: &[&Value], _cx: &EvalContext) -> Result<Value> {
+        Err(Error::Usage(format!("{} '{}' was not given a value", self.name(), self.name)))
+    }
+
+    fn lower(&self, _caps: &Caps, _inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+        Ok(Lowering::default())
+    }
+
+    fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
+        match self.kind {
+            LeafKind::Constant(value) => Pattern::Constant(value),
+            _ => Pattern::Leaf,
+        }
+    }
+
+    fn merge_key(&self) -> Option<String> {
+        Some(format!("{:?} {}", self.kind, self.name))
+    }
+}

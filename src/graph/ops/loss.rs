@@ -1,0 +1,35 @@
+//! Losses, element by element: the caller chooses what is summed and what is averaged, by name.
+//!
+//! Each is a composition of operators that a plan fuses with the reduction after it.
+
+use crate::graph::Var;
+use crate::kernels::functions::Function;
+
+impl<'g> Var<'g> {
+    /// (x - t)^2
+    pub fn squared_error(self, target: Self) -> Self {
+        (self - target).square()
+    }
+
+    /// |x - t|
+    pub fn absolute_error(self, target: Self) -> Self {
+        (self - target).abs()
+    }
+
+    /// Binary cross-entropy of logits: -[t ln sigmoid(x) + (1 - t) ln(1 - sigmoid(x))], the negative Bernoulli log-likelihood.
+    pub fn bce_with_logits(self, target: Self) -> Self {
+        self.graph().elementwise(Function::BceWithLogits, &[self, target])
+    }
+
+    /// Negative log-likelihood of `target` under N(self, exp(log_variance)):
+    /// [ln(2 pi) + log_variance + (t - mu)^2 / exp(log_variance)] / 2.
+    pub fn gaussian_nll(self, log_variance: Self, target: Self) -> Self {
+        ((target - self).square() * (-log_variance).exp() + log_variance + std::f64::consts::TAU.ln()) * 0.5
+    }
+
+    /// KL(N(self, exp(log_variance)) || N(0, 1)) of each element (Kingma & Welling 2013, appendix B):
+    /// -(1 + log_variance - mu^2 - exp(log_variance)) / 2.
+    pub fn kl_to_standard_normal(self, log_variance: Self) -> Self {
+        (self.square() + log_variance.exp() - log_variance - 1.0) * 0.5
+    }
+}

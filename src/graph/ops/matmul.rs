@@ -1,0 +1,214 @@
+//! Matrix products and linear layers.
+
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::ops::shapes;
+use crate::kernels::Caps;
+use crate::kernels::expression::Expression;
+use crate::kernels::matmul::{self, Layout, Variant};
+use crate::real::{Precision, Real, Tracked};
+use crate::reference;
+use crate::tensor::{DType, Data, TensorType, Value};
+
+/// A matrix product; operands are matrices or batches of them.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    /// How they lie.
+    pub layout: Layout,
+}
+
+/// Sizes of a product: batch, m, n, k, and whether each operand has a matrix for each of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Matrices.
+    pub batch: usize,
+    /// Rows of the result.
+    pub m: usize,
+    /// Its columns.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Whether A is batched.
+    pub a_batched: bool,
+    /// Whether B is.
+    pub b_batched: bool,
+}
+
+impl Matmul {
+    /// The sizes of a product of these operands.
+    ///
+    /// # Errors
+    /// When they do not fit, with a hint if another layout would.
+    pub fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes> {
+        let wrong = |why: String| Err(Error::shape("matmul", why));
+        let [a, b] = inputs else { return wrong(format!("takes 2 operands, got {}", inputs.len())) };
+        if a.dtype != DType::F32 || b.dtype != DType::F32 {
+            return wrong("takes f32 operands; cast them".to_owned());
+        }
+        let matrix = |t: &TensorType| match *t.shape.dims() {
+            [rows, columns] => Some((None, rows, columns)),
+            [batch, rows, columns] => Some((Some(batch), rows, columns)),
+            _ => None,
+        };
+        let (Some((a_batch, a0, a1)), Some((b_batch, b0, b1))) = (matrix(a), matrix(b)) else {
+            return wrong(format!("operands must be matrices or batches of them, got {}", shapes(inputs)));
+        };
+        let ((m, k), (n, k_of_b), text, hint) = match self.layout {
+            Layout::Nn => ((a0, a1), (b1, b0), "a b", "did you mean a * b^T (Layout::Nt)?"),
+            Layout::Nt => ((a0, a1), (b0, b1), "a b^T", "did you mean a * b (Layout::Nn)?"),
+            Layout::Tn => ((a1, a0), (b1, b0), "a^T b", "did you mean a * b (Layout::Nn)?"),
+        };
+        if k != k_of_b {
+            return wrong(format!("inner sizes of {text} differ: a is {:?}, b is {:?}; {hint}", a.shape, b.shape));
+        }
+        let batch = match (a_batch, b_batch) {
+            (Some(x), Some(y)) if x != y => {
+                return wrong(format!("batches differ: a is {:?}, b is {:?}", a.shape, b.shape));
+            }
+            (x, y) => x.or(y).unwrap_or(1),
+        };
+        let many = a_batch.is_some() || b_batch.is_some();
+        Ok(Sizes {
+            batch,
+            m,
+            n,
+            k,
+            a_batched: a_batch.is_some() || !many,
+            b_batched: b_batch.is_some() || !many,
+        })
+    }
+
+    /// The kernel of a product with this epilogue.
+    ///
+    /// # Errors
+    /// When the sizes do not fit, or the grid is above a limit.
+    pub fn kernel(
+        &self,
+        caps: &Caps,
+        inputs: &[&TensorType],
+        epilogue: Expression,
+        row_sums: bool,
+    ) -> Result<matmul::Matmul> {
+        let Sizes { batch, m, n, k, a_batched, b_batched } = self.sizes(inputs)?;
+        let kernel = matmul::Matmul::new(caps, self.layout, batch, m, n, k)?;
+        Ok(matmul::Matmul { a_batched, b_batched, epilogue, row_sums, ..kernel })
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
+        let sizes = self.sizes(inputs)?;
+        let batched = inputs.iter().any(|t| t.shape.rank() == 3);
+        Ok(TensorType::f32(if batched { vec![sizes.batch, sizes.m, sizes.n] } else { vec![sizes.m, sizes.n] }.as_slice()))
+    }
+
+    fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
+        let (a, b, g) = (at.inputs[0], at.inputs[1], at.upstream);
+        let (by_a, by_b) = match self.layout {
+            Layout::Nn => (g.matmul_as(Layout::Nt, b), a.matmul_as(Layout::Tn, g)),
+            Layout::Nt => (g.matmul_as(Layout::Nn, b), g.matmul_as(Layout::Tn, a)),
+            Layout::Tn => (b.matmul_as(Layout::Nt, g), a.matmul_as(Layout::Nn, g)),
+        };
+        vec![Some(by_a.sum_to(a.shape())), Some(by_b.sum_to(b.shape()))]
+    }
+
+    fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
+        let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
+        let types: Vec<&TensorType> = types.iter().collect();
+        let kernel = self.kernel(&Caps::portable(), &types, Expression::accumulator(), false)?;
+        fn twin<T: Real>(kernel: &matmul::Matmul, inputs: &[&Value]) -> Data {
+            T::into_data(reference::matmul::matmul(kernel, T::of(&inputs[0].data), T::of(&inputs[1].data)))
+        }
+        let data = match cx.precision {
+            Precision::F32 => Data::F32(fast(&kernel, f32::of(&inputs[0].data), f32::of(&inputs[1].data))),
+            Precision::F64 => twin::<f64>(&kernel, inputs),
+            Precision::Tracked => twin::<Tracked>(&kernel, inputs),
+        };
+        Value::new(self.infer(&types)?.shape, data)
+    }
+
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+        let kernel = self.kernel(caps, inputs, Expression::accumulator(), false)?;
+        Ok(Lowering::single(kernel, vec![Argument::Input(0), Argument::Input(1), Argument::Output]))
+    }
+
+    fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
+        Pattern::Matmul(self.layout)
+    }
+}
+
+/// The product in f32 for the fallback device, by the `gemm` crate on all cores. `verify` never takes this way.
+fn fast(kernel: &matmul::Matmul, a: &[f32], b: &[f32]) -> Vec<f32> {
+    let &matmul::Matmul { m, n, k, batch, .. } = kernel;
+    let mut c = vec![0.0; batch * m * n];
+    if k == 0 || c.is_empty() {
+        return c;
+    }
+    let (a_rows, a_columns) = if kernel.layout == Layout::Tn { (1, m) } else { (k, 1) };
+    let (b_rows, b_columns) = if kernel.layout == Layout::Nt { (1, k) } else { (n, 1) };
+    for i in 0..batch {
+        let a = &a[if kernel.a_batched { i * m * k } else { 0 }..][..m * k];
+        let b = &b[if kernel.b_batched { i * k * n } else { 0 }..][..k * n];
+        let c = &mut c[i * m * n..][..m * n];
+        let parallelism =
+            if m * n * k > 1 << 18 { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+        // SAFETY: the three slices have exactly m k, k n and m n elements, which the strides stay inside of; c overlaps neither.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                c.as_mut_ptr(),
+                1,
+                n as isize,
+                false,
+                a.as_ptr(),
+                a_columns as isize,
+                a_rows as isize,
+                b.as_ptr(),
+                b_columns as isize,
+                b_rows as isize,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+    c
+}
+
+impl<'g> Var<'g> {
+    /// The product in a given layout. A batch times one matrix becomes a single larger product where the layout allows it.
+    pub fn matmul_as(self, layout: Layout, other: Self) -> Self {
+        let (a, b) = (self.shape(), other.shape());
+        if let ([batch, m, k], 2, Layout::Nn | Layout::Nt) = (a.dims(), b.rank(), layout) {
+            let n = b.dims()[if layout == Layout::Nn { 1 } else { 0 }];
+            let flat = self.reshape([batch * m, *k]).matmul_as(layout, other);
+            return flat.reshape([*batch, *m, n]);
+        }
+        self.graph().apply(Matmul { layout }, &[self, other])
+    }
+
+    /// `self other`
+    pub fn matmul(self, other: Self) -> Self {
+        self.matmul_as(Layout::Nn, other)
+    }
+
+    /// A linear layer, `self weight^T + bias`, with weight `[out, in]` as PyTorch has it.
+    pub fn linear(self, weight: Self, bias: Self) -> Self {
+        self.matmul_as(Layout::Nt, weight) + bias
+    }
+}
+
+/// The variants that can compute a product on `caps`: what verification goes through.
+pub fn variants(caps: &Caps, sizes: &Sizes, layout: Layout) -> Vec<Variant> {
+    Variant::candidates(caps, sizes.m, sizes.n, layout)
+}

@@ -1,0 +1,23 @@
+//! One file an operator family, with the stem of its kernels; each adds its functions to [`Var`](super::Var).
+
+pub mod cast;
+pub mod concat;
+pub mod elementwise;
+pub mod gather;
+pub mod leaf;
+pub mod loss;
+pub mod matmul;
+pub mod random;
+pub mod rearrange;
+pub mod reduce;
+pub mod reparameterize;
+pub mod reshape;
+pub mod scatter_add;
+
+use crate::tensor::TensorType;
+
+/// Operand types as text, for messages.
+pub(crate) fn shapes(inputs: &[&TensorType]) -> String {
+    let each: Vec<String> = inputs.iter().map(|t| format!("{:?}", t.shape)).collect();
+    each.join(", ")
+}

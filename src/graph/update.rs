@@ -1,0 +1,97 @@
+//! What becomes of the store once a step's gradients are known: the rule, clipping, moving average, counters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::{SCHEDULE_COLUMNS, schedule};
+
+/// An optimiser's rule and its constants; rates that change with the step are in the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+pub enum Rule {
+    /// Adam (Kingma & Ba 2015), with L2 decay.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the denominator.
+        epsilon: f32,
+        /// Weight decay.
+        decay: f32,
+    },
+    /// AdamW (Loshchilov & Hutter 2019): Adam with decoupled decay.
+    AdamW {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the denominator.
+        epsilon: f32,
+        /// Weight decay.
+        decay: f32,
+    },
+    /// Gradient descent with momentum.
+    Sgd {
+        /// Decay of the velocity.
+        momentum: f32,
+        /// Weight decay.
+        decay: f32,
+        /// Nesterov's direction.
+        nesterov: bool,
+    },
+    /// RMSProp.
+    Rmsprop {
+        /// Decay of the mean square.
+        alpha: f32,
+        /// Added to the denominator.
+        epsilon: f32,
+        /// Decay of the velocity.
+        momentum: f32,
+        /// Weight decay.
+        decay: f32,
+    },
+}
+
+impl Rule {
+    /// Adam with the constants of its paper.
+    pub const ADAM: Self = Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
+
+    /// How many moments it keeps.
+    pub fn moments(&self) -> usize {
+        match self {
+            Self::Sgd { .. } => 1,
+            _ => 2,
+        }
+    }
+
+    /// The row of the schedule for step `step` (from 0), in f64 until the last: rates and bias corrections.
+    pub fn schedule_row(&self, step: u64, learning_rate: f64, ema_decay: f64, model: f64) -> [f32; SCHEDULE_COLUMNS] {
+        let mut row = [0.0; SCHEDULE_COLUMNS];
+        row[schedule::LEARNING_RATE] = learning_rate as f32;
+        if let Self::Adam { beta1, beta2, .. } | Self::AdamW { beta1, beta2, .. } = self {
+            let t = step as f64 + 1.0;
+            // The decimal that was meant, not the f32 nearest to it.
+            let wide = |beta: f32| beta.to_string().parse::<f64>().unwrap_or(f64::from(beta));
+            row[schedule::BIAS1] = (1.0 / (1.0 - wide(*beta1).powf(t))) as f32;
+            row[schedule::BIAS2] = (1.0 / (1.0 - wide(*beta2).powf(t)).sqrt()) as f32;
+        }
+        row[schedule::EMA_RATE] = (1.0 - ema_decay) as f32;
+        row[schedule::MODEL] = model as f32;
+        row
+    }
+}
+
+/// The end of a training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// The optimiser.
+    pub rule: Rule,
+    /// Gradients are scaled down to this global norm; 0 for no clipping.
+    pub max_norm: f32,
+    /// Whether a moving average of the parameters is kept.
+    pub ema: bool,
+    /// Names of the scalar outputs that go to the ring, the loss first; at most four.
+    pub metrics: Vec<String>,
+    /// Examples that the cursor moves on by.
+    pub batch: usize,
+}

@@ -1,0 +1,294 @@
+//! Element-wise expressions over broadcast operands: the hole in the element-wise skeleton, in the epilogue of products and in the
+//! prologue and epilogue of reductions.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use super::functions::{Distribution, Function};
+use super::philox::Key;
+use super::{Binding, STATE_WORDS};
+use crate::tensor::{DType, Shape};
+
+/// How a kernel finds an operand's element for element `index` of its domain: `sum of (index / divisor) % modulus * stride`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexing {
+    /// Divisor, modulus and stride of each run of axes that do not broadcast. Empty for a scalar.
+    pub groups: Vec<[u32; 3]>,
+    /// Whether the operand's index is the domain's.
+    pub dense: bool,
+    /// The operand's number of elements.
+    pub count: usize,
+}
+
+impl Indexing {
+    /// Of an operand of shape `small` that broadcasts to `domain`.
+    pub fn broadcast(domain: &Shape, small: &Shape) -> Self {
+        let missing = domain.rank() - small.rank();
+        let strides = small.strides();
+        let mut groups: Vec<[u32; 3]> = Vec::new();
+        let mut divisor = 1_usize;
+        let mut open = false;
+        for axis in (0..domain.rank()).rev() {
+            let size = domain.dims()[axis];
+            let own = if axis < missing { 1 } else { small.dims()[axis - missing] };
+            if size != 1 {
+                if own == 1 {
+                    open = false;
+                } else if open {
+                    if let Some(group) = groups.last_mut() {
+                        group[1] *= size as u32;
+                    }
+                } else {
+                    groups.push([divisor as u32, size as u32, strides[axis - missing] as u32]);
+                    open = true;
+                }
+            }
+            divisor *= size;
+        }
+        Self { groups, dense: domain.count() == small.count(), count: small.count() }
+    }
+
+    /// An operand with one element for each of the domain's.
+    pub fn dense(count: usize) -> Self {
+        Self { groups: Vec::new(), dense: true, count }
+    }
+
+    /// The operand's index for element `index` of the domain.
+    pub fn source(&self, index: usize) -> usize {
+        if self.dense {
+            return index;
+        }
+        self.groups.iter().map(|&[d, m, s]| index / d as usize % m as usize * s as usize).sum()
+    }
+
+    /// The way the kernel reads it.
+    fn access(&self, width: Width) -> &'static str {
+        let vector = width == Width::Four;
+        match self.groups.as_slice() {
+            _ if self.dense && width == Width::Splat => "dense_splat",
+            _ if self.dense => "dense",
+            [] => "scalar",
+            [[1, modulus, 1]] if vector && modulus % 4 == 0 => "row",
+            groups if vector && groups.iter().any(|g| g[0] % 4 != 0) => "gather",
+            _ => "splat",
+        }
+    }
+}
+
+/// What a `real` of a kernel's expression is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// One element.
+    One,
+    /// Four consecutive elements; the index is that of the first.
+    Four,
+    /// One element, four times: for the end of a kernel whose body works on four.
+    Splat,
+}
+
+/// A step of an expression; steps refer to earlier ones by position.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    /// The value that the kernel computed before the expression: an accumulator.
+    Accumulator,
+    /// Operand number n.
+    Operand(usize),
+    /// A literal.
+    Constant(f64),
+    /// A random number of the element.
+    Random {
+        /// Its distribution.
+        distribution: Distribution,
+        /// What it belongs to.
+        key: Key,
+        /// Its stream.
+        stream: u32,
+    },
+    /// A function of earlier steps.
+    Call(Function, Vec<usize>),
+}
+
+/// A straight-line program over one element: terms in order, some of which are results.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expression {
+    /// The steps.
+    pub terms: Vec<Term>,
+    /// Operands in the order of `Term::Operand`.
+    pub operands: Vec<Indexing>,
+    /// Terms that are results, in order.
+    pub results: Vec<usize>,
+}
+
+impl Expression {
+    /// The accumulator itself.
+    pub fn accumulator() -> Self {
+        Self { terms: vec![Term::Accumulator], operands: Vec::new(), results: vec![0] }
+    }
+
+    /// The one operand of an unfused kernel, unchanged.
+    pub fn operand(count: usize) -> Self {
+        Self { terms: vec![Term::Operand(0)], operands: vec![Indexing::dense(count)], results: vec![0] }
+    }
+
+    /// Whether any term is random, so that the kernel binds `state`.
+    pub fn is_random(&self) -> bool {
+        self.terms.iter().any(|t| matches!(t, Term::Random { .. }))
+    }
+
+    /// Storage buffers that the expression needs beside the kernel's own.
+    pub fn buffers(&self) -> usize {
+        self.operands.len() + self.results.len() + usize::from(self.is_random())
+    }
+
+    /// The bindings that its kernel reads: operands named `prefix0`, `prefix1`, ...
+    pub fn read_bindings(&self, prefix: &str) -> Vec<Binding> {
+        (0..self.operands.len())
+            .map(|i| Binding::read(format!("{prefix}{i}"), DType::F32, self.operands[i].count))
+            .collect()
+    }
+
+    /// The `state` binding, where it is needed.
+    pub fn state_binding(&self) -> Option<Binding> {
+        self.is_random().then(|| Binding::read("state", DType::U32, STATE_WORDS))
+    }
+
+    /// Words of the `groups` array in the uniform buffer: a vec4 each.
+    pub fn group_words(&self) -> Vec<u32> {
+        self.operands
+            .iter()
+            .filter(|o| !o.dense)
+            .flat_map(|o| o.groups.iter().flat_map(|g| [g[0], g[1], g[2], 0]))
+            .collect()
+    }
+
+    /// Flops of one evaluation.
+    pub fn flops(&self) -> f64 {
+        self.terms
+            .iter()
+            .map(|t| match t {
+                Term::Call(f, _) => f.flops(),
+                Term::Random { .. } => 40.0,
+                _ => 0.0,
+            })
+            .sum()
+    }
+
+    /// Functions whose WGSL must be included, with what they call.
+    pub fn functions(&self) -> BTreeSet<&'static str> {
+        let mut names = BTreeSet::new();
+        for term in &self.terms {
+            if let Term::Call(function, _) = term {
+                let mut next = Some(*function);
+                while let Some(f) = next {
+                    names.insert(f.name());
+                    next = f.needs();
+                }
+            }
+        }
+        names
+    }
+
+    /// Template variables: operands with their access, and the body as lines of WGSL over `index` and `accumulator`.
+    ///
+    /// `first_group` is the number of `groups` before this expression's.
+    pub fn context(&self, prefix: &str, width: Width, first_group: usize) -> Json {
+        let mut group = first_group;
+        let operands: Vec<Json> = self
+            .operands
+            .iter()
+            .enumerate()
+            .map(|(i, operand)| {
+                let first = group;
+                if !operand.dense {
+                    group += operand.groups.len();
+                }
+                let access = operand.access(width);
+                json!({
+                    "name": format!("{prefix}{i}"),
+                    "access": access,
+                    "vector": width == Width::Four && matches!(access, "dense" | "row"),
+                    "groups": (first..group).collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let mut lines = Vec::new();
+        let name = |t: usize| format!("t{t}");
+        for (t, term) in self.terms.iter().enumerate() {
+            let text = match term {
+                Term::Accumulator => "accumulator".to_owned(),
+                Term::Operand(i) => format!("load_{prefix}{i}(index)"),
+                Term::Constant(x) => format!("real({})", literal(*x)),
+                Term::Random { distribution, key, stream } => {
+                    let (counter, arguments) = match key {
+                        Key::Step => ("step", format!("index, {stream}u")),
+                        Key::Example { examples, draws, width } => {
+                            ("example", format!("index, {stream}u, vec3<u32>({examples}u, {draws}u, {width}u)"))
+                        }
+                    };
+                    match distribution {
+                        Distribution::Bernoulli(p) => {
+                            format!("less(uniform_by_{counter}({arguments}), real({}))", literal(f64::from(*p)))
+                        }
+                        other => format!("{}_by_{counter}({arguments})", other.name()),
+                    }
+                }
+                Term::Call(function, arguments) => {
+                    let names: Vec<String> = arguments.iter().map(|&a| name(a)).collect();
+                    function.wgsl(&names.iter().map(String::as_str).collect::<Vec<_>>())
+                }
+            };
+            lines.push(format!("let t{t} = {text};"));
+        }
+        json!({
+            "operands": operands,
+            "lines": lines,
+            "results": self.results.iter().map(|&r| name(r)).collect::<Vec<_>>(),
+            "functions": self.functions(),
+            "random": self.is_random(),
+            "by_example": self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Example { .. }, .. })),
+            "by_step": self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Step, .. })),
+            "groups": group,
+            "store": match width { Width::One => "element", Width::Four => "vector", Width::Splat => "splat" },
+        })
+    }
+}
+
+/// A float literal that WGSL reads back to the same f32.
+pub fn literal(x: f64) -> String {
+    let x = (x as f32).clamp(f32::MIN, f32::MAX);
+    format!("{x:?}f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexing_agrees_with_numpy_broadcasting() {
+        let domain = Shape::from([3, 4, 5, 2]);
+        for small in [
+            Shape::scalar(),
+            [2].into(),
+            [5, 2].into(),
+            [5, 1].into(),
+            [4, 1, 1].into(),
+            [3, 1, 5, 1].into(),
+            [1, 4, 1, 2].into(),
+            domain.clone(),
+        ] {
+            let indexing = Indexing::broadcast(&domain, &small);
+            for index in 0..domain.count() {
+                assert_eq!(indexing.source(index), domain.broadcast_index(&small, index), "{small:?} at {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn literals_round_trip() {
+        for x in [0.1, 1.0, -2.5e-30, 3e38, 1.0 / 3.0] {
+            let text = literal(x);
+            assert_eq!(text.trim_end_matches('f').parse::<f32>().unwrap(), x as f32);
+        }
+    }
+}

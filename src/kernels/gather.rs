@@ -1,0 +1,93 @@
+//! A batch of rows by index: `shaders/gather.wgsl`.
+
+use serde_json::json;
+
+use super::{Binding, Cost, Kernel, Launch, STATE_WORDS, fold};
+use crate::tensor::DType;
+
+/// `out[b, :] = data[index[b], :] * scale + shift`.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    /// Rows of the data set.
+    pub rows: usize,
+    /// Elements of a row.
+    pub width: usize,
+    /// Rows of the result.
+    pub batch: usize,
+    /// Length of the list of indices.
+    pub indices: usize,
+    /// Whether the list is read from `state.cursor` on (round its end), or from its start.
+    pub cursor: bool,
+    /// The data set's element type. u32 is copied, others become f32.
+    pub dtype: DType,
+    /// Factor.
+    pub scale: f32,
+    /// Summand.
+    pub shift: f32,
+}
+
+impl Gather {
+    /// The result's element type.
+    pub fn out_dtype(&self) -> DType {
+        if self.dtype == DType::U32 { DType::U32 } else { DType::F32 }
+    }
+
+    fn is_vector(&self) -> bool {
+        self.dtype != DType::U32 && self.width.is_multiple_of(4)
+    }
+}
+
+impl Kernel for Gather {
+    fn family(&self) -> &'static str {
+        "gather"
+    }
+
+    fn variant(&self) -> String {
+        format!("{}{}", self.dtype.name(), if self.is_vector() { " vec4" } else { "" })
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings = vec![
+            Binding::read("data", self.dtype, self.rows * self.width),
+            Binding::read("index", DType::U32, self.indices),
+        ];
+        if self.cursor {
+            bindings.push(Binding::read("state", DType::U32, STATE_WORDS));
+        }
+        bindings.push(Binding::write("out", self.out_dtype(), self.batch * self.width));
+        bindings
+    }
+
+    fn launch(&self) -> Launch {
+        let vector = self.is_vector();
+        let each = if vector { 4 } else { 1 };
+        let units = self.batch * self.width / each;
+        Launch {
+            template: "gather",
+            entry: "gather",
+            context: json!({
+                "dtype": self.dtype.name(),
+                "cursor": self.cursor,
+                "width_each": each,
+                "bindings": super::wgsl_bindings(&self.bindings(), |name| vector && matches!(name, "data" | "out")),
+            }),
+            constants: vec![("WORKGROUP", 64.0)],
+            params: vec![
+                units as u32,
+                self.width as u32,
+                self.rows as u32,
+                self.indices as u32,
+                self.scale.to_bits(),
+                self.shift.to_bits(),
+            ],
+            workgroups: fold(units.div_ceil(64) as u64),
+            subgroups: false,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = (self.batch * self.width) as f64;
+        let read = if self.dtype == DType::U8 { 1.0 } else { 4.0 };
+        Cost { flops: 2.0 * elements, bytes: elements * (read + 4.0) + 4.0 * self.batch as f64 }
+    }
+}

@@ -1,0 +1,55 @@
+//! The verdict on a step, its clipping factor and its figures: `shaders/guard.wgsl`.
+
+use serde_json::json;
+
+use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS, bytes_of};
+use crate::tensor::DType;
+
+/// The most figures that a step may report, its loss the first.
+pub const MAX_METRICS: usize = 4;
+
+/// Finishes the gradient's norm, refuses steps that are not finite, writes the ring.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Partial sums of squares.
+    pub partials: usize,
+    /// Figures, the loss first; at most [`MAX_METRICS`].
+    pub metrics: usize,
+    /// Gradients are scaled to this norm at most; 0 for no clipping.
+    pub max_norm: f32,
+}
+
+impl Kernel for Guard {
+    fn family(&self) -> &'static str {
+        "guard"
+    }
+
+    fn variant(&self) -> String {
+        if self.max_norm > 0.0 { format!("clip {}", self.max_norm) } else { "no clipping".to_owned() }
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings = vec![Binding::read("partials", DType::F32, self.partials)];
+        bindings.extend((0..self.metrics).map(|i| Binding::read(format!("metric{i}"), DType::F32, 1)));
+        bindings.push(Binding::read_write("state", DType::U32, STATE_WORDS));
+        bindings.push(Binding::write("control", DType::F32, CONTROL_FLOATS));
+        bindings.push(Binding::read_write("ring", DType::F32, RING_ROWS * RING_COLUMNS));
+        bindings
+    }
+
+    fn launch(&self) -> Launch {
+        Launch {
+            template: "guard",
+            entry: "guard",
+            context: json!({"metrics": self.metrics}),
+            constants: Vec::new(),
+            params: vec![self.partials as u32, RING_ROWS as u32, self.max_norm.to_bits()],
+            workgroups: [1, 1, 1],
+            subgroups: false,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { flops: self.partials as f64, bytes: bytes_of(&self.bindings()) }
+    }
+}

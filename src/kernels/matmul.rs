@@ -1,0 +1,258 @@
+//! Matrix products, batched, in three layouts, with an element-wise epilogue: `shaders/matmul.wgsl`.
+
+use serde_json::json;
+
+use super::expression::{Expression, Width};
+use super::{Binding, Caps, Cost, Kernel, Launch, bytes_of, check_grid};
+use crate::error::Result;
+use crate::tensor::DType;
+
+/// How the operands of a product lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// A: [m, k], B: [k, n].
+    Nn,
+    /// A: [m, k], B: [n, k]: x W^T of a linear layer.
+    Nt,
+    /// A: [k, m], B: [k, n]: the gradient of that layer's weight.
+    Tn,
+}
+
+impl Layout {
+    /// The name in templates and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nn => "nn",
+            Self::Nt => "nt",
+            Self::Tn => "tn",
+        }
+    }
+}
+
+/// Which body of the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// One subgroup a workgroup, operands handed round by broadcasts.
+    Subgroup {
+        /// Lanes that work; the device's subgroups must be at least as wide.
+        lanes: u32,
+        /// Rows a workgroup.
+        rows: u32,
+        /// vec4 of columns a lane.
+        quads: u32,
+    },
+    /// 8 x 8 elements an invocation.
+    Registers,
+    /// Tiles in workgroup memory.
+    Tiled,
+}
+
+impl Variant {
+    /// The variants that can run on `caps`, the one to take first.
+    ///
+    /// Measured on lavapipe (`docs/results.md`): subgroup broadcasts reach three times the registers variant and nine times
+    /// workgroup memory, because workgroup memory is no faster there and a barrier costs a pass over all lanes.
+    pub fn candidates(caps: &Caps, m: usize, n: usize, layout: Layout) -> Vec<Self> {
+        let mut variants = Vec::new();
+        if caps.subgroup_min_size >= 4 {
+            let lanes = if caps.subgroup_min_size >= 8 { 8 } else { 4 };
+            let rows = if layout == Layout::Tn || m > 16 {
+                32
+            } else if m > 8 {
+                16
+            } else {
+                8
+            };
+            // The wider tile wants enough columns to keep every core busy.
+            let quads = if n >= 16 * lanes as usize && rows == 32 { 2 } else { 1 };
+            variants.push(Self::Subgroup { lanes, rows, quads });
+        }
+        let tiled = (caps.invocations >= 256 && caps.workgroup_bytes >= 2 * 16 * 68 * 4).then_some(Self::Tiled);
+        if caps.software {
+            variants.push(Self::Registers);
+            variants.extend(tiled);
+        } else {
+            variants.splice(0..0, tiled);
+            variants.push(Self::Registers);
+        }
+        variants
+    }
+
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Self::Subgroup { lanes, rows, quads } => (rows as usize, (4 * lanes * quads) as usize),
+            Self::Registers | Self::Tiled => (64, 64),
+        }
+    }
+}
+
+/// `C = finish(A B)`.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    /// How the operands lie.
+    pub layout: Layout,
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Matrices in the batch.
+    pub batch: usize,
+    /// Whether A has a matrix for each of the batch, or one for all.
+    pub a_batched: bool,
+    /// Likewise B.
+    pub b_batched: bool,
+    /// What becomes of a finished element; its domain is `[batch, m, n]`.
+    pub epilogue: Expression,
+    /// Adds to what the results hold instead of replacing it.
+    pub accumulate: bool,
+    /// Also writes the sums over k of A's columns, `[batch, m]`; layout tn only.
+    pub row_sums: bool,
+    /// The body.
+    pub variant: Variant,
+}
+
+impl Matmul {
+    /// A product with nothing fused, in the variant that `caps` suggests.
+    ///
+    /// # Errors
+    /// When the grid is over the limit of workgroups.
+    pub fn new(caps: &Caps, layout: Layout, batch: usize, m: usize, n: usize, k: usize) -> Result<Self> {
+        let variant = Variant::candidates(caps, m, n, layout)[0];
+        let kernel = Self {
+            layout,
+            m,
+            n,
+            k,
+            batch,
+            a_batched: true,
+            b_batched: true,
+            epilogue: Expression::accumulator(),
+            accumulate: false,
+            row_sums: false,
+            variant,
+        };
+        check_grid("matmul", kernel.workgroups())?;
+        Ok(kernel)
+    }
+
+    /// Elements of A, B and C.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let of = |batched: bool| if batched { self.batch } else { 1 };
+        (of(self.a_batched) * self.m * self.k, of(self.b_batched) * self.k * self.n, self.batch * self.m * self.n)
+    }
+
+    fn workgroups(&self) -> [u32; 3] {
+        let (rows, columns) = self.variant.tile();
+        [self.n.div_ceil(columns) as u32, self.m.div_ceil(rows) as u32, self.batch as u32]
+    }
+
+    fn vectors(&self) -> (bool, bool, bool) {
+        let a = if self.layout == Layout::Tn { self.m } else { self.k };
+        let b = if self.layout == Layout::Nt { self.k } else { self.n };
+        (a.is_multiple_of(4), b.is_multiple_of(4), self.n.is_multiple_of(4))
+    }
+}
+
+impl Kernel for Matmul {
+    fn family(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn variant(&self) -> String {
+        let (_, _, vector) = self.vectors();
+        let body = match self.variant {
+            Variant::Subgroup { lanes, rows, quads } => format!("subgroup{lanes} {rows}x{}", 4 * quads),
+            Variant::Registers => "registers 8x8".to_owned(),
+            Variant::Tiled => "tiled 64x64x16".to_owned(),
+        };
+        let marks = [
+            (vector, "vec4"),
+            (self.accumulate, "accumulate"),
+            (self.row_sums, "row_sums"),
+            (self.epilogue.terms.len() > 1, "epilogue"),
+        ];
+        let marks: String = marks.iter().filter(|m| m.0).map(|m| format!(" +{}", m.1)).collect();
+        format!("{} {body}{marks}", self.layout.name())
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let (a, b, c) = self.counts();
+        let mut bindings = vec![Binding::read("a", DType::F32, a), Binding::read("b", DType::F32, b)];
+        bindings.extend(self.epilogue.read_bindings("e"));
+        bindings.extend(self.epilogue.state_binding());
+        for i in 0..self.epilogue.results.len() {
+            let name = format!("out{i}");
+            bindings.push(if self.accumulate {
+                Binding::read_write(name, DType::F32, c)
+            } else {
+                Binding::write(name, DType::F32, c)
+            });
+        }
+        if self.row_sums {
+            bindings.push(Binding::write("row_sums", DType::F32, self.batch * self.m));
+        }
+        bindings
+    }
+
+    fn launch(&self) -> Launch {
+        let (a_vector, b_vector, vector) = self.vectors();
+        let (variant, lanes, rows, quads) = match self.variant {
+            Variant::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
+            Variant::Registers => ("registers", 1, 8, 2),
+            Variant::Tiled => ("tiled", 1, 4, 1),
+        };
+        let mut context = self.epilogue.context("e", if vector { Width::Four } else { Width::One }, 0);
+        let more = json!({
+                "layout": self.layout.name(),
+                "variant": variant,
+                "lanes": lanes,
+                "rows": rows,
+                "quads": quads,
+                "vector": vector,
+                "a_vector": a_vector,
+                "b_vector": b_vector,
+                "guard_k": self.variant == Variant::Tiled || !self.k.is_multiple_of(4),
+                "accumulate": self.accumulate,
+                "row_sums": self.row_sums,
+                "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
+                    "a" => a_vector,
+                    "b" => b_vector,
+                    "row_sums" => false,
+                    name if name.starts_with("out") => vector,
+                    name => super::operand_is_vector(&context, name),
+                }),
+        });
+        super::merge(&mut context, more);
+        let stride = |batched: bool, count: usize| if batched { count as u32 } else { 0 };
+        let mut params = vec![
+            self.m as u32,
+            self.n as u32,
+            self.k as u32,
+            stride(self.a_batched, self.m * self.k),
+            stride(self.b_batched, self.k * self.n),
+            0,
+            0,
+            0,
+        ];
+        params.extend(self.epilogue.group_words());
+        Launch {
+            template: "matmul",
+            entry: "matmul",
+            context,
+            constants: Vec::new(),
+            params: super::pad_groups(params, 8),
+            workgroups: self.workgroups(),
+            subgroups: variant == "subgroup",
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        let (_, _, c) = self.counts();
+        Cost {
+            flops: 2.0 * c as f64 * self.k as f64 + c as f64 * self.epilogue.flops(),
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}

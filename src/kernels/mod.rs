@@ -1,0 +1,306 @@
+//! Plain-data descriptors of the WGSL templates: shapes, variants, workgroup counts, cost. Nothing here knows a device.
+//!
+//! A descriptor implements [`Kernel`]; its CPU twin of the same stem lives in [`crate::reference`].
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+
+pub mod adam;
+pub mod advance;
+pub mod cast;
+pub mod concat;
+pub mod ema;
+pub mod expression;
+pub mod functions;
+pub mod gather;
+pub mod guard;
+pub mod map;
+pub mod matmul;
+pub mod philox;
+pub mod rearrange;
+pub mod reduce;
+pub mod reparameterize;
+pub mod rmsprop;
+pub mod scatter_add;
+pub mod sgd;
+
+/// Every template that has entry points, by stem.
+pub const TEMPLATES: &[&str] = &[
+    "adam", "advance", "cast", "concat", "ema", "gather", "guard", "map", "matmul", "rearrange", "reduce",
+    "reparameterize", "rmsprop", "scatter_add", "sgd",
+];
+
+/// The largest number of workgroups in one dimension that every device grants.
+pub const MAX_WORKGROUPS: u32 = 65_535;
+
+/// What a device can do, as plain numbers: all that the choice of a variant may look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caps {
+    /// A CPU pretending to be a GPU: variants are chosen for its compiler, and never tuned.
+    pub software: bool,
+    /// The smallest subgroup, 0 where shaders have no subgroup operations.
+    pub subgroup_min_size: u32,
+    /// The largest subgroup, 0 likewise.
+    pub subgroup_max_size: u32,
+    /// `max_storage_buffers_per_shader_stage`.
+    pub storage_buffers: u32,
+    /// `max_storage_buffer_binding_size`.
+    pub binding_bytes: u64,
+    /// `max_buffer_size`.
+    pub buffer_bytes: u64,
+    /// `max_compute_invocations_per_workgroup`.
+    pub invocations: u32,
+    /// `max_compute_workgroup_storage_size`.
+    pub workgroup_bytes: u32,
+    /// `max_compute_workgroups_per_dimension`.
+    pub workgroups: u32,
+    /// `min_storage_buffer_offset_alignment`, at least 256 in our layouts.
+    pub offset_alignment: u32,
+}
+
+impl Caps {
+    /// The floor that WebGPU guarantees: `Limits::default()`, no subgroups. Whatever is chosen for it runs everywhere.
+    pub fn portable() -> Self {
+        Self {
+            software: false,
+            subgroup_min_size: 0,
+            subgroup_max_size: 0,
+            storage_buffers: 8,
+            binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            invocations: 256,
+            workgroup_bytes: 16 << 10,
+            workgroups: MAX_WORKGROUPS,
+            offset_alignment: 256,
+        }
+    }
+
+    /// The same device without its subgroup operations.
+    pub fn without_subgroups(&self) -> Self {
+        Self { subgroup_min_size: 0, subgroup_max_size: 0, ..self.clone() }
+    }
+}
+
+/// How a kernel uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Every element is written, none read.
+    Write,
+    /// Read and written in place.
+    ReadWrite,
+}
+
+/// One storage buffer of a kernel, in the order of its `@binding` numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Binding {
+    /// The variable's name in WGSL.
+    pub name: String,
+    /// How it is used.
+    pub access: Access,
+    /// Its elements.
+    #[serde(skip)]
+    pub dtype: DType,
+    /// The number of elements.
+    pub count: usize,
+}
+
+impl Binding {
+    /// A binding that is only read.
+    pub fn read(name: impl Into<String>, dtype: DType, count: usize) -> Self {
+        Self { name: name.into(), access: Access::Read, dtype, count }
+    }
+
+    /// A binding that is wholly written.
+    pub fn write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
+        Self { name: name.into(), access: Access::Write, dtype, count }
+    }
+
+    /// A binding that is updated in place.
+    pub fn read_write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
+        Self { name: name.into(), access: Access::ReadWrite, dtype, count }
+    }
+
+    /// Bytes that must be bound.
+    pub fn bytes(&self) -> u64 {
+        self.dtype.bytes(self.count)
+    }
+}
+
+/// Everything that a device needs to run a kernel once.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The stem of the template in `shaders/`.
+    pub template: &'static str,
+    /// The entry point.
+    pub entry: &'static str,
+    /// Variables of the template.
+    pub context: serde_json::Value,
+    /// `override` constants of the pipeline.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Words of the uniform buffer, which is bound after the storage buffers. Padded to 16 bytes on the device.
+    pub params: Vec<u32>,
+    /// Workgroups in x, y, z. A zero means that there is nothing to do.
+    pub workgroups: [u32; 3],
+    /// Whether the source uses subgroup operations.
+    pub subgroups: bool,
+}
+
+/// Work that a kernel must do, whatever its variant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Floating point operations.
+    pub flops: f64,
+    /// Bytes that must cross the memory bus at least once.
+    pub bytes: f64,
+}
+
+/// A plain-data descriptor of one WGSL template.
+pub trait Kernel: Debug + Send + Sync {
+    /// The stem: of the shader, of the descriptor's file and of the twin's.
+    fn family(&self) -> &'static str;
+    /// Which of the family's variants, for `explain` and for tuning.
+    fn variant(&self) -> String;
+    /// The storage buffers in order.
+    fn bindings(&self) -> Vec<Binding>;
+    /// What to dispatch.
+    fn launch(&self) -> Launch;
+    /// Flops and bytes.
+    fn cost(&self) -> Cost;
+}
+
+/// Sum of the bytes of all bindings: the memory traffic of a kernel that reads and writes each once.
+pub fn bytes_of(bindings: &[Binding]) -> f64 {
+    bindings
+        .iter()
+        .map(|b| b.bytes() as f64 * if b.access == Access::ReadWrite { 2.0 } else { 1.0 })
+        .sum()
+}
+
+/// Workgroups for a one-dimensional grid, folded into y above the limit of one dimension.
+///
+/// Kernels compute their index as `(id.y * groups.x * WORKGROUP) + id.x` and check it against their count.
+pub fn fold(groups: u64) -> [u32; 3] {
+    let limit = u64::from(MAX_WORKGROUPS);
+    if groups <= limit {
+        [groups as u32, 1, 1]
+    } else {
+        [limit as u32, groups.div_ceil(limit) as u32, 1]
+    }
+}
+
+/// Refuses a grid that no device can run.
+pub fn check_grid(op: &str, workgroups: [u32; 3]) -> Result<()> {
+    match workgroups.iter().find(|&&n| n > MAX_WORKGROUPS) {
+        None => Ok(()),
+        Some(&n) => Err(Error::Limit {
+            what: op.to_owned(),
+            needed: u64::from(n),
+            limit_name: "max_compute_workgroups_per_dimension",
+            limit: u64::from(MAX_WORKGROUPS),
+            hint: "lower the batch or the model's sizes".to_owned(),
+        }),
+    }
+}
+
+/// Words of the `state` buffer that a plan keeps on the device: see [`state`].
+pub const STATE_WORDS: usize = 8;
+
+/// Floats of the `control` buffer: the gradient's factor, whether the step was refused, the gradient's norm, unused.
+pub const CONTROL_FLOATS: usize = 4;
+
+/// Columns of the schedule's table: see [`schedule`].
+pub const SCHEDULE_COLUMNS: usize = 8;
+
+/// Rows of the schedule's table on the device; the host refills it ahead of the steps.
+pub const TABLE_ROWS: usize = 1024;
+
+/// Rows of the ring of the steps' figures.
+pub const RING_ROWS: usize = 1024;
+
+/// Columns of that ring: metrics from 0, gradient norm in 6, verdict in 7.
+pub const RING_COLUMNS: usize = 8;
+
+/// Columns of the schedule's table.
+pub mod schedule {
+    /// Learning rate.
+    pub const LEARNING_RATE: usize = 0;
+    /// 1 / (1 - beta1^t).
+    pub const BIAS1: usize = 1;
+    /// 1 / sqrt(1 - beta2^t).
+    pub const BIAS2: usize = 2;
+    /// 1 - decay of the moving average.
+    pub const EMA_RATE: usize = 3;
+    /// The model's own, for instance the weight of the KL term.
+    pub const MODEL: usize = 4;
+}
+
+/// Where things lie in the `state` buffer.
+pub mod state {
+    /// Low word of the step counter.
+    pub const STEP_LOW: usize = 0;
+    /// High word of the step counter.
+    pub const STEP_HIGH: usize = 1;
+    /// Low word of the seed: Philox's key.
+    pub const SEED_LOW: usize = 2;
+    /// High word of the seed.
+    pub const SEED_HIGH: usize = 3;
+    /// The first example of the batch: position in the list of indices, or in a data set that is evaluated in order.
+    pub const CURSOR: usize = 4;
+    /// Not 0 once a step was refused; then nothing is updated until the host clears it.
+    pub const HALTED: usize = 5;
+}
+
+/// Adds the fields of `more` to a template's context.
+pub(crate) fn merge(context: &mut serde_json::Value, more: serde_json::Value) {
+    if let (Some(into), serde_json::Value::Object(fields)) = (context.as_object_mut(), more) {
+        into.extend(fields);
+    }
+}
+
+/// Bindings as `shared/bindings.wgsl` wants them; `vector` says which are read four elements at a time.
+pub(crate) fn wgsl_bindings(bindings: &[Binding], vector: impl Fn(&str) -> bool) -> serde_json::Value {
+    let rows: Vec<_> = bindings
+        .iter()
+        .map(|b| {
+            let wgsl = match b.dtype {
+                DType::F32 if vector(&b.name) => "vec4<f32>",
+                DType::F32 => "f32",
+                DType::U32 | DType::U8 => "u32",
+            };
+            serde_json::json!({"name": b.name, "access": format!("{:?}", b.access), "wgsl": wgsl})
+        })
+        .collect();
+    serde_json::Value::from(rows)
+}
+
+/// Whether an expression's operand is read four elements at a time.
+pub(crate) fn operand_is_vector(context: &serde_json::Value, name: &str) -> bool {
+    context["operands"]
+        .as_array()
+        .is_some_and(|operands| operands.iter().any(|o| o["name"] == name && o["vector"] == true))
+}
+
+/// Pads a uniform buffer whose `groups` array starts at word `fixed` to at least one group.
+pub(crate) fn pad_groups(mut params: Vec<u32>, fixed: usize) -> Vec<u32> {
+    params.resize(params.len().max(fixed + 4), 0);
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_grids_fold_into_two_dimensions() {
+        assert_eq!(fold(10), [10, 1, 1]);
+        let [x, y, _] = fold(10_000_000);
+        assert!(x <= MAX_WORKGROUPS && y <= MAX_WORKGROUPS);
+        assert!(u64::from(x) * u64::from(y) >= 10_000_000);
+    }
+}

@@ -1,0 +1,376 @@
+//! The number types that the CPU twins run in: f32, f64, and f64 that carries a bound of an f32 device's error.
+
+use std::fmt::Debug;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::tensor::Data;
+
+/// Which number type a CPU computation uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Single: the fallback device.
+    F32,
+    /// Double: references.
+    F64,
+    /// Double with error bounds: tolerances of `verify`.
+    Tracked,
+}
+
+/// Arithmetic that a CPU twin needs, over f32, f64 and [`Tracked`].
+pub trait Real:
+    Copy
+    + Debug
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// Its [`Precision`].
+    const PRECISION: Precision;
+    /// The nearest value.
+    fn from_f64(x: f64) -> Self;
+    /// The value.
+    fn to_f64(self) -> f64;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
+    /// ln(1 + x) for x in [0, 1].
+    fn ln_1p(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The magnitude.
+    fn abs(self) -> Self;
+    /// The larger.
+    fn max(self, other: Self) -> Self;
+    /// The smaller.
+    fn min(self, other: Self) -> Self;
+    /// 1 where `self > other`, else 0.
+    fn greater(self, other: Self) -> Self;
+    /// 1 where `self == other`, else 0.
+    fn equal(self, other: Self) -> Self;
+    /// `a` where the condition `self` is not 0, else `b`.
+    fn select(self, a: Self, b: Self) -> Self;
+    /// Whether the exponent bits are not all ones.
+    fn is_finite(self) -> bool;
+    /// As a host array.
+    fn into_data(values: Vec<Self>) -> Data;
+    /// The elements of a host array of this type.
+    ///
+    /// # Panics
+    /// When the array is of another type: a twin was called with arrays of mixed precision, a fault of this library.
+    fn of(data: &Data) -> &[Self];
+    /// The elements, to be moved out.
+    fn take(data: Data) -> Vec<Self>;
+}
+
+macro_rules! plain_real {
+    ($t:ident, $variant:ident) => {
+        impl Real for $t {
+            const PRECISION: Precision = Precision::$variant;
+            #[allow(clippy::cast_lossless, reason = "one macro serves both widths")]
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+            #[allow(clippy::cast_lossless, reason = "one macro serves both widths")]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+            fn ln(self) -> Self {
+                $t::ln(self)
+            }
+            fn ln_1p(self) -> Self {
+                $t::ln_1p(self)
+            }
+            #[allow(clippy::cast_lossless, reason = "one macro serves both widths")]
+            fn erf(self) -> Self {
+                libm::erf(self as f64) as $t
+            }
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
+            }
+            fn tanh(self) -> Self {
+                $t::tanh(self)
+            }
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            fn max(self, other: Self) -> Self {
+                $t::max(self, other)
+            }
+            fn min(self, other: Self) -> Self {
+                $t::min(self, other)
+            }
+            fn greater(self, other: Self) -> Self {
+                if self > other { 1.0 } else { 0.0 }
+            }
+            fn equal(self, other: Self) -> Self {
+                if self == other { 1.0 } else { 0.0 }
+            }
+            fn select(self, a: Self, b: Self) -> Self {
+                if self == 0.0 { b } else { a }
+            }
+            fn is_finite(self) -> bool {
+                $t::is_finite(self)
+            }
+            fn into_data(values: Vec<Self>) -> Data {
+                Data::$variant(values)
+            }
+            fn of(data: &Data) -> &[Self] {
+                match data {
+                    Data::$variant(v) => v,
+                    other => panic!("twin in {:?} was given {other:?}", Self::PRECISION),
+                }
+            }
+            fn take(data: Data) -> Vec<Self> {
+                match data {
+                    Data::$variant(v) => v,
+                    other => panic!("twin in {:?} was given {other:?}", Self::PRECISION),
+                }
+            }
+        }
+    };
+}
+plain_real!(f32, F32);
+plain_real!(f64, F64);
+
+/// Half the spacing of f32 next to 1: the relative error of one rounded operation.
+pub const UNIT_ROUNDOFF: f64 = 5.960_464_477_539_063e-8;
+
+/// The smallest normal f32; below it a device may flush to zero.
+const SMALLEST_NORMAL: f64 = 1.175_494_350_822_287_5e-38;
+
+/// An f64 with a bound of how far an f32 device may be from it.
+///
+/// Two kinds of error are carried. `variance` is the sum of squares of rounding errors of `+ - * /` and `sqrt`; they are taken
+/// as independent with mean zero, so that a sum of n terms errs by about sqrt(n) roundoffs (Higham & Mary 2019, "A new
+/// approach to probabilistic rounding error analysis", theorem 2.4, lambda = [`Tracked::CONFIDENCE`]). `bias` is what a
+/// builtin is granted by WGSL (section 15.7.4, "Floating point accuracy"), which may point one way for all arguments and so adds
+/// up linearly. The tolerance of an element is `bias + lambda * sqrt(variance)`: derived from the terms accumulated, their
+/// scale and the builtins called, element by element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tracked {
+    value: f64,
+    bias: f64,
+    variance: f64,
+}
+
+impl Tracked {
+    /// How many standard deviations of rounding error are allowed: for lambda = 6 the bound of the cited theorem fails with
+    /// probability below 1e-7 an element.
+    pub const CONFIDENCE: f64 = 6.0;
+
+    /// The largest difference that the device may show.
+    pub fn tolerance(self) -> f64 {
+        self.bias + Self::CONFIDENCE * self.variance.sqrt()
+    }
+
+    /// A value known up to `bias`.
+    pub fn with_bias(value: f64, bias: f64) -> Self {
+        Self { value, bias, variance: 0.0 }
+    }
+
+    /// A value after one rounded operation on operands with these errors.
+    fn rounded(value: f64, bias: f64, variance: f64) -> Self {
+        let step = UNIT_ROUNDOFF * value.abs().max(SMALLEST_NORMAL);
+        Self { value, bias, variance: variance + step * step }
+    }
+
+    /// f(self) where |f'| is at most `slope` near it and the builtin errs by `own`.
+    fn builtin(self, value: f64, slope: f64, own: f64) -> Self {
+        Self {
+            value,
+            bias: slope * self.bias + own + SMALLEST_NORMAL,
+            variance: slope * slope * self.variance,
+        }
+    }
+}
+
+impl Add for Tracked {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self::rounded(self.value + other.value, self.bias + other.bias, self.variance + other.variance)
+    }
+}
+
+impl Sub for Tracked {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl Neg for Tracked {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self { value: -self.value, ..self }
+    }
+}
+
+impl Mul for Tracked {
+    type Output = Self;
+    fn mul(self, other: Self) -> Self {
+        let (a, b) = (self.value, other.value);
+        Self::rounded(
+            a * b,
+            a.abs() * other.bias + b.abs() * self.bias + self.bias * other.bias,
+            a * a * other.variance + b * b * self.variance + self.variance * other.variance,
+        )
+    }
+}
+
+impl Div for Tracked {
+    type Output = Self;
+    fn div(self, other: Self) -> Self {
+        // WGSL grants 2.5 ULP; an ULP is at most 2 unit roundoffs. The divisor is taken at its smallest within its error.
+        let value = self.value / other.value;
+        let smallest = (other.value.abs() - other.tolerance()).max(SMALLEST_NORMAL);
+        Self {
+            value,
+            bias: (self.bias + value.abs() * other.bias) / smallest + 5.0 * UNIT_ROUNDOFF * value.abs(),
+            variance: (self.variance + value * value * other.variance) / (smallest * smallest),
+        }
+    }
+}
+
+impl Real for Tracked {
+    const PRECISION: Precision = Precision::Tracked;
+
+    fn from_f64(x: f64) -> Self {
+        // A constant reaches the device rounded to f32.
+        Self::with_bias(x, (x - f64::from(x as f32)).abs())
+    }
+    fn to_f64(self) -> f64 {
+        self.value
+    }
+    fn exp(self) -> Self {
+        // 3 + 2 |x| ULP; the slope is taken at the upper end of the argument's error.
+        let value = self.value.exp();
+        let slope = (self.value + self.tolerance().min(1.0)).exp();
+        self.builtin(value, slope, (3.0 + 2.0 * self.value.abs()) * 2.0 * UNIT_ROUNDOFF * value)
+    }
+    fn ln(self) -> Self {
+        // 2^-21 absolute on [0.5, 2], else 3 ULP.
+        let value = self.value.ln();
+        let own = if (0.5..=2.0).contains(&self.value) { 2_f64.powi(-21) } else { 6.0 * UNIT_ROUNDOFF * value.abs() };
+        self.builtin(value, 1.0 / (self.value - self.tolerance()).max(SMALLEST_NORMAL), own)
+    }
+    fn ln_1p(self) -> Self {
+        // 2 s p(s^2), s = u / (2 + u): a quotient of 2.5 ULP, an exact-to-1e-8 series and about ten roundings, all relative.
+        let value = self.value.ln_1p();
+        self.builtin(value, 1.0, 20.0 * UNIT_ROUNDOFF * value)
+    }
+    fn erf(self) -> Self {
+        // Abramowitz & Stegun 7.1.26: 1.5e-7, and the roundings of a polynomial with terms up to 1.5 and of an exponential, which
+        // WGSL grants 3 + 2 x^2 ULP of e^-x^2: at most 6.1 unit roundoffs, at x = 0.7.
+        let value = libm::erf(self.value);
+        self.builtin(value, 2.0 / std::f64::consts::PI.sqrt(), 1.5e-7 + 24.0 * UNIT_ROUNDOFF)
+    }
+    fn sqrt(self) -> Self {
+        // Inherited from 1 / inverseSqrt(x): 2 ULP and 2.5 ULP.
+        let value = self.value.max(0.0).sqrt();
+        let smallest = (self.value - self.tolerance()).max(0.0).sqrt().max(value / 2.0).max(SMALLEST_NORMAL);
+        self.builtin(value, 0.5 / smallest, 9.0 * UNIT_ROUNDOFF * value)
+    }
+    fn tanh(self) -> Self {
+        // 1e-5 absolute.
+        let value = self.value.tanh();
+        self.builtin(value, 1.0, 1e-5)
+    }
+    fn abs(self) -> Self {
+        Self { value: self.value.abs(), ..self }
+    }
+    fn max(self, other: Self) -> Self {
+        self.choose(other, self.value >= other.value)
+    }
+    fn min(self, other: Self) -> Self {
+        self.choose(other, self.value <= other.value)
+    }
+    fn greater(self, other: Self) -> Self {
+        let value = if self.value > other.value { 1.0 } else { 0.0 };
+        self.compared(other, value)
+    }
+    fn equal(self, other: Self) -> Self {
+        let value = if self.value == other.value { 1.0 } else { 0.0 };
+        self.compared(other, value)
+    }
+    fn select(self, a: Self, b: Self) -> Self {
+        let chosen = if self.value == 0.0 { b } else { a };
+        let doubt = if self.tolerance() >= 0.5 { (a.value - b.value).abs() } else { 0.0 };
+        Self { bias: chosen.bias + doubt, ..chosen }
+    }
+    fn is_finite(self) -> bool {
+        self.value.is_finite() && self.value.abs() <= f64::from(f32::MAX)
+    }
+    fn into_data(values: Vec<Self>) -> Data {
+        Data::Tracked(values)
+    }
+    fn of(data: &Data) -> &[Self] {
+        match data {
+            Data::Tracked(v) => v,
+            other => panic!("twin in Tracked was given {other:?}"),
+        }
+    }
+    fn take(data: Data) -> Vec<Self> {
+        match data {
+            Data::Tracked(v) => v,
+            other => panic!("twin in Tracked was given {other:?}"),
+        }
+    }
+}
+
+impl Tracked {
+    /// One of two, where the device may have taken the other if they are closer than their errors.
+    fn choose(self, other: Self, first: bool) -> Self {
+        let (kept, left) = if first { (self, other) } else { (other, self) };
+        Self { bias: kept.bias.max(left.bias), variance: kept.variance.max(left.variance), ..kept }
+    }
+
+    /// A comparison's result: uncertain by 1 where the operands are closer than their errors, and those are not zero.
+    fn compared(self, other: Self, value: f64) -> Self {
+        let error = self.tolerance() + other.tolerance();
+        let uncertain = error > 0.0 && (self.value - other.value).abs() <= error;
+        Self::with_bias(value, if uncertain { 1.0 } else { 0.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracked_bounds_hold_for_f32_arithmetic() {
+        let mut wide = Tracked::from_f64(0.0);
+        let mut narrow = 0_f32;
+        for i in 0..10_000 {
+            let x = ((i * 7919 % 1000) as f32 - 499.5) * 1e-3;
+            let term = Tracked::with_bias(f64::from(x), 0.0);
+            wide = wide + term * term.exp();
+            narrow += x * x.exp();
+        }
+        let error = (f64::from(narrow) - wide.to_f64()).abs();
+        assert!(error <= wide.tolerance(), "{error} > {}", wide.tolerance());
+        // Tight enough that a factor of 1.001 would show.
+        assert!(wide.tolerance() < 1e-3 * wide.to_f64().abs());
+    }
+
+    #[test]
+    fn a_comparison_within_the_error_is_uncertain() {
+        let a = Tracked::with_bias(1.0, 1e-6);
+        let b = Tracked::with_bias(1.0 + 1e-7, 0.0);
+        let picked = a.greater(b).select(Tracked::from_f64(5.0), Tracked::from_f64(2.0));
+        assert_eq!(picked.to_f64(), 2.0);
+        assert!(picked.tolerance() >= 3.0);
+    }
+}

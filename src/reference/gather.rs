@@ -1,0 +1,35 @@
+//! Twin of `shaders/gather.wgsl`.
+
+use super::twin;
+use crate::kernels::gather::Gather;
+use crate::kernels::state::CURSOR;
+use crate::real::Real;
+use crate::tensor::Data;
+
+/// Where each element of the result stands in the data set.
+pub fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item = usize> {
+    (0..kernel.batch * kernel.width).map(move |element| {
+        let (b, column) = (element / kernel.width, element % kernel.width);
+        let row = index[(b + cursor as usize) % kernel.indices] as usize;
+        row.min(kernel.rows - 1) * kernel.width + column
+    })
+}
+
+twin!(Gather, run);
+
+fn run<T: Real>(kernel: &Gather, buffers: &mut [Data]) {
+    let cursor = if kernel.cursor { buffers[2].as_u32()[CURSOR] } else { 0 };
+    let places = places(kernel, buffers[1].as_u32(), cursor);
+    let real = |x: T| x * T::from_f64(f64::from(kernel.scale)) + T::from_f64(f64::from(kernel.shift));
+    let out = match &buffers[0] {
+        Data::U8(bytes) => T::into_data(places.map(|p| real(T::from_f64(f64::from(bytes[p])))).collect()),
+        Data::U32(words) => Data::U32(places.map(|p| words[p]).collect()),
+        reals => {
+            let reals = T::of(reals);
+            T::into_data(places.map(|p| real(reals[p])).collect())
+        }
+    };
+    if let Some(last) = buffers.last_mut() {
+        *last = out;
+    }
+}

@@ -1,0 +1,81 @@
+//! The CPU twin of each kernel: plain loops over the same descriptor, in f32, f64 or with tracked error bounds.
+//!
+//! A file here has the stem of its shader and of its descriptor. [`Twin::reference`] runs one on host arrays in the order of the
+//! kernel's bindings.
+
+use crate::kernels::philox::RandomState;
+use crate::kernels::{Kernel, state};
+use crate::real::{Precision, Real};
+use crate::tensor::Data;
+
+pub mod adam;
+pub mod advance;
+pub mod cast;
+pub mod concat;
+pub mod ema;
+pub mod expression;
+pub mod functions;
+pub mod gather;
+pub mod guard;
+pub mod map;
+pub mod matmul;
+pub mod random;
+pub mod rearrange;
+pub mod reduce;
+pub mod reparameterize;
+pub mod rmsprop;
+pub mod scatter_add;
+pub mod sgd;
+
+/// A kernel that can also be computed on the CPU.
+pub trait Twin: Kernel {
+    /// Computes the kernel on host arrays, one a binding, in order; results replace the arrays of written bindings.
+    ///
+    /// # Panics
+    /// When arrays have other lengths or types than the bindings say.
+    fn reference(&self, buffers: &mut [Data]);
+}
+
+/// The precision of a set of host arrays: that of its reals, which must agree.
+pub fn precision_of(buffers: &[Data]) -> Precision {
+    buffers
+        .iter()
+        .find_map(|b| match b {
+            Data::F32(_) => Some(Precision::F32),
+            Data::F64(_) => Some(Precision::F64),
+            Data::Tracked(_) => Some(Precision::Tracked),
+            _ => None,
+        })
+        .unwrap_or(Precision::F64)
+}
+
+/// Seed, step and cursor from a `state` array.
+pub fn random_state(state: &[u32]) -> RandomState {
+    let long = |low: usize, high: usize| u64::from(state[low]) | u64::from(state[high]) << 32;
+    RandomState {
+        seed: long(state::SEED_LOW, state::SEED_HIGH),
+        step: long(state::STEP_LOW, state::STEP_HIGH),
+        cursor: state[state::CURSOR],
+    }
+}
+
+/// Implements [`Twin`] by a function generic over [`Real`].
+macro_rules! twin {
+    ($kernel:ty, $run:ident) => {
+        impl $crate::reference::Twin for $kernel {
+            fn reference(&self, buffers: &mut [$crate::tensor::Data]) {
+                match $crate::reference::precision_of(buffers) {
+                    $crate::real::Precision::F32 => $run::<f32>(self, buffers),
+                    $crate::real::Precision::F64 => $run::<f64>(self, buffers),
+                    $crate::real::Precision::Tracked => $run::<$crate::real::Tracked>(self, buffers),
+                }
+            }
+        }
+    };
+}
+pub(crate) use twin;
+
+/// Moves a real array out of its buffer, to be put back after an update.
+pub(crate) fn take<T: Real>(buffer: &mut Data) -> Vec<T> {
+    T::take(std::mem::replace(buffer, Data::U8(Vec::new())))
+}
