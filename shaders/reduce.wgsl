@@ -80,16 +80,18 @@ fn combine(a: Partial, b: Partial) -> Partial {
 //# else
 alias Partial = real;
 
+//# set neutral = {"sum": "0.0", "max": "-0x1.fffffep+127f", "min": "0x1.fffffep+127f"}[kind]
 fn identity() -> Partial {
-    return real(${{"sum": "0.0", "max": "-0x1.fffffep+127f", "min": "0x1.fffffep+127f"}[kind]});
+    return real(${neutral});
 }
 
 fn partial_of(v: real, r: whole) -> Partial {
     return v;
 }
 
+//# set combined = {"sum": "a + b", "max": "max(a, b)", "min": "min(a, b)"}[kind]
 fn combine(a: Partial, b: Partial) -> Partial {
-    return ${{"sum": "a + b", "max": "max(a, b)", "min": "min(a, b)"}[kind]};
+    return ${combined};
 }
 //# endif
 

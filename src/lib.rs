@@ -2,10 +2,14 @@
 //! on that GPU that every kernel is right.
 
 pub mod error;
+pub mod gpu;
 pub mod graph;
 pub mod kernels;
+pub mod plan;
 pub mod real;
 pub mod reference;
 pub mod tensor;
+
+pub mod verify;
 
 pub use error::{Error, Result};

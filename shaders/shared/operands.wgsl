@@ -21,7 +21,7 @@ fn load_${operand.name}(index: u32) -> real {
 }
 //# elif operand.access == "scalar"
 fn load_${operand.name}(index: u32) -> real {
-    return real(${operand.name}[0]);
+    return real(${operand.name}[${operand.base}u]);
 }
 //# elif operand.access == "row"
 fn load_${operand.name}(index: u32) -> real {

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::Var;
+use super::ops::leaf::Leaf;
 use crate::error::Result;
 use crate::kernels::functions::{Distribution, Function};
 use crate::kernels::matmul::Layout;
@@ -134,6 +135,11 @@ pub trait Op: Debug + Send + Sync {
     /// What a plan may fuse.
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
         Pattern::Opaque
+    }
+
+    /// The leaf that this operator is, for those that are one.
+    fn as_leaf(&self) -> Option<&Leaf> {
+        None
     }
 
     /// Text that is equal for operators that compute the same. `None` if nodes of it must never merge.

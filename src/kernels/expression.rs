@@ -17,6 +17,8 @@ pub struct Indexing {
     pub groups: Vec<[u32; 3]>,
     /// Whether the operand's index is the domain's.
     pub dense: bool,
+    /// Added to the index: a scalar inside of a larger buffer.
+    pub base: u32,
     /// The operand's number of elements.
     pub count: usize,
 }
@@ -46,12 +48,17 @@ impl Indexing {
             }
             divisor *= size;
         }
-        Self { groups, dense: domain.count() == small.count(), count: small.count() }
+        Self { groups, dense: domain.count() == small.count() && small.count() != 1, base: 0, count: small.count() }
     }
 
     /// An operand with one element for each of the domain's.
     pub fn dense(count: usize) -> Self {
-        Self { groups: Vec::new(), dense: true, count }
+        Self { groups: Vec::new(), dense: true, base: 0, count }
+    }
+
+    /// Element `base` of a buffer of `count`, for every element of the domain.
+    pub fn scalar_at(base: usize, count: usize) -> Self {
+        Self { groups: Vec::new(), dense: false, base: base as u32, count }
     }
 
     /// The operand's index for element `index` of the domain.
@@ -59,7 +66,7 @@ impl Indexing {
         if self.dense {
             return index;
         }
-        self.groups.iter().map(|&[d, m, s]| index / d as usize % m as usize * s as usize).sum()
+        self.base as usize + self.groups.iter().map(|&[d, m, s]| index / d as usize % m as usize * s as usize).sum::<usize>()
     }
 
     /// The way the kernel reads it.
@@ -208,6 +215,7 @@ impl Expression {
                     "name": format!("{prefix}{i}"),
                     "access": access,
                     "vector": width == Width::Four && matches!(access, "dense" | "row"),
+                    "base": operand.base,
                     "groups": (first..group).collect::<Vec<_>>(),
                 })
             })

@@ -63,6 +63,10 @@ impl Op for Leaf {
         }
     }
 
+    fn as_leaf(&self) -> Option<&Leaf> {
+        Some(self)
+    }
+
     fn merge_key(&self) -> Option<String> {
         Some(format!("{:?} {}", self.kind, self.name))
     }

@@ -1,0 +1,167 @@
+//! Which adapter: what the environment and the user say, hardware before software.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::kernels::{Caps, MAX_WORKGROUPS};
+
+/// What wgen uses where an adapter has it. Nothing here is needed.
+pub(super) const USEFUL_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
+
+/// Which device a computation should run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The best adapter; where none is, the caller may fall back to the CPU.
+    #[default]
+    Auto,
+    /// No GPU: the interpreter.
+    Cpu,
+    /// An adapter by its index in `wgen info`, or by part of its name.
+    Named(String),
+}
+
+impl std::str::FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            other => Self::Named(other.to_owned()),
+        })
+    }
+}
+
+/// An adapter in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdapterSummary {
+    /// Its name.
+    pub name: String,
+    /// Vulkan, Metal, Dx12.
+    pub backend: String,
+    /// DiscreteGpu, IntegratedGpu, VirtualGpu, Cpu, Other.
+    pub kind: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Why it was chosen.
+    pub reason: String,
+}
+
+impl AdapterSummary {
+    pub(super) fn of(info: &wgpu::AdapterInfo, reason: &str) -> Self {
+        Self {
+            name: info.name.clone(),
+            backend: format!("{:?}", info.backend),
+            kind: format!("{:?}", info.device_type),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Whether it is a CPU pretending to be a GPU.
+    pub fn is_software(&self) -> bool {
+        self.kind == "Cpu"
+    }
+}
+
+/// Capabilities as plain numbers.
+pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    let size = |n: u32| if subgroups { n } else { 0 };
+    Caps {
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        subgroup_min_size: size(info.subgroup_min_size),
+        subgroup_max_size: size(info.subgroup_max_size),
+        storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16),
+        binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroups: limits.max_compute_workgroups_per_dimension.min(MAX_WORKGROUPS),
+        offset_alignment: limits.min_storage_buffer_offset_alignment.max(256),
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY.with_env(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+/// Hardware first, the stronger kinds before the weaker.
+fn rank(info: &wgpu::AdapterInfo) -> u32 {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn all() -> Vec<wgpu::Adapter> {
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY.with_env()));
+    adapters.retain(|a| a.get_info().backend != wgpu::Backend::Noop);
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+/// Every adapter with what it can do, in the order in which they would be tried.
+pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
+    let row = |adapter: &wgpu::Adapter| {
+        let info = adapter.get_info();
+        let features = adapter.features();
+        let named = [
+            (wgpu::Features::SUBGROUP, "subgroup"),
+            (wgpu::Features::SHADER_F16, "shader_f16"),
+            (wgpu::Features::TIMESTAMP_QUERY, "timestamp_query"),
+            (wgpu::Features::PIPELINE_CACHE, "pipeline_cache"),
+        ];
+        let names = named.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| (*n).to_owned()).collect();
+        (AdapterSummary::of(&info, ""), caps(&info, features & USEFUL_FEATURES, &adapter.limits()), names)
+    };
+    all().iter().map(row).collect()
+}
+
+/// Opens the adapter that `choice` names.
+pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
+    let adapters = all();
+    let names = || {
+        let lines: Vec<String> =
+            adapters.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
+        if lines.is_empty() { "there is none".to_owned() } else { format!("there are {}", lines.join("; ")) }
+    };
+    let environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+    let (wanted, source) = match choice {
+        Choice::Cpu => return Err(Error::Usage("the CPU was asked for, which is no GPU adapter".to_owned())),
+        Choice::Named(name) => (Some(name.clone()), "--device"),
+        Choice::Auto => (environment, "WGPU_ADAPTER_NAME"),
+    };
+    let (position, reason) = match wanted {
+        Some(name) => {
+            let lower = name.to_lowercase();
+            let by_index = name.parse::<usize>().ok().filter(|&i| i < adapters.len());
+            let by_name = || adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&lower));
+            match by_index.or_else(by_name) {
+                Some(position) => (position, format!("{source} is '{name}'")),
+                None => return Err(Error::NoAdapter(format!("'{name}' ({source}) matches none; {}", names()))),
+            }
+        }
+        None if adapters.is_empty() => {
+            return Err(Error::NoAdapter(
+                "no Vulkan, Metal or DX12 driver was found; install one (Debian: apt-get install mesa-vulkan-drivers) or use \
+                 --device cpu"
+                    .to_owned(),
+            ));
+        }
+        None if adapters[0].get_info().device_type == wgpu::DeviceType::Cpu => {
+            (0, "no hardware adapter was found; this one is software".to_owned())
+        }
+        None => (0, "the first of the strongest kind".to_owned()),
+    };
+    let adapter = adapters.into_iter().nth(position).ok_or_else(|| Error::NoAdapter("it is gone".to_owned()))?;
+    let summary = AdapterSummary::of(&adapter.get_info(), &reason);
+    Ok((adapter, summary))
+}

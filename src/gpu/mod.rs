@@ -1,0 +1,187 @@
+//! A wgpu device, owned or borrowed, and what is made on it. With [`crate::plan`] the only room that knows wgpu.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::kernels::Caps;
+
+pub mod adapter;
+mod buffer;
+mod cache;
+pub mod kernel;
+pub mod template;
+
+pub use adapter::{AdapterSummary, Choice};
+pub use buffer::Readback;
+pub use kernel::{Bound, BufferSlice, Prepared};
+use template::Templates;
+
+/// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.
+#[derive(Clone)]
+pub struct Gpu {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    caps: Caps,
+    summary: AdapterSummary,
+    templates: Mutex<Templates>,
+    pipelines: Mutex<HashMap<String, Prepared>>,
+    layouts: Mutex<HashMap<String, wgpu::BindGroupLayout>>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    cache: Option<cache::DiskCache>,
+}
+
+/// What the device reported outside of a call.
+#[derive(Clone, Debug)]
+enum Fault {
+    Lost(String),
+    Uncaptured(String),
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.shared.summary).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` names and makes a device on it, with every limit the adapter has.
+    ///
+    /// # Errors
+    /// When no adapter answers to the choice, or the driver refuses a device.
+    pub fn new(choice: &Choice) -> Result<Self> {
+        let (adapter, summary) = adapter::open(choice)?;
+        let features = adapter.features() & adapter::USEFUL_FEATURES;
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("wgen"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|e| Error::Gpu(format!("{} refuses a device: {e}", summary.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let (uncaptured, lost) = (fault.clone(), fault.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            log::error!("GPU: {error}");
+            lock(&uncaptured).get_or_insert(Fault::Uncaptured(error.to_string()));
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            *lock(&lost) = Some(Fault::Lost(format!("{reason:?}: {message}")));
+        });
+        let cache = cache::DiskCache::open(&device, &adapter.get_info());
+        Ok(Self::assemble(device, queue, &adapter.get_info(), summary, fault, cache))
+    }
+
+    /// Borrows a device that an application owns. It is never reconfigured: what it lacks, wgen does without.
+    pub fn from_device(device: &wgpu::Device, queue: &wgpu::Queue, info: &wgpu::AdapterInfo) -> Self {
+        let summary = AdapterSummary::of(info, "borrowed from the application");
+        let fault = Arc::new(Mutex::new(None));
+        Self::assemble(device.clone(), queue.clone(), info, summary, fault, None)
+    }
+
+    fn assemble(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: &wgpu::AdapterInfo,
+        summary: AdapterSummary,
+        fault: Arc<Mutex<Option<Fault>>>,
+        cache: Option<cache::DiskCache>,
+    ) -> Self {
+        let caps = adapter::caps(info, device.features(), &device.limits());
+        let shared = Shared {
+            device,
+            queue,
+            caps,
+            summary,
+            templates: Mutex::new(Templates::embedded()),
+            pipelines: Mutex::default(),
+            layouts: Mutex::default(),
+            fault,
+            cache,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.shared.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.shared.queue
+    }
+
+    /// What it can do.
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
+    }
+
+    /// Its adapter, and why it was chosen.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.shared.summary
+    }
+
+    /// Adds a shader template, or replaces one: a user's own kernels, and mutants of ours. Pipelines of it are made anew.
+    pub fn set_template(&self, name: &str, source: &str) {
+        lock(&self.shared.templates).set(name, source);
+        lock(&self.shared.pipelines).retain(|key, _| !key.starts_with(&format!("{name}\n")));
+    }
+
+    /// The error that the device reported outside of a call, if it did.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Gpu`].
+    pub fn check(&self) -> Result<()> {
+        match lock(&self.shared.fault).clone() {
+            None => Ok(()),
+            Some(Fault::Lost(reason)) => Err(Error::DeviceLost(reason)),
+            Some(Fault::Uncaptured(message)) => Err(Error::Gpu(message)),
+        }
+    }
+
+    /// Runs `work` in error scopes; what the device objects to becomes an error.
+    pub(crate) fn scoped<T>(&self, what: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = work();
+        let invalid = pollster::block_on(validation.pop());
+        let exhausted = pollster::block_on(memory.pop());
+        if exhausted.is_some() {
+            return Err(Error::OutOfMemory { what: what.to_owned(), bytes });
+        }
+        self.check()?;
+        match invalid {
+            Some(error) => Err(Error::Gpu(format!("{what}: {error}"))),
+            None => Ok(made),
+        }
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        let done = self.device().poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        done.map_err(|e| Error::Gpu(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Writes new pipelines to the disk cache, where the driver has one.
+    pub fn save_pipelines(&self) {
+        if let Some(cache) = &self.shared.cache {
+            cache.save();
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Groups become dispatches over virtual buffers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::groups::{Group, Groups, Kind};
+use super::Source;
+use crate::error::{Error, Result};
+use crate::graph::layout::Layout;
+use crate::graph::op::{Argument, Lowering, Pattern};
+use crate::graph::ops::leaf::LeafKind;
+use crate::graph::ops::{matmul, reduce};
+use crate::graph::{NodeId, Sink};
+use crate::kernels::expression::{Expression, Indexing, Term};
+use crate::kernels::functions::Function;
+use crate::kernels::map::Map;
+use crate::kernels::matmul::Layout as MatrixLayout;
+use crate::kernels::reduce::{Combine, Reduce};
+use crate::kernels::{Caps, SCHEDULE_COLUMNS, STATE_WORDS};
+use crate::plan::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
+use crate::tensor::{Shape, TensorType};
+
+pub(super) fn emit(source: &Source, groups: &Groups, caps: &Caps, layout: &Layout) -> Result<Program> {
+    let mut emitter = Emitter {
+        source,
+        groups,
+        caps,
+        layout,
+        program: Program::default(),
+        places: HashMap::new(),
+        demanded: demanded(source, groups),
+    };
+    for g in groups.order(source) {
+        emitter.group(g)?;
+    }
+    emitter.copies()?;
+    Ok(emitter.program)
+}
+
+/// Which values must be in memory: results, and what the kernels that make them read.
+fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
+    let mut demanded: BTreeSet<NodeId> = source.sinks.iter().map(|(_, id)| source.root(*id)).collect();
+    for g in groups.order(source).into_iter().rev() {
+        let group = &groups.list[g];
+        let outputs: Vec<NodeId> = outputs_of(group, &demanded);
+        if outputs.is_empty() && group.row_sums.is_none_or(|s| !demanded.contains(&s)) {
+            continue;
+        }
+        match group.kind {
+            Kind::Opaque(_) => demanded.extend(groups.inputs_of(source, g)),
+            Kind::Matmul(_) | Kind::Reduce(_) | Kind::Map => {
+                let mut builder = Builder::new(source, groups, group);
+                let wanted = if outputs.is_empty() { vec![group.members[0]] } else { outputs };
+                builder.finish(&wanted);
+                demanded.extend(builder.operands.iter().map(|(root, _)| *root));
+                match group.kind {
+                    Kind::Matmul(head) => demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i))),
+                    Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
+                    _ => {}
+                }
+            }
+        }
+    }
+    demanded
+}
+
+fn outputs_of(group: &Group, demanded: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    group.members.iter().copied().filter(|m| demanded.contains(m)).collect()
+}
+
+/// Builds the expression of a group, or of a reduction's prologue.
+struct Builder<'a> {
+    source: &'a Source,
+    groups: &'a Groups,
+    /// Nodes to be computed in this expression.
+    inside: BTreeSet<NodeId>,
+    accumulator: Option<NodeId>,
+    expression: Expression,
+    terms: HashMap<(NodeId, Vec<usize>), usize>,
+    operands: Vec<(NodeId, Indexing)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(source: &'a Source, groups: &'a Groups, group: &Group) -> Self {
+        let accumulator = match group.kind {
+            Kind::Matmul(head) | Kind::Reduce(head) => Some(head),
+            _ => None,
+        };
+        Self::with(source, groups, group.members.iter().copied().collect(), accumulator)
+    }
+
+    fn with(source: &'a Source, groups: &'a Groups, inside: BTreeSet<NodeId>, accumulator: Option<NodeId>) -> Self {
+        Self {
+            source,
+            groups,
+            inside,
+            accumulator,
+            expression: Expression::default(),
+            terms: HashMap::new(),
+            operands: Vec::new(),
+        }
+    }
+
+    /// The expression whose results are `results`.
+    fn finish(&mut self, results: &[NodeId]) -> Expression {
+        for &result in results {
+            let shape = self.source.node(result).ty.shape.clone();
+            let term = self.term(result, &shape);
+            self.expression.results.push(term);
+        }
+        self.expression.operands = self.operands.iter().map(|(_, indexing)| indexing.clone()).collect();
+        self.expression.clone()
+    }
+
+    /// The term of `id` as an operand of something of shape `domain`.
+    fn term(&mut self, id: NodeId, domain: &Shape) -> usize {
+        let root = self.source.root(id);
+        let own = self.source.node(id).ty.shape.clone();
+        // The same value may be read through different broadcasts; inside of the expression it has one element a domain element.
+        let inside = self.accumulator == Some(root)
+            || match self.source.pattern(root) {
+                Pattern::Constant(_) => true,
+                Pattern::Random { .. } => self.groups.of[root.index()].is_none(),
+                Pattern::Elementwise(_) => self.inside.contains(&root) || self.groups.of[root.index()].is_none(),
+                _ => false,
+            };
+        let key = (root, if inside { Vec::new() } else { [domain.dims(), &[usize::MAX], own.dims()].concat() });
+        if let Some(&term) = self.terms.get(&key) {
+            return term;
+        }
+        let term = if self.accumulator == Some(root) {
+            Term::Accumulator
+        } else {
+            match self.source.pattern(root).clone() {
+                Pattern::Constant(value) => Term::Constant(value),
+                Pattern::Random { distribution, key, stream } if self.groups.of[root.index()].is_none() => {
+                    Term::Random { distribution, key, stream }
+                }
+                Pattern::Elementwise(function) if inside => {
+                    let node = self.source.node(root).clone();
+                    // A scalar computed inside of a larger domain reads scalars, whatever the domain.
+                    let arguments = node.inputs.iter().map(|&i| self.term(i, &node.ty.shape)).collect();
+                    Term::Call(function, arguments)
+                }
+                _ => Term::Operand(self.operand(root, domain, &own)),
+            }
+        };
+        self.expression.terms.push(term);
+        let at = self.expression.terms.len() - 1;
+        self.terms.insert(key, at);
+        at
+    }
+
+    fn operand(&mut self, root: NodeId, domain: &Shape, own: &Shape) -> usize {
+        let indexing = match leaf_kind(self.source, root) {
+            Some(LeafKind::Schedule(column)) => Indexing::scalar_at(column, SCHEDULE_COLUMNS),
+            _ => Indexing::broadcast(domain, own),
+        };
+        let found = self.operands.iter().position(|(r, i)| *r == root && *i == indexing);
+        found.unwrap_or_else(|| {
+            self.operands.push((root, indexing));
+            self.operands.len() - 1
+        })
+    }
+}
+
+fn leaf_kind(source: &Source, root: NodeId) -> Option<LeafKind> {
+    leaf(source, root).map(|(kind, _)| kind)
+}
+
+/// What a leaf is and its name.
+fn leaf(source: &Source, root: NodeId) -> Option<(LeafKind, String)> {
+    source.node(root).op.as_leaf().map(|leaf| (leaf.kind, leaf.name.clone()))
+}
+
+struct Emitter<'a> {
+    source: &'a Source,
+    groups: &'a Groups,
+    caps: &'a Caps,
+    layout: &'a Layout,
+    program: Program,
+    places: HashMap<NodeId, BufferId>,
+    demanded: BTreeSet<NodeId>,
+}
+
+impl Emitter<'_> {
+    /// The buffer of a value, made when it is first asked for.
+    fn place(&mut self, root: NodeId) -> Result<BufferId> {
+        if let Some(&place) = self.places.get(&root) {
+            return Ok(place);
+        }
+        let ty = self.source.node(root).ty.clone();
+        let (origin, ty) = match leaf(self.source, root) {
+            Some((LeafKind::Input, name)) => (Origin::Input(name), ty),
+            Some((LeafKind::Parameter, name)) => (Origin::Parameter(self.parameter(&name, &ty)?), ty),
+            Some((LeafKind::Schedule(_), _)) => (Origin::Schedule, TensorType::f32([SCHEDULE_COLUMNS])),
+            Some((LeafKind::Constant(_), _)) | None => (self.origin_of_result(root)?, ty),
+        };
+        let place = self.program.buffer(origin, ty);
+        self.places.insert(root, place);
+        Ok(place)
+    }
+
+    fn parameter(&self, name: &str, ty: &TensorType) -> Result<usize> {
+        let position = self.layout.find(name).ok_or_else(|| {
+            let known: Vec<&str> = self.layout.parameters.iter().map(|p| p.name.as_str()).collect();
+            Error::Usage(format!("parameter '{name}' is not in the store, which has {}", known.join(", ")))
+        })?;
+        let stored = &self.layout.parameters[position].shape;
+        if *stored != ty.shape {
+            let why = format!("the graph has {:?}, the store {stored:?}", ty.shape);
+            return Err(Error::shape(format!("parameter '{name}'"), why));
+        }
+        Ok(position)
+    }
+
+    /// A value that is one result goes straight to its destination; others are transient and copied at the end.
+    fn origin_of_result(&self, root: NodeId) -> Result<Origin> {
+        let sinks: Vec<&Sink> =
+            self.source.sinks.iter().filter(|(_, id)| self.source.root(*id) == root).map(|(s, _)| s).collect();
+        Ok(match sinks.as_slice() {
+            [Sink::Gradient(name)] if self.source.consumers[root.index()].is_empty() => {
+                Origin::Gradient(self.parameter(name, &self.sink_type(name))?)
+            }
+            _ => match sinks.iter().find_map(|s| if let Sink::Output(name) = s { Some(name) } else { None }) {
+                Some(name) => Origin::Output(name.clone()),
+                None => Origin::Transient,
+            },
+        })
+    }
+
+    fn sink_type(&self, gradient_of: &str) -> TensorType {
+        let wanted = Sink::Gradient(gradient_of.to_owned());
+        let found = self.source.sinks.iter().find(|(s, _)| *s == wanted);
+        found.map_or(TensorType::f32([]), |(_, id)| self.source.node(*id).ty.clone())
+    }
+
+    fn state(&mut self) -> BufferId {
+        self.program.buffer(Origin::State, TensorType::u32([STATE_WORDS]))
+    }
+
+    fn group(&mut self, g: usize) -> Result<()> {
+        let group = &self.groups.list[g];
+        let mut outputs = outputs_of(group, &self.demanded);
+        let row_sums = group.row_sums.filter(|s| self.demanded.contains(s));
+        if outputs.is_empty() && row_sums.is_none() {
+            return Ok(());
+        }
+        if outputs.is_empty() {
+            // Only the sums on the side are wanted, but the product comes with them.
+            outputs.push(group.members[0]);
+        }
+        let source = self.source;
+        let mut roots: Vec<NodeId> = Vec::new();
+        let lowering = match group.kind {
+            Kind::Opaque(head) => {
+                roots = source.node(head).inputs.iter().map(|&i| source.root(i)).collect();
+                if roots.iter().any(|&r| matches!(leaf_kind(source, r), Some(LeafKind::Schedule(_)))) {
+                    let name = source.node(head).op.name();
+                    return Err(Error::Usage(format!("{name} reads a schedule's scalar; multiply it by 1 first")));
+                }
+                let node = source.node(head);
+                let types: Vec<&TensorType> = node.inputs.iter().map(|i| &source.node(*i).ty).collect();
+                node.op.lower(self.caps, &types, &node.ty)?
+            }
+            Kind::Map => {
+                let mut builder = Builder::new(source, self.groups, group);
+                let expression = if source.is_elementwise(group.members[0]) {
+                    builder.finish(&outputs)
+                } else {
+                    // A random node that someone needs in memory.
+                    let types: Vec<&TensorType> = Vec::new();
+                    let node = source.node(group.members[0]);
+                    let lowering = node.op.lower(self.caps, &types, &node.ty)?;
+                    return self.append(lowering, &[], &[group.members[0]], None);
+                };
+                let count = source.count(group.members[0]);
+                let arguments = self.arguments(&mut roots, &builder.operands, expression.is_random(), outputs.len());
+                Lowering::single(Map::new(self.caps, count, expression), arguments)
+            }
+            Kind::Matmul(head) => self.matmul(group, head, &outputs, row_sums.is_some(), &mut roots)?,
+            Kind::Reduce(head) => self.reduce(group, head, &outputs, &mut roots)?,
+        };
+        self.append(lowering, &roots, &outputs, row_sums)
+    }
+
+    /// Arguments of a kernel whose operands come first, then the state, then results.
+    fn arguments(
+        &self,
+        roots: &mut Vec<NodeId>,
+        operands: &[(NodeId, Indexing)],
+        random: bool,
+        results: usize,
+    ) -> Vec<Argument> {
+        let mut arguments: Vec<Argument> = operands.iter().map(|(root, _)| input(roots, *root)).collect();
+        if random {
+            arguments.push(Argument::State);
+        }
+        arguments.extend(std::iter::repeat_n(Argument::Output, results));
+        arguments
+    }
+
+    fn matmul(
+        &self,
+        group: &Group,
+        head: NodeId,
+        outputs: &[NodeId],
+        row_sums: bool,
+        roots: &mut Vec<NodeId>,
+    ) -> Result<Lowering> {
+        let source = self.source;
+        let node = source.node(head);
+        let Pattern::Matmul(layout) = *source.pattern(head) else { return Ok(Lowering::default()) };
+        let mut builder = Builder::new(source, self.groups, group);
+        let epilogue = builder.finish(outputs);
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| &source.node(*i).ty).collect();
+        let op = matmul::Matmul { layout };
+        let sizes = op.sizes(&types)?;
+        let a = input(roots, source.root(node.inputs[0]));
+        let b = input(roots, source.root(node.inputs[1]));
+        if !row_sums && sizes.batch == 1 && (sizes.m == 1 || sizes.n == 1) && sizes.k > 0 {
+            let (kernel, [first, second]) = matrix_vector(self.caps, layout, &sizes, [a, b]);
+            let kernel = Reduce { epilogue, ..kernel };
+            let after: Vec<Argument> = builder.operands.iter().map(|(root, _)| input(roots, *root)).collect();
+            let mut lowering = Lowering::default();
+            let results = vec![Argument::Output; outputs.len()];
+            reduce::in_one_or_two(self.caps, kernel, vec![first, second], after, results, &mut lowering);
+            return Ok(lowering);
+        }
+        let kernel = op.kernel(self.caps, &types, epilogue, row_sums)?;
+        let random = kernel.epilogue.is_random();
+        let results = outputs.len() + usize::from(row_sums);
+        let mut arguments = vec![a, b];
+        arguments.extend(self.arguments(roots, &builder.operands, random, results));
+        Ok(Lowering::single(kernel, arguments))
+    }
+
+    fn reduce(&self, group: &Group, head: NodeId, outputs: &[NodeId], roots: &mut Vec<NodeId>) -> Result<Lowering> {
+        let source = self.source;
+        let Pattern::Reduce { combine, domain: [outer, length, inner] } = *source.pattern(head) else {
+            return Ok(Lowering::default());
+        };
+        let operand = source.node(head).inputs[0];
+        let (inside, _) = self.groups.prologue(source, head);
+        let mut prologue = Builder::with(source, self.groups, inside, None);
+        let before = prologue.finish(&[source.root(operand)]);
+        let mut epilogue = Builder::new(source, self.groups, group);
+        let after = epilogue.finish(outputs);
+        let mut kernel = Reduce::new(self.caps, combine, outer, length, inner);
+        kernel.prologue = before;
+        if combine != Combine::Argmax {
+            kernel.epilogue = after;
+        }
+        let first: Vec<Argument> = prologue.operands.iter().map(|(root, _)| input(roots, *root)).collect();
+        let second: Vec<Argument> = epilogue.operands.iter().map(|(root, _)| input(roots, *root)).collect();
+        let mut lowering = Lowering::default();
+        reduce::in_one_or_two(self.caps, kernel, first, second, vec![Argument::Output; outputs.len()], &mut lowering);
+        Ok(lowering)
+    }
+
+    /// Adds a group's dispatches. `Argument::Output` stands for the outputs in order, the sums on the side last.
+    fn append(
+        &mut self,
+        lowering: Lowering,
+        roots: &[NodeId],
+        outputs: &[NodeId],
+        row_sums: Option<NodeId>,
+    ) -> Result<()> {
+        let results: Vec<NodeId> = outputs.iter().copied().chain(row_sums).collect();
+        let inputs = roots.iter().map(|&r| Ok((r, self.place(r)?))).collect::<Result<Vec<_>>>()?;
+        let outputs = results.iter().map(|&r| Ok((r, self.place(r)?))).collect::<Result<Vec<_>>>()?;
+        let temporaries: Vec<BufferId> =
+            lowering.temporaries.iter().map(|ty| self.program.buffer(Origin::Transient, ty.clone())).collect();
+        let group = self.program.groups.len();
+        for call in lowering.calls {
+            let mut next_output = outputs.iter().map(|(_, place)| *place);
+            let mut buffers = Vec::with_capacity(call.arguments.len());
+            for argument in &call.arguments {
+                buffers.push(match argument {
+                    Argument::Input(i) => inputs[*i].1,
+                    Argument::Output => next_output
+                        .next()
+                        .ok_or_else(|| Error::Gpu(format!("{:?} has more results than its node", call.kernel)))?,
+                    Argument::Temporary(i) => temporaries[*i],
+                    Argument::State => self.state(),
+                });
+            }
+            self.program.dispatches.push(Dispatch { kernel: call.kernel, buffers, group: Some(group) });
+        }
+        self.program.groups.push(NodeGroup { outputs, inputs });
+        Ok(())
+    }
+
+    /// Results that share their value with another result, or are leaves, get their own copy.
+    fn copies(&mut self) -> Result<()> {
+        for (sink, id) in &self.source.sinks {
+            let root = self.source.root(*id);
+            let ty = self.source.node(root).ty.clone();
+            let wanted = match sink {
+                Sink::Output(name) => Origin::Output(name.clone()),
+                Sink::Gradient(name) => Origin::Gradient(self.parameter(name, &self.source.node(*id).ty)?),
+            };
+            let place = self.place(root)?;
+            let place_is_output = matches!(self.program.buffers[place.0].origin, Origin::Output(_));
+            if self.program.buffers[place.0].origin == wanted || (place_is_output && matches!(sink, Sink::Output(_))) {
+                if let Sink::Output(name) = sink {
+                    self.program.outputs.push((name.clone(), place));
+                }
+                continue;
+            }
+            let (expression, inputs) = match (leaf_kind(self.source, root), self.source.pattern(root)) {
+                (_, Pattern::Constant(value)) => {
+                    (Expression { terms: vec![Term::Constant(*value)], operands: Vec::new(), results: vec![0] }, vec![])
+                }
+                (Some(LeafKind::Schedule(column)), _) => {
+                    let operands = vec![Indexing::scalar_at(column, SCHEDULE_COLUMNS)];
+                    (Expression { terms: vec![Term::Operand(0)], operands, results: vec![0] }, vec![(root, place)])
+                }
+                _ => (Expression::operand(ty.shape.count()), vec![(root, place)]),
+            };
+            let kernel = Map::new(self.caps, ty.shape.count(), expression);
+            let target = self.program.buffer(wanted, self.source.node(*id).ty.clone());
+            let buffers = inputs.iter().map(|(_, p)| *p).chain([target]).collect();
+            let group = Some(self.program.groups.len());
+            self.program.groups.push(NodeGroup { outputs: vec![(root, target)], inputs });
+            self.program.dispatches.push(Dispatch { kernel: Arc::new(kernel), buffers, group });
+            if let Sink::Output(name) = sink {
+                self.program.outputs.push((name.clone(), target));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The argument for a root: its position among the group's inputs.
+fn input(roots: &mut Vec<NodeId>, root: NodeId) -> Argument {
+    let position = roots.iter().position(|r| *r == root).unwrap_or_else(|| {
+        roots.push(root);
+        roots.len() - 1
+    });
+    Argument::Input(position)
+}
+
+/// A product with one row or one column as a reduction of `matrix * vector`: no tile is wasted.
+fn matrix_vector(
+    caps: &Caps,
+    layout: MatrixLayout,
+    sizes: &matmul::Sizes,
+    [a, b]: [Argument; 2],
+) -> (Reduce, [Argument; 2]) {
+    let &matmul::Sizes { m, n, k, .. } = sizes;
+    let (matrix, vector, rows, k_is_last) = if m == 1 {
+        (b, a, n, layout == MatrixLayout::Nt)
+    } else {
+        (a, b, m, layout != MatrixLayout::Tn)
+    };
+    let (domain, stretched) = if k_is_last {
+        ([rows, k, 1], Indexing::broadcast(&[rows, k].into(), &[k].into()))
+    } else {
+        ([1, k, rows], Indexing::broadcast(&[k, rows].into(), &[k, 1].into()))
+    };
+    let prologue = Expression {
+        terms: vec![Term::Operand(0), Term::Operand(1), Term::Call(Function::Mul, vec![0, 1])],
+        operands: vec![Indexing::dense(rows * k), stretched],
+        results: vec![2],
+    };
+    let [outer, length, inner] = domain;
+    (Reduce { prologue, ..Reduce::new(caps, Combine::Sum, outer, length, inner) }, [matrix, vector])
+}

@@ -1,0 +1,118 @@
+//! From a graph to kernels: nodes are grouped by what can be fused, groups become dispatches.
+
+mod emit;
+mod groups;
+mod update;
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::graph::layout::Layout;
+use crate::graph::op::Pattern;
+use crate::graph::{Graph, Node, NodeId, Sink};
+use crate::kernels::Caps;
+use crate::plan::program::Program;
+use crate::tensor::TensorType;
+
+/// The most storage buffers that a fused kernel takes, on every device: the portable floor, so that plans are the same everywhere.
+const MAX_BUFFERS: usize = 8;
+
+/// A graph as the lowering sees it.
+struct Source {
+    nodes: Vec<Node>,
+    patterns: Vec<Pattern>,
+    /// The node whose memory a node's value lies in: itself, or what it is an alias of.
+    roots: Vec<NodeId>,
+    /// Nodes that some result depends on.
+    needed: Vec<bool>,
+    /// Needed nodes that read a root's value, aliases seen through.
+    consumers: Vec<Vec<NodeId>>,
+    sinks: Vec<(Sink, NodeId)>,
+    fuse: bool,
+}
+
+impl Source {
+    fn new(graph: &Graph, fuse: bool) -> Self {
+        let nodes = graph.nodes();
+        let patterns: Vec<Pattern> = nodes
+            .iter()
+            .map(|node| {
+                let types: Vec<&TensorType> = node.inputs.iter().map(|i| &nodes[i.index()].ty).collect();
+                node.op.pattern(&types)
+            })
+            .collect();
+        let mut roots: Vec<NodeId> = Vec::with_capacity(nodes.len());
+        for (i, node) in nodes.iter().enumerate() {
+            roots.push(match patterns[i] {
+                Pattern::Alias => roots[node.inputs[0].index()],
+                _ => NodeId(i as u32),
+            });
+        }
+        let sinks = graph.sinks();
+        let mut needed = vec![false; nodes.len()];
+        let mut stack: Vec<NodeId> = sinks.iter().map(|(_, id)| *id).collect();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut needed[id.index()], true) {
+                stack.extend(&nodes[id.index()].inputs);
+            }
+        }
+        let mut consumers = vec![Vec::new(); nodes.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            if needed[i] && patterns[i] != Pattern::Alias {
+                let read: BTreeSet<NodeId> = node.inputs.iter().map(|&input| roots[input.index()]).collect();
+                read.into_iter().for_each(|root| consumers[root.index()].push(NodeId(i as u32)));
+            }
+        }
+        Self { nodes, patterns, roots, needed, consumers, sinks, fuse }
+    }
+
+    fn root(&self, id: NodeId) -> NodeId {
+        self.roots[id.index()]
+    }
+
+    fn pattern(&self, id: NodeId) -> &Pattern {
+        &self.patterns[id.index()]
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    fn count(&self, id: NodeId) -> usize {
+        self.nodes[id.index()].ty.shape.count()
+    }
+
+    fn is_elementwise(&self, id: NodeId) -> bool {
+        matches!(self.pattern(id), Pattern::Elementwise(_))
+    }
+
+    /// Whether a value must be in memory for someone outside of the graph.
+    fn is_sink(&self, root: NodeId) -> bool {
+        self.sinks.iter().any(|(_, id)| self.root(*id) == root)
+    }
+}
+
+/// How to lower.
+#[derive(Clone, Copy, Debug)]
+pub struct LowerOptions {
+    /// Whether neighbouring nodes become one kernel.
+    pub fuse: bool,
+}
+
+/// The kernels of `graph` on a device with `caps`, its parameters and gradients laid out by `layout`.
+///
+/// # Errors
+/// When the graph is not sound, a parameter is not in the layout or has another shape, or no kernel serves a node.
+pub fn lower(graph: &Graph, caps: &Caps, layout: &Layout, options: LowerOptions) -> Result<Program> {
+    graph.check()?;
+    let source = Source::new(graph, options.fuse);
+    let groups = groups::form(&source);
+    let mut program = emit::emit(&source, &groups, caps, layout)?;
+    if let Some(update) = graph.update() {
+        update::append(&mut program, &update, caps, layout)?;
+    }
+    if program.dispatches.is_empty() {
+        return Err(Error::Usage("the graph computes nothing; name its results with Graph::output".to_owned()));
+    }
+    Ok(program)
+}

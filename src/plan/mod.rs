@@ -1,0 +1,394 @@
+//! A graph compiled for a device and bound to a store.
+//!
+//! After [`Plan::compile`] nothing is made any more: [`Plan::record`] writes dispatches into an encoder, the caller's or one of
+//! [`Plan::run`]'s own.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Bound, BufferSlice, Gpu};
+use crate::graph::{Graph, Node};
+use crate::kernels::{Access, Cost};
+use crate::tensor::{Data, Value};
+
+pub mod lower;
+pub mod memory;
+pub mod program;
+mod store;
+
+use program::{BufferId, Origin, Program};
+pub use store::{Store, StoreOptions};
+
+/// How a plan is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Whether neighbouring nodes become one kernel.
+    pub fuse: bool,
+    /// Whether every transient buffer keeps its value until the next run: for verification.
+    pub retain: bool,
+    /// Whether subgroup variants may be taken.
+    pub subgroups: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { fuse: true, retain: false, subgroups: true }
+    }
+}
+
+/// Bytes of guard on both sides of a plan's own buffers.
+const GUARD: u64 = 256;
+
+/// Bits of a NaN that nobody computes: what guards and unwritten memory hold during verification.
+pub const POISON: u32 = 0x7fc0_dead;
+
+/// A compiled graph. See the module's text.
+#[derive(Debug)]
+pub struct Plan {
+    gpu: Gpu,
+    program: Program,
+    nodes: Vec<Node>,
+    places: Vec<BufferSlice>,
+    /// The plan's own buffers, with guards on both sides.
+    own: Vec<wgpu::Buffer>,
+    slots: memory::Slots,
+    bound: Vec<Bound>,
+    segments: Vec<Range<usize>>,
+}
+
+impl Plan {
+    /// Compiles `graph` for the store's device. Inputs that `bindings` does not name get buffers of the plan's own.
+    ///
+    /// # Errors
+    /// When the graph is not sound, a parameter is missing, a limit is exceeded, or the device refuses.
+    pub fn compile(
+        graph: &Graph,
+        store: &Store,
+        bindings: &[(&str, BufferSlice)],
+        options: PlanOptions,
+    ) -> Result<Self> {
+        let gpu = store.gpu().clone();
+        let caps = if options.subgroups { gpu.caps().clone() } else { gpu.caps().without_subgroups() };
+        let program = lower::lower(graph, &caps, store.layout(), lower::LowerOptions { fuse: options.fuse })?;
+        let slots = memory::assign(&program, !options.retain);
+        let mut own = Vec::new();
+        let make = |label: &str, bytes: u64, own: &mut Vec<wgpu::Buffer>| -> Result<BufferSlice> {
+            let size = bytes.max(16).next_multiple_of(16);
+            let buffer = gpu.create_buffer(label, size + 2 * GUARD)?;
+            own.push(buffer.clone());
+            Ok(BufferSlice { buffer, offset: GUARD, size })
+        };
+        let slot_places =
+            slots.sizes.iter().map(|&bytes| make("slot", bytes, &mut own)).collect::<Result<Vec<_>>>()?;
+        let mut inputs: HashMap<&str, BufferSlice> = bindings.iter().map(|(n, b)| (*n, b.clone())).collect();
+        let mut places: Vec<BufferSlice> = Vec::with_capacity(program.buffers.len());
+        for (i, spec) in program.buffers.iter().enumerate() {
+            let place = match &spec.origin {
+                Origin::Transient => slots.of[i].map(|s| slot_places[s].clone()),
+                Origin::Input(name) => inputs.get(name.as_str()).cloned(),
+                other => store.slice(other)?,
+            };
+            places.push(match (place, &spec.origin) {
+                (Some(place), _) => place,
+                (None, Origin::Input(name)) => {
+                    let place = make(name, spec.ty.bytes(), &mut own)?;
+                    inputs.insert(name, place.clone());
+                    place
+                }
+                (None, _) => make("output", spec.ty.bytes(), &mut own)?,
+            });
+        }
+        if let Some(name) = bindings.iter().map(|b| b.0).find(|name| {
+            !program.buffers.iter().any(|b| matches!(&b.origin, Origin::Input(n) if n == name))
+        }) {
+            return Err(Error::Usage(format!("'{name}' is bound, but the graph has no such input")));
+        }
+        let nodes = graph.nodes();
+        let segments = segments(&program, caps.software);
+        let mut plan = Self { gpu, program, nodes, places, own, slots, bound: Vec::new(), segments };
+        plan.bound = (0..plan.program.dispatches.len()).map(|i| plan.bind_dispatch(i)).collect::<Result<_>>()?;
+        plan.gpu.save_pipelines();
+        Ok(plan)
+    }
+
+    fn bind_dispatch(&self, index: usize) -> Result<Bound> {
+        let dispatch = &self.program.dispatches[index];
+        let buffers: Vec<BufferSlice> = dispatch.buffers.iter().map(|b| self.places[b.0].clone()).collect();
+        self.gpu.bind(dispatch.kernel.as_ref(), &buffers)
+    }
+
+    /// Its device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Its kernels and virtual buffers.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The nodes of its graph.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The memory of a virtual buffer.
+    pub fn place(&self, buffer: BufferId) -> &BufferSlice {
+        &self.places[buffer.0]
+    }
+
+    /// Records one step into the caller's encoder: one compute pass, nothing else made.
+    pub fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.record_range(encoder, 0..self.bound.len());
+    }
+
+    /// Records dispatches `range` of a step.
+    pub fn record_range(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for bound in &self.bound[range] {
+            bound.record(&mut pass);
+        }
+    }
+
+    /// The step cut into ranges of dispatches of less than 100 ms by estimate, to be submitted one by one.
+    pub fn segments(&self) -> &[Range<usize>] {
+        &self.segments
+    }
+
+    /// Runs `steps` steps: one submission where they are short, else one a segment.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn run(&self, steps: usize) -> Result<()> {
+        let device = self.gpu.device();
+        let submit = |record: &dyn Fn(&mut wgpu::CommandEncoder)| {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            record(&mut encoder);
+            self.gpu.queue().submit([encoder.finish()]);
+        };
+        if self.segments.len() == 1 {
+            submit(&|encoder| (0..steps).for_each(|_| self.record(encoder)));
+        } else {
+            for _ in 0..steps {
+                self.segments.iter().for_each(|s| submit(&|encoder| self.record_range(encoder, s.clone())));
+            }
+        }
+        self.gpu.check()
+    }
+
+    /// Runs one dispatch alone and waits for it: for verification.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn run_one(&self, index: usize) -> Result<()> {
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.record_range(&mut encoder, index..index + 1);
+        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.wait()
+    }
+
+    /// The memory of an output or input, by name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn buffer(&self, name: &str) -> Result<&BufferSlice> {
+        let output = self.program.outputs.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
+        let input = || {
+            let is = |b: &program::BufferSpec| matches!(&b.origin, Origin::Input(n) if n == name);
+            self.program.buffers.iter().position(is).map(BufferId)
+        };
+        match output.or_else(input) {
+            Some(buffer) => Ok(self.place(buffer)),
+            None => Err(Error::Usage(format!("the plan has no output or input '{name}'; it has {}", self.names()))),
+        }
+    }
+
+    fn names(&self) -> String {
+        let inputs = self.program.buffers.iter().filter_map(|b| match &b.origin {
+            Origin::Input(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let outputs = self.program.outputs.iter().map(|(n, _)| n.as_str());
+        outputs.chain(inputs).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Binds the caller's memory to an input or output from the next recording on.
+    ///
+    /// # Errors
+    /// When there is none of that name or the memory is too small.
+    pub fn bind(&mut self, name: &str, slice: BufferSlice) -> Result<()> {
+        let position = self.program.buffers.iter().position(|b| match &b.origin {
+            Origin::Input(n) | Origin::Output(n) => n == name,
+            _ => false,
+        });
+        let position = position.ok_or_else(|| {
+            Error::Usage(format!("the plan has no output or input '{name}'; it has {}", self.names()))
+        })?;
+        let before = std::mem::replace(&mut self.places[position], slice);
+        for i in 0..self.bound.len() {
+            if self.program.dispatches[i].buffers.contains(&BufferId(position)) {
+                match self.bind_dispatch(i) {
+                    Ok(bound) => self.bound[i] = bound,
+                    Err(error) => {
+                        self.places[position] = before;
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an input that the plan owns.
+    ///
+    /// # Errors
+    /// When there is none of that name or the size differs.
+    pub fn write(&self, name: &str, data: &Data) -> Result<()> {
+        self.gpu.write(self.buffer(name)?, &data.to_device_bytes())
+    }
+
+    /// Reads an output, waiting for it.
+    ///
+    /// # Errors
+    /// When there is none of that name or the device is lost.
+    pub fn read(&self, name: &str) -> Result<Value> {
+        let id = self.program.outputs.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
+        let id = id.ok_or_else(|| {
+            Error::Usage(format!("the plan has no output '{name}'; it has {}", self.names()))
+        })?;
+        let data = self.read_buffers(&[id])?.remove(0);
+        Value::new(self.program.buffers[id.0].ty.shape.clone(), data)
+    }
+
+    /// Reads virtual buffers.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn read_buffers(&self, ids: &[BufferId]) -> Result<Vec<Data>> {
+        let exact = |id: &BufferId| {
+            let bytes = self.program.buffers[id.0].ty.bytes().max(4);
+            BufferSlice { size: bytes, ..self.places[id.0].clone() }
+        };
+        let bytes = self.gpu.read(&ids.iter().map(exact).collect::<Vec<_>>())?;
+        Ok(ids
+            .iter()
+            .zip(bytes)
+            .map(|(id, bytes)| {
+                let ty = &self.program.buffers[id.0].ty;
+                Data::from_device_bytes(ty.dtype, ty.shape.count(), &bytes)
+            })
+            .collect())
+    }
+
+    /// Fills the plan's own buffers, guards included, with a NaN that nobody computes. Inputs have to be written afterwards.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn poison(&self) -> Result<()> {
+        for buffer in &self.own {
+            let words = vec![POISON; buffer.size() as usize / 4];
+            self.gpu.write(&buffer.into(), bytemuck::cast_slice(&words))?;
+        }
+        Ok(())
+    }
+
+    /// After [`Plan::poison`] and a run: whether anything wrote outside of its buffer.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn guards_intact(&self) -> Result<bool> {
+        let ends = |b: &wgpu::Buffer| {
+            let end = BufferSlice { buffer: b.clone(), offset: b.size() - GUARD, size: GUARD };
+            [BufferSlice { buffer: b.clone(), offset: 0, size: GUARD }, end]
+        };
+        let ranges: Vec<BufferSlice> = self.own.iter().flat_map(ends).collect();
+        let intact = |bytes: &Vec<u8>| bytes.chunks_exact(4).all(|w| w == POISON.to_le_bytes());
+        Ok(self.gpu.read(&ranges)?.iter().all(intact))
+    }
+
+    /// Flops and bytes of one step.
+    pub fn cost(&self) -> Cost {
+        self.program.dispatches.iter().fold(Cost::default(), |sum, d| {
+            let cost = d.kernel.cost();
+            Cost { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes }
+        })
+    }
+
+    /// Bytes of the plan's own buffers.
+    pub fn memory(&self) -> u64 {
+        self.own.iter().map(wgpu::Buffer::size).sum()
+    }
+
+    /// The dispatches in order: kernel, variant, results with their shapes, bytes, flops, slots.
+    pub fn explain(&self) -> String {
+        explain(&self.program, &self.slots)
+    }
+}
+
+/// A program as a table. See [`Plan::explain`].
+pub fn explain(program: &Program, slots: &memory::Slots) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers", "#", "kernel", "variant", "MFLOP", "KiB");
+    let mut total = Cost::default();
+    for (i, dispatch) in program.dispatches.iter().enumerate() {
+        let cost = dispatch.kernel.cost();
+        total = Cost { flops: total.flops + cost.flops, bytes: total.bytes + cost.bytes };
+        let bindings = dispatch.kernel.bindings();
+        let mut parts: [Vec<String>; 2] = Default::default();
+        for (id, binding) in dispatch.buffers.iter().zip(&bindings) {
+            let spec = &program.buffers[id.0];
+            let place = match &spec.origin {
+                Origin::Transient => format!("slot {}", slots.of[id.0].unwrap_or(0)),
+                Origin::Output(name) | Origin::Input(name) => name.clone(),
+                Origin::Parameter(i) => format!("parameter {i}"),
+                Origin::Gradient(i) => format!("gradient {i}"),
+                Origin::Segment(flat, i) => format!("{flat:?} {i}").to_lowercase(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            let written = usize::from(binding.access != Access::Read);
+            parts[written].push(format!("{place} {:?}", spec.ty.shape));
+        }
+        let _ = writeln!(
+            text,
+            "{i:>3}  {:<14} {:<46} {:>9.3} {:>9.1}  {} -> {}",
+            dispatch.kernel.family(),
+            dispatch.kernel.variant(),
+            cost.flops / 1e6,
+            cost.bytes / 1024.0,
+            parts[0].join(", "),
+            parts[1].join(", "),
+        );
+    }
+    let bytes: u64 = slots.sizes.iter().sum();
+    let _ = writeln!(
+        text,
+        "{} dispatches, {:.1} MFLOP, {:.1} KiB moved, {} slots of {:.1} KiB together",
+        program.dispatches.len(),
+        total.flops / 1e6,
+        total.bytes / 1024.0,
+        slots.sizes.len(),
+        bytes as f64 / 1024.0
+    );
+    text
+}
+
+/// Cuts a step where its estimate passes 100 ms. The rates are those of a slow device of the kind: an estimate that is too long
+/// costs a submission, one that is too short may cost the driver.
+fn segments(program: &Program, software: bool) -> Vec<Range<usize>> {
+    let (flops_a_second, bytes_a_second) = if software { (5e9, 1e9) } else { (2e11, 1e10) };
+    let mut ranges = Vec::new();
+    let (mut start, mut estimate) = (0, 0.0);
+    for (i, dispatch) in program.dispatches.iter().enumerate() {
+        let cost = dispatch.kernel.cost();
+        let own = (cost.flops / flops_a_second).max(cost.bytes / bytes_a_second);
+        if i > start && estimate + own > 0.1 {
+            ranges.push(start..i);
+            (start, estimate) = (i, 0.0);
+        }
+        estimate += own;
+    }
+    ranges.push(start..program.dispatches.len());
+    ranges
+}

@@ -1,0 +1,107 @@
+//! A graph as a list of kernels over virtual buffers: what lowering makes and a device or an explanation takes.
+
+use std::sync::Arc;
+
+use crate::graph::NodeId;
+use crate::reference::Twin;
+use crate::tensor::TensorType;
+
+/// A virtual buffer of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// Flat buffers of a store, one a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flat {
+    /// Parameters.
+    Parameters,
+    /// Their gradients.
+    Gradients,
+    /// First moments.
+    Moment1,
+    /// Second moments.
+    Moment2,
+    /// Moving average.
+    Ema,
+}
+
+/// Where a virtual buffer's memory comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The plan's own, reused by liveness.
+    Transient,
+    /// The plan's own, kept and readable by name.
+    Output(String),
+    /// The caller's, by name.
+    Input(String),
+    /// One parameter of the store, by its position in the layout.
+    Parameter(usize),
+    /// Its gradient.
+    Gradient(usize),
+    /// A whole segment of a flat buffer of the store.
+    Segment(Flat, usize),
+    /// The store's step, seed and cursor.
+    State,
+    /// The store's current row of the schedule.
+    Schedule,
+    /// The store's table of the schedule.
+    Table,
+    /// The store's verdict on the step.
+    Control,
+    /// The store's ring of the steps' figures.
+    Ring,
+}
+
+/// A virtual buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferSpec {
+    /// Its memory.
+    pub origin: Origin,
+    /// Its elements.
+    pub ty: TensorType,
+}
+
+/// One kernel and its buffers, in the order of its bindings.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: Arc<dyn Twin>,
+    /// Its buffers.
+    pub buffers: Vec<BufferId>,
+    /// Which group of nodes it belongs to; `None` for the update after the graph.
+    pub group: Option<usize>,
+}
+
+/// Nodes that are computed together.
+#[derive(Clone, Debug)]
+pub struct NodeGroup {
+    /// Values that the group writes, with their buffers.
+    pub outputs: Vec<(NodeId, BufferId)>,
+    /// Values that it reads, with their buffers.
+    pub inputs: Vec<(NodeId, BufferId)>,
+}
+
+/// A graph as kernels.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Virtual buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// Kernels in order.
+    pub dispatches: Vec<Dispatch>,
+    /// Which nodes they compute.
+    pub groups: Vec<NodeGroup>,
+    /// Names that outputs can be read by; several may share a buffer.
+    pub outputs: Vec<(String, BufferId)>,
+}
+
+impl Program {
+    /// A new virtual buffer.
+    pub fn buffer(&mut self, origin: Origin, ty: TensorType) -> BufferId {
+        let shared = origin != Origin::Transient;
+        if let Some(found) = self.buffers.iter().position(|b| shared && b.origin == origin && b.ty == ty) {
+            return BufferId(found);
+        }
+        self.buffers.push(BufferSpec { origin, ty });
+        BufferId(self.buffers.len() - 1)
+    }
+}

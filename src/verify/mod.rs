@@ -1,0 +1,188 @@
+//! GPU against CPU: every kernel, every plan, on the user's own device. The same calls serve users' own kernels and graphs.
+//!
+//! Memory is poisoned before each run and guarded on both sides, kernels get their inputs from the GPU itself, so that errors are
+//! local, and tolerances come from [`Tracked`](crate::real::Tracked): derived, element by element, never tuned.
+
+pub mod cases;
+pub mod compare;
+pub mod faults;
+pub mod step;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::gpu::{BufferSlice, Gpu};
+use crate::kernels::Access;
+use crate::plan::POISON;
+use crate::real::Precision;
+use crate::reference::Twin;
+use crate::tensor::{DType, Data};
+pub use compare::Comparison;
+
+/// Bytes of guard on both sides of every buffer of a case.
+const GUARD: u64 = 256;
+
+/// Runs `kernel` on the GPU over `inputs`, one host array a binding (written ones: what they hold before, or empty), and compares
+/// every written array with the CPU twin's.
+///
+/// # Errors
+/// When the kernel cannot be made or run. A difference is no error but a [`Comparison`] that did not pass.
+pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Comparison> {
+    let bindings = kernel.bindings();
+    if inputs.len() != bindings.len() {
+        return Err(Error::Usage(format!("{} has {} bindings, got {}", kernel.family(), bindings.len(), inputs.len())));
+    }
+    let mut slices = Vec::new();
+    let mut buffers = Vec::new();
+    for (binding, input) in bindings.iter().zip(inputs) {
+        let size = binding.bytes().max(16).next_multiple_of(16);
+        let buffer = gpu.create_buffer(&binding.name, size + 2 * GUARD)?;
+        let mut words = vec![POISON; buffer.size() as usize / 4];
+        if binding.access != Access::Write {
+            let bytes = input.to_device_bytes();
+            let start = GUARD as usize / 4;
+            for (word, b) in words[start..].iter_mut().zip(bytes.chunks_exact(4)) {
+                *word = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        gpu.write(&(&buffer).into(), bytemuck::cast_slice(&words))?;
+        slices.push(BufferSlice { buffer: buffer.clone(), offset: GUARD, size });
+        buffers.push((buffer, words));
+    }
+    let bound = gpu.bind(kernel, &slices)?;
+    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        bound.record(&mut pass);
+    }
+    gpu.queue().submit([encoder.finish()]);
+    let read: Vec<BufferSlice> = buffers.iter().map(|(b, _)| b.into()).collect();
+    let after = gpu.read(&read)?;
+
+    let mut expected: Vec<Data> = bindings
+        .iter()
+        .zip(inputs)
+        .map(|(b, input)| match b.access {
+            Access::Write => Data::zeros(b.dtype, Precision::Tracked, b.count),
+            _ => input.clone().in_precision(Precision::Tracked),
+        })
+        .collect();
+    kernel.reference(&mut expected);
+    let mut comparison = Comparison::default();
+    for (((binding, expected), after), (_, before)) in bindings.iter().zip(&expected).zip(&after).zip(&buffers) {
+        let before: &[u8] = bytemuck::cast_slice(before);
+        if binding.access == Access::Read {
+            comparison.require(after == before, || format!("'{}' is only read, and changed", binding.name));
+            continue;
+        }
+        let (start, end) = (GUARD as usize, GUARD as usize + binding.bytes() as usize);
+        let outside = after[..start] == before[..start] && after[end..] == before[end..];
+        comparison.require(outside, || format!("wrote outside of '{}'", binding.name));
+        let got = Data::from_device_bytes(binding.dtype, binding.count, &after[start..end]);
+        comparison.array(&binding.name, &got, expected);
+    }
+    Ok(comparison)
+}
+
+/// One line of a report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Line {
+    /// The kernel family, or the model whose step was run.
+    pub name: String,
+    /// Cases.
+    pub cases: usize,
+    /// The worst difference relative to its tensor's range.
+    pub worst_relative: f64,
+    /// The worst difference in units in the last place of f32, among elements not small in their tensor.
+    pub worst_ulp: f64,
+    /// The largest share of its tolerance that a difference took; above 1 is a failure.
+    pub worst_of_tolerance: f64,
+    /// Whether all cases passed.
+    pub passed: bool,
+    /// What failed, the first few.
+    pub failures: Vec<String>,
+}
+
+/// What `wgen verify` found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// A line a family or model.
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// Whether everything passed, and anything was run.
+    pub fn passed(&self) -> bool {
+        !self.lines.is_empty() && self.lines.iter().all(|l| l.passed)
+    }
+
+    /// Adds a comparison to the line called `name`.
+    pub fn add(&mut self, name: &str, case: &str, comparison: &Comparison) {
+        let position = self.lines.iter().position(|l| l.name == name).unwrap_or_else(|| {
+            self.lines.push(Line { name: name.to_owned(), passed: true, ..Line::default() });
+            self.lines.len() - 1
+        });
+        let line = &mut self.lines[position];
+        line.cases += 1;
+        line.worst_relative = line.worst_relative.max(comparison.worst_relative);
+        line.worst_ulp = line.worst_ulp.max(comparison.worst_ulp);
+        line.worst_of_tolerance = line.worst_of_tolerance.max(comparison.worst_of_tolerance);
+        if !comparison.passed() {
+            line.passed = false;
+            if line.failures.len() < 5 {
+                line.failures.push(format!("{case}: {}", comparison.failures.join("; ")));
+            }
+        }
+    }
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A few minutes' worth.
+    pub quick: bool,
+    /// Only families and models whose name contains this.
+    pub filter: Option<String>,
+}
+
+/// Verifies every kernel family and the training step of every model on `gpu`, telling `progress` of each line begun.
+///
+/// # Errors
+/// When something cannot be run at all, or the filter matches nothing. Differences are in the report.
+pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
+    let wanted = |name: &str| options.filter.as_ref().is_none_or(|f| name.contains(f.as_str()));
+    let mut report = Report::default();
+    let mut families: BTreeMap<&str, Vec<cases::Case>> = BTreeMap::new();
+    for case in cases::all(gpu.caps(), options.quick) {
+        if wanted(case.kernel.family()) {
+            families.entry(case.kernel.family()).or_default().push(case);
+        }
+    }
+    for (family, cases) in families {
+        progress(family);
+        for case in cases {
+            let comparison = kernel(gpu, case.kernel.as_ref(), &case.inputs)?;
+            report.add(family, &case.name, &comparison);
+        }
+    }
+    for (name, run) in step::MODELS {
+        if wanted(name) {
+            progress(name);
+            for (case, comparison) in run(gpu, options.quick)? {
+                report.add(name, &case, &comparison);
+            }
+        }
+    }
+    if report.lines.is_empty() {
+        let filter = options.filter.clone().unwrap_or_default();
+        return Err(Error::Usage(format!("--filter '{filter}' matches no kernel family and no model")));
+    }
+    Ok(report)
+}
+
+/// An empty array of a type, for bindings that are written.
+pub fn unwritten(dtype: DType) -> Data {
+    Data::zeros(dtype, Precision::F32, 0)
+}
