@@ -23,7 +23,7 @@ fn load(element: u32) -> ${"u32" if from == "u8" else from} {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn cast(
+fn convert(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {

@@ -32,12 +32,12 @@ fn noise(first: u32) -> vec4<f32> {
         let words = block_by_step(first, params.stream).words;
         return vec4<f32>(box_muller(words.xy), box_muller(words.zw));
     }
-    let layout = vec3<u32>(params.examples, params.draws, params.width);
+    let arrangement = vec3<u32>(params.examples, params.draws, params.width);
     return vec4<f32>(
-        normal_of(block_by_example(first, params.stream, layout)),
-        normal_of(block_by_example(first + 1u, params.stream, layout)),
-        normal_of(block_by_example(first + 2u, params.stream, layout)),
-        normal_of(block_by_example(first + 3u, params.stream, layout)),
+        normal_of(block_by_example(first, params.stream, arrangement)),
+        normal_of(block_by_example(first + 1u, params.stream, arrangement)),
+        normal_of(block_by_example(first + 2u, params.stream, arrangement)),
+        normal_of(block_by_example(first + 3u, params.stream, arrangement)),
     );
 }
 

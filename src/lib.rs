@@ -1,15 +1,22 @@
 //! wgen trains and samples generative models with hand-written WGSL compute kernels on any GPU that wgpu reaches, and can prove
 //! on that GPU that every kernel is right.
 
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
+pub mod models;
+pub mod nn;
 pub mod plan;
 pub mod real;
 pub mod reference;
+pub mod report;
 pub mod tensor;
 
+pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -14,12 +14,12 @@ fn block_by_step(index: u32, stream: u32) -> Block {
     return Block(philox4x32(vec4<u32>(index / 4u, state[0], state[1], stream), seed), index % 4u);
 }
 
-// layout: examples, draws, width.
-fn block_by_example(index: u32, stream: u32, layout: vec3<u32>) -> Block {
-    let row = index / layout.z;
-    let column = index % layout.z;
-    let example = state[4] + row % layout.x;
-    let draw = state[0] * layout.y + row / layout.x;
+// arrangement: examples, draws, width.
+fn block_by_example(index: u32, stream: u32, arrangement: vec3<u32>) -> Block {
+    let row = index / arrangement.z;
+    let column = index % arrangement.z;
+    let example = state[4] + row % arrangement.x;
+    let draw = state[0] * arrangement.y + row / arrangement.x;
     let seed = vec2<u32>(state[2], state[3]);
     return Block(philox4x32(vec4<u32>(column / 4u, example, draw, stream), seed), column % 4u);
 }

@@ -18,8 +18,8 @@ fn normal_by_step(index: u32, stream: u32) -> real {
 //# endif
 //# for by in ["step", "example"]
 //# if (by == "step" and by_step and store != "vector") or (by == "example" and by_example)
-//# set more = ", layout: vec3<u32>" if by == "example" else ""
-//# set pass = ", layout" if by == "example" else ""
+//# set more = ", arrangement: vec3<u32>" if by == "example" else ""
+//# set pass = ", arrangement" if by == "example" else ""
 //# for kind in ["uniform", "normal"]
 fn ${kind}_by_${by}(index: u32, stream: u32${more}) -> real {
     //# if store == "vector"

@@ -32,7 +32,7 @@ impl Kernel for Cast {
     fn launch(&self) -> Launch {
         Launch {
             template: "cast",
-            entry: "cast",
+            entry: "convert",
             context: json!({
                 "from": self.from.name(),
                 "to": self.to.name(),

@@ -163,8 +163,7 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     for (family, cases) in families {
         progress(family);
         for case in cases {
-            let comparison = kernel(gpu, case.kernel.as_ref(), &case.inputs)?;
-            report.add(family, &case.name, &comparison);
+            report.add(family, &case.name, &run(gpu, &case)?);
         }
     }
     for (name, run) in step::MODELS {
@@ -180,6 +179,21 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         return Err(Error::Usage(format!("--filter '{filter}' matches no kernel family and no model")));
     }
     Ok(report)
+}
+
+/// Runs one case. A shader that the driver refuses is a failure of the case; a lost device is an error.
+///
+/// # Errors
+/// When the device is lost or memory exhausted.
+pub fn run(gpu: &Gpu, case: &cases::Case) -> Result<Comparison> {
+    match kernel(gpu, case.kernel.as_ref(), &case.inputs) {
+        Err(Error::Shader { name, message }) => {
+            let mut comparison = Comparison { worst_of_tolerance: f64::INFINITY, ..Comparison::default() };
+            comparison.require(false, || format!("shader {name}: {message}"));
+            Ok(comparison)
+        }
+        other => other,
+    }
 }
 
 /// An empty array of a type, for bindings that are written.

@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
 use crate::graph::ops::shapes;
+use crate::kernels::Caps;
 use crate::kernels::gather;
-use crate::kernels::state::CURSOR;
-use crate::kernels::{Caps, STATE_WORDS};
-use crate::reference::Twin;
-use crate::tensor::{DType, Data, TensorType, Value};
+use crate::real::{Precision, Tracked};
+use crate::reference::gather::gather as gathered;
+use crate::tensor::{DType, TensorType, Value};
 
 /// `data[index[b], :] * scale + shift`. With `batch`, the list of indices is read from the plan's cursor on.
 #[derive(Clone, Debug)]
@@ -65,15 +65,14 @@ impl Op for Gather {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let kernel = self.kernel(&types.iter().collect::<Vec<_>>())?;
-        let mut state = vec![0; STATE_WORDS];
-        state[CURSOR] = cx.state.cursor;
-        let mut buffers = vec![inputs[0].data.clone(), inputs[1].data.clone()];
-        if kernel.cursor {
-            buffers.push(Data::U32(state));
-        }
-        buffers.push(Data::zeros(kernel.out_dtype(), cx.precision, 0));
-        kernel.reference(&mut buffers);
-        Value::new([kernel.batch, kernel.width], buffers.pop().unwrap_or(Data::U8(Vec::new())))
+        let (data, index) = (&inputs[0].data, inputs[1].data.as_u32());
+        let cursor = if kernel.cursor { cx.state.cursor } else { 0 };
+        let out = match cx.precision {
+            Precision::F32 => gathered::<f32>(&kernel, data, index, cursor),
+            Precision::F64 => gathered::<f64>(&kernel, data, index, cursor),
+            Precision::Tracked => gathered::<Tracked>(&kernel, data, index, cursor),
+        };
+        Value::new([kernel.batch, kernel.width], out)
     }
 
     fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {

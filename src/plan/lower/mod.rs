@@ -11,7 +11,8 @@ use crate::graph::layout::Layout;
 use crate::graph::op::Pattern;
 use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::Caps;
-use crate::plan::program::Program;
+use crate::graph::update::Update;
+use crate::plan::program::{Origin, Program};
 use crate::tensor::TensorType;
 
 /// The most storage buffers that a fused kernel takes, on every device: the portable floor, so that plans are the same everywhere.
@@ -114,5 +115,21 @@ pub fn lower(graph: &Graph, caps: &Caps, layout: &Layout, options: LowerOptions)
     if program.dispatches.is_empty() {
         return Err(Error::Usage("the graph computes nothing; name its results with Graph::output".to_owned()));
     }
+    Ok(program)
+}
+
+/// Only the kernels after the gradients, with the graph's outputs as their metrics: for the CPU, which interprets the graph itself.
+///
+/// # Errors
+/// When a metric is not an output.
+pub fn lower_update(graph: &Graph, update: &Update, layout: &Layout) -> Result<Program> {
+    let mut program = Program::default();
+    for (sink, id) in graph.sinks() {
+        if let Sink::Output(name) = sink {
+            let buffer = program.buffer(Origin::Output(name.clone()), graph.ty_of(id));
+            program.outputs.push((name, buffer));
+        }
+    }
+    update::append(&mut program, update, &Caps { software: true, ..Caps::portable() }, layout)?;
     Ok(program)
 }

@@ -1,0 +1,101 @@
+//! `wgen demo`: the main job on built-in data, in about a minute.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::train::{drive, picture};
+use super::{Output, open};
+use crate::data::digits::digits;
+use crate::error::{Error, Result};
+use crate::gpu::Choice;
+use crate::models::vae;
+use crate::report::grid;
+use crate::tensor::Data;
+use crate::train::evaluate::Evaluator;
+use crate::train::{Config, ModelConfig, Trainer, Training};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Where to write; a demo that is there already is replaced
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+    /// Seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Training steps
+    #[arg(long, default_value_t = 2500)]
+    steps: u64,
+}
+
+/// The held-out loss of the model that knows only each pixel's mean: -sum of m ln m + (1 - m) ln(1 - m), nats an image.
+fn mean_pixel_loss(training: &[u8], held_out: &[u8], width: usize) -> f64 {
+    let rows = training.len() / width;
+    let mut means = vec![0.0; width];
+    training.chunks(width).for_each(|row| means.iter_mut().zip(row).for_each(|(m, &p)| *m += f64::from(p) / 255.0));
+    let clamped: Vec<f64> = means.iter().map(|m| (m / rows as f64).clamp(1e-4, 1.0 - 1e-4)).collect();
+    let loss = |row: &[u8]| -> f64 {
+        let one = |(&p, m): (&u8, &f64)| {
+            let x = f64::from(p) / 255.0;
+            -(x * m.ln() + (1.0 - x) * (1.0 - m).ln())
+        };
+        row.iter().zip(&clamped).map(one).sum()
+    };
+    held_out.chunks(width).map(loss).sum::<f64>() / (held_out.len() / width) as f64
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let begin = Instant::now();
+    let device = open(output, choice)?;
+    let training = digits(20_000, 1);
+    let held_out = digits(2_000, 2);
+    output.say(&format!("20,000 digits to train on, 2,000 held out, drawn in {:.1} s", begin.elapsed().as_secs_f64()));
+    // Only a folder that a demo made is replaced.
+    if arguments.out.join("config.json").exists() {
+        let config = crate::train::folder::read_config(&arguments.out)?;
+        if config.data != "digits, by wgen demo" {
+            let path = &arguments.out;
+            return Err(Error::format(path, "has a run that is no demo; choose another --out"));
+        }
+        std::fs::remove_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
+    }
+    let config = Config {
+        model: ModelConfig::Vae(vae::Config::mnist()),
+        image: training.shape,
+        data: "digits, by wgen demo".to_owned(),
+        training: Training {
+            steps: Some(arguments.steps),
+            epochs: None,
+            seed: arguments.seed,
+            ..Training::default()
+        },
+    };
+    let (Data::U8(pixels), Data::U8(held_out_pixels)) = (&training.values, &held_out.values) else {
+        return Err(Error::Usage("digits are bytes".to_owned()));
+    };
+    let baseline = mean_pixel_loss(pixels, held_out_pixels, 784);
+    let mut trainer = Trainer::new(&device, config.clone(), training.clone(), &arguments.out, false)?;
+    let summary = drive(output, &device, &mut trainer)?;
+    let weights = trainer.weights()?;
+    let model = config.build()?;
+    let mut evaluator = Evaluator::new(&device, &model, &weights, 100, arguments.seed)?;
+    let figures = evaluator.figures(&model, &held_out, &["reconstruction", "kl"])?;
+    let loss = figures["reconstruction"] + figures["kl"];
+
+    let samples = arguments.out.join("samples.png");
+    let images = evaluator.once(&model.sampler(100), Vec::new(), "images", 0)?;
+    grid::save(&picture(&images.data.to_f32(), &config, 10), &samples)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    output.say(&format!(
+        "held-out loss {loss:.2} nats an image, {:.2} of the mean-pixel model's {baseline:.2}; {seconds:.0} s in all",
+        loss / baseline
+    ));
+    output.say(&format!("look at {}", samples.display()));
+    output.say(&format!("and at {}, curves.svg, samples/ beside it", arguments.out.join("metrics.jsonl").display()));
+    output.result(&json!({
+        "held_out_loss": loss, "mean_pixel_loss": baseline, "ratio": loss / baseline, "seconds": seconds,
+        "samples": samples, "training": summary,
+    }))
+}

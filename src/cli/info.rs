@@ -1,0 +1,43 @@
+//! `wgen info`
+
+use serde_json::json;
+
+use super::Output;
+use crate::error::Result;
+use crate::gpu::{Choice, Gpu, adapter};
+
+pub(super) fn run(output: &Output, choice: &Choice) -> Result<()> {
+    let adapters = adapter::list();
+    let chosen = match choice {
+        Choice::Cpu => None,
+        choice => match Gpu::new(choice) {
+            Ok(gpu) => Some(gpu.summary().clone()),
+            Err(error) if *choice == Choice::Auto && adapters.is_empty() => {
+                output.say(&format!("{error}"));
+                None
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    for (i, (summary, caps, features)) in adapters.iter().enumerate() {
+        output.say(&format!("{i}: {} ({}, {}), driver {}", summary.name, summary.kind, summary.backend, summary.driver));
+        output.say(&format!(
+            "   subgroups {} to {}; {} MiB a binding, {} MiB a buffer, {} storage buffers, {} invocations, {} KiB workgroup memory",
+            caps.subgroup_min_size,
+            caps.subgroup_max_size,
+            caps.binding_bytes >> 20,
+            caps.buffer_bytes >> 20,
+            caps.storage_buffers,
+            caps.invocations,
+            caps.workgroup_bytes >> 10
+        ));
+        output.say(&format!("   features: {}", features.join(", ")));
+    }
+    match &chosen {
+        Some(summary) => output.say(&format!("used: {} ({})", summary.name, summary.reason)),
+        None => output.say("used: the CPU interpreter"),
+    }
+    let list: Vec<_> =
+        adapters.iter().map(|(s, c, f)| json!({"adapter": s, "limits": c, "features": f})).collect();
+    output.result(&json!({"adapters": list, "used": chosen}))
+}

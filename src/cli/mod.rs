@@ -1,0 +1,178 @@
+//! The command line: arguments in, calls to the library, messages out. No mathematics here.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::gpu::Choice;
+use crate::train::session::Device;
+
+mod demo;
+mod eval;
+mod generate;
+mod info;
+mod shaders;
+mod train;
+mod verify;
+
+/// Generative models, trained and sampled by hand-written WGSL compute kernels on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "wgen", version, about)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+struct Global {
+    /// auto, cpu, or the index or part of the name of an adapter in `wgen info`
+    #[arg(long, global = true, default_value = "auto")]
+    device: Choice,
+    /// Machine-readable output on stdout; everything else goes to stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say only what failed
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Adapters, limits, features, and which one would be used and why
+    Info,
+    /// Every kernel and model against the CPU, on this adapter
+    Verify(verify::Arguments),
+    /// Train a model
+    Train(train::Arguments),
+    /// Draw samples from a trained model
+    Sample(generate::SampleArguments),
+    /// Inputs and what the model makes of them
+    Reconstruct(generate::ReconstructArguments),
+    /// From one input to another through latent space
+    Interpolate(generate::InterpolateArguments),
+    /// Codes of a data set as safetensors
+    Encode(generate::EncodeArguments),
+    /// The model's own figures on held-out data
+    Eval(eval::Arguments),
+    /// Train and sample on built-in data in about a minute
+    Demo(demo::Arguments),
+    /// Write every kernel, expanded, with a note on its bindings
+    Shaders(shaders::Arguments),
+}
+
+/// Where a command's words go.
+struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// A line for a person: stdout, or stderr where stdout is for a machine. A closed pipe is no error.
+    fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.json {
+            writeln!(std::io::stderr(), "{line}").ok();
+        } else {
+            writeln!(std::io::stdout(), "{line}").ok();
+        }
+    }
+
+    /// The result for a machine.
+    fn result(&self, value: &impl serde::Serialize) -> Result<()> {
+        if self.json {
+            let text = serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
+            writeln!(std::io::stdout(), "{text}").ok();
+        }
+        Ok(())
+    }
+}
+
+/// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "wgen=info,warn,wgpu_hal=error,wgpu_core=error",
+        (_, 1) => "wgen=debug,info,wgpu_hal=error,wgpu_core=error",
+        _ => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(|out, record| writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args()))
+        .init();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(std::io::stderr(), "error: {error}").ok();
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let output = Output { json: cli.global.json, quiet: cli.global.quiet };
+    let device = &cli.global.device;
+    match &cli.command {
+        Command::Info => info::run(&output, device),
+        Command::Verify(arguments) => verify::run(&output, device, arguments),
+        Command::Train(arguments) => train::run(&output, device, arguments),
+        Command::Sample(arguments) => generate::sample(&output, device, arguments),
+        Command::Reconstruct(arguments) => generate::reconstruct(&output, device, arguments),
+        Command::Interpolate(arguments) => generate::interpolate(&output, device, arguments),
+        Command::Encode(arguments) => generate::encode(&output, device, arguments),
+        Command::Eval(arguments) => eval::run(&output, device, arguments),
+        Command::Demo(arguments) => demo::run(&output, device, arguments),
+        Command::Shaders(arguments) => shaders::run(&output, arguments),
+    }
+}
+
+/// Opens the device and says which it is.
+fn open(output: &Output, choice: &Choice) -> Result<Device> {
+    let device = Device::open(choice)?;
+    if let Device::Gpu(gpu) = &device {
+        let s = gpu.summary();
+        let software = if s.is_software() { ", a software adapter" } else { "" };
+        output.say(&format!("device: {} on {}{software}; {}", s.name, s.backend, s.reason));
+    } else {
+        output.say("device: the CPU interpreter");
+    }
+    Ok(device)
+}
+
+/// How data of a folder of images is read.
+#[derive(Debug, Args)]
+struct DataArguments {
+    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
+    #[arg(long)]
+    data: crate::data::Spec,
+    /// Resize the images of a folder to squares of this many pixels
+    #[arg(long)]
+    size: Option<u32>,
+    /// Read the images of a folder as grey
+    #[arg(long)]
+    grey: bool,
+}
+
+impl DataArguments {
+    fn load(&self, part: crate::data::idx::Part) -> Result<crate::data::Dataset> {
+        let options = crate::data::images::Options { size: self.size, grey: self.grey };
+        self.data.load(part, &options)
+    }
+}
+
+/// A trained model's folder.
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// The run folder
+    folder: PathBuf,
+}

@@ -1,0 +1,81 @@
+//! SPEC: how a data set is named on the command line.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::idx::{self, Part};
+use super::toy::{self, Toy};
+use super::{Dataset, digits, images};
+use crate::error::{Error, Result};
+
+/// Where data comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spec {
+    /// `digits` or `digits:COUNT`: drawn by the program.
+    Digits(usize),
+    /// `toy:NAME` or `toy:NAME:COUNT`: points in the plane.
+    Toy(Toy, usize),
+    /// `idx:DIR`: the MNIST family.
+    Idx(PathBuf),
+    /// `images:DIR`: a folder of images.
+    Images(PathBuf),
+}
+
+/// How many examples are drawn where SPEC does not say.
+const DEFAULT_COUNT: usize = 20_000;
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let forms = "digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR";
+        let wrong = |why: &str| Err(Error::Usage(format!("--data '{text}': {why}; it may be {forms}")));
+        let count = |part: Option<&str>| match part.map(str::parse::<usize>) {
+            None => Ok(DEFAULT_COUNT),
+            Some(Ok(n)) if (1..=10_000_000).contains(&n) => Ok(n),
+            Some(_) => Err(Error::Usage(format!("--data '{text}': the count must be from 1 to 10,000,000"))),
+        };
+        let (kind, rest) = text.split_once(':').map_or((text, None), |(k, r)| (k, Some(r)));
+        match (kind, rest) {
+            ("digits", rest) => Ok(Self::Digits(count(rest)?)),
+            ("toy", Some(rest)) => {
+                let (name, n) = rest.split_once(':').map_or((rest, None), |(a, b)| (a, Some(b)));
+                let toy = [Toy::Ring8, Toy::Moons, Toy::SwissRoll].into_iter().find(|t| t.name() == name);
+                toy.map_or_else(|| wrong("there is no such toy"), |toy| Ok(Self::Toy(toy, count(n)?)))
+            }
+            ("idx", Some(dir)) if !dir.is_empty() => Ok(Self::Idx(dir.into())),
+            ("images", Some(dir)) if !dir.is_empty() => Ok(Self::Images(dir.into())),
+            _ => wrong("not understood"),
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digits(n) => write!(f, "digits:{n}"),
+            Self::Toy(toy, n) => write!(f, "toy:{}:{n}", toy.name()),
+            Self::Idx(dir) => write!(f, "idx:{}", dir.display()),
+            Self::Images(dir) => write!(f, "images:{}", dir.display()),
+        }
+    }
+}
+
+impl Spec {
+    /// Loads one part. Drawn data has a seed of its own for each part; a folder of images has no parts and gives all.
+    ///
+    /// # Errors
+    /// When files are missing or malformed.
+    pub fn load(&self, part: Part, options: &images::Options) -> Result<Dataset> {
+        let seed = if part == Part::Training { 1 } else { 2 };
+        // A tenth is enough to evaluate on.
+        let count = |n: usize| if part == Part::Training { n } else { n.div_ceil(10) };
+        match self {
+            Self::Digits(n) => Ok(digits::digits(count(*n), seed)),
+            Self::Toy(toy, n) => Ok(toy::points(*toy, count(*n), seed)),
+            Self::Idx(dir) => idx::load(dir, part),
+            Self::Images(dir) => images::load(dir, options),
+        }
+    }
+}

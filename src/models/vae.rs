@@ -1,0 +1,284 @@
+//! The variational autoencoder (Kingma & Welling 2013), as pytorch/examples has it: 784-400-20 by default.
+//!
+//! `docs/models/vae.md` sets each formula beside the function here that implements it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataType, Model};
+use crate::error::{Error, Result};
+use crate::graph::layout::{Init, Parameter};
+use crate::graph::update::Update;
+use crate::graph::{Graph, Var};
+use crate::kernels::philox::Domain;
+use crate::kernels::{guard, schedule};
+use crate::nn::Linear;
+use crate::tensor::TensorType;
+
+/// The distribution p(x | z) that the decoder parameterises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decoder {
+    /// Pixels in [0, 1] as Bernoulli probabilities, by logits.
+    #[default]
+    Bernoulli,
+    /// N(decoder(z), sigma^2) with one learned sigma (Rybkin et al. 2021, "Simple and effective VAE training with calibrated
+    /// decoders").
+    Gaussian,
+}
+
+/// What a VAE is built from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Elements of one input.
+    pub width: usize,
+    /// Hidden layers of the encoder; the decoder has them in reverse.
+    pub hidden: Vec<usize>,
+    /// Latent size.
+    pub latent: usize,
+    /// p(x | z).
+    pub decoder: Decoder,
+}
+
+/// No layer may be wider: a hostile `config.json` must not make us allocate.
+const MAX_WIDTH: usize = 1 << 20;
+
+impl Config {
+    /// 784-400-20 with a Bernoulli decoder.
+    pub fn mnist() -> Self {
+        Self { width: 784, hidden: vec![400], latent: 20, decoder: Decoder::Bernoulli }
+    }
+
+    /// Refuses sizes of zero, absurd ones, and too many layers, before anything is allocated.
+    ///
+    /// # Errors
+    /// Naming the field.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [("width", self.width), ("latent", self.latent)];
+        let hidden = self.hidden.iter().map(|&h| ("hidden", h));
+        for (name, size) in sizes.into_iter().chain(hidden) {
+            if size == 0 || size > MAX_WIDTH {
+                return Err(Error::Usage(format!("vae: {name} is {size}; it must be from 1 to {MAX_WIDTH}")));
+            }
+        }
+        if self.hidden.is_empty() || self.hidden.len() > 16 {
+            let count = self.hidden.len();
+            return Err(Error::Usage(format!("vae: hidden has {count} layers; it must have from 1 to 16")));
+        }
+        let mut widths = vec![self.width];
+        widths.extend(&self.hidden);
+        widths.push(self.latent);
+        let weights: usize = widths.windows(2).map(|w| w[0].saturating_mul(w[1])).fold(0, usize::saturating_add);
+        if weights > 1 << 28 {
+            return Err(Error::Usage(format!("vae: {weights} weights an encoder are above {}", 1 << 28)));
+        }
+        Ok(())
+    }
+}
+
+/// q(z | x) = N(mu, exp(log_variance)).
+#[derive(Clone, Copy, Debug)]
+pub struct Posterior<'g> {
+    /// `[batch, latent]`.
+    pub mu: Var<'g>,
+    /// `[batch, latent]`.
+    pub log_variance: Var<'g>,
+}
+
+/// A variational autoencoder.
+#[derive(Clone, Debug)]
+pub struct Vae {
+    config: Config,
+    encoder: Vec<Linear>,
+    to_mu: Linear,
+    to_log_variance: Linear,
+    decoder: Vec<Linear>,
+    output: Linear,
+}
+
+/// The learned ln sigma^2 of a Gaussian decoder.
+const DECODER_LOG_VARIANCE: &str = "decoder_log_variance";
+
+impl Vae {
+    /// A model of these sizes. With one hidden layer its parameters are named as in pytorch/examples (`fc1`, `fc21`, `fc22`, `fc3`,
+    /// `fc4`); with more, hidden layers are `encoder.0`, `encoder.1`, ..., `decoder.0`, ....
+    ///
+    /// # Errors
+    /// When a size is zero or absurd.
+    pub fn new(config: Config) -> Result<Self> {
+        config.check()?;
+        let single = config.hidden.len() == 1;
+        let name = |part: &str, i: usize, alone: &str| if single { alone.to_owned() } else { format!("{part}.{i}") };
+        let mut encoder = Vec::new();
+        let mut size = config.width;
+        for (i, &hidden) in config.hidden.iter().enumerate() {
+            encoder.push(Linear::new(name("encoder", i, "fc1"), size, hidden));
+            size = hidden;
+        }
+        let to_mu = Linear::new("fc21", size, config.latent);
+        let to_log_variance = Linear::new("fc22", size, config.latent);
+        let mut decoder = Vec::new();
+        size = config.latent;
+        for (i, &hidden) in config.hidden.iter().rev().enumerate() {
+            decoder.push(Linear::new(name("decoder", i, "fc3"), size, hidden));
+            size = hidden;
+        }
+        let output = Linear::new("fc4", size, config.width);
+        Ok(Self { config, encoder, to_mu, to_log_variance, decoder, output })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// q(z | x): `x` is `[batch, width]`.
+    pub fn encode<'g>(&self, x: Var<'g>) -> Posterior<'g> {
+        let h = self.encoder.iter().fold(x, |h, layer| layer.forward(h).relu());
+        Posterior {
+            mu: self.to_mu.forward(h),
+            // The clamp of diffusers: inside of it nothing changes, outside exp stays finite.
+            log_variance: self.to_log_variance.forward(h).clamp(-30.0, 20.0),
+        }
+    }
+
+    /// Logits (Bernoulli) or means (Gaussian) of p(x | z): `z` is `[batch, latent]`.
+    pub fn decode<'g>(&self, z: Var<'g>) -> Var<'g> {
+        let h = self.decoder.iter().fold(z, |h, layer| layer.forward(h).relu());
+        self.output.forward(h)
+    }
+
+    /// -ln p(x | z), element by element, from what `decode` gave.
+    pub fn reconstruction_error<'g>(&self, decoded: Var<'g>, x: Var<'g>) -> Var<'g> {
+        match self.config.decoder {
+            Decoder::Bernoulli => decoded.bce_with_logits(x),
+            Decoder::Gaussian => {
+                let log_variance = decoded.graph().parameter(DECODER_LOG_VARIANCE, [1]).clamp(-12.0, 12.0);
+                decoded.gaussian_nll(log_variance, x)
+            }
+        }
+    }
+
+    /// The mean of p(x | z), in the range of the data.
+    pub fn mean<'g>(&self, decoded: Var<'g>) -> Var<'g> {
+        match self.config.decoder {
+            Decoder::Bernoulli => decoded.sigmoid(),
+            Decoder::Gaussian => decoded,
+        }
+    }
+
+    fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {
+        if data.width != self.config.width {
+            let (wanted, got) = (self.config.width, data.width);
+            return Err(Error::Usage(format!("vae: the model takes {wanted} values an input, the data has {got}")));
+        }
+        let ty = TensorType { shape: [data.rows, data.width].into(), dtype: data.dtype };
+        let index = graph.input("index", TensorType::u32([data.indices]));
+        Ok(graph.input("data", ty).gather_batch(index, batch, data.scale, data.shift))
+    }
+
+    /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
+    ///
+    /// ln w = ln p(x | z) + ln p(z) - ln q(z | x), z ~ q(z | x) (Burda et al. 2016, eq. 8, one term of the sum). With
+    /// z = mu + sigma eps, ln p(z) - ln q(z | x) is the sum of (log_variance + eps^2 - z^2) / 2.
+    ///
+    /// # Errors
+    /// When the data does not fit the model.
+    pub fn importance(&self, data: &DataType, batch: usize, draws: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = self.batch(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        let (latent, width) = (self.config.latent, self.config.width);
+        let eps = graph.normal_by_example("importance", draws, batch, latent).reshape([draws, batch, latent]);
+        let z = mu.reparameterize_with(log_variance, eps);
+        let prior_ratio = ((eps.square() + log_variance - z.square()) * 0.5).sum(&[2]);
+        let decoded = self.decode(z.reshape([draws * batch, latent])).reshape([draws, batch, width]);
+        let log_likelihood = -self.reconstruction_error(decoded, x).sum(&[2]);
+        graph.output("log_weight", log_likelihood + prior_ratio);
+        Ok(graph)
+    }
+
+    /// Samples from the prior: output `images`, `[count, width]`. Example e has the same noise in every batch.
+    pub fn sampler(&self, count: usize) -> Graph {
+        let graph = Graph::new(Domain::Sampling);
+        let z = graph.normal_by_example("prior", 1, count, self.config.latent);
+        graph.output("images", self.mean(self.decode(z)));
+        graph.output("z", z);
+        graph
+    }
+
+    /// From input `z` `[count, latent]` to output `images`.
+    pub fn decoding(&self, count: usize) -> Graph {
+        let graph = Graph::new(Domain::Sampling);
+        let z = graph.input("z", TensorType::f32([count, self.config.latent]));
+        graph.output("images", self.mean(self.decode(z)));
+        graph
+    }
+
+    /// From a batch of data to outputs `mu`, `log_variance`, `images` (decoded from mu) and `inputs`.
+    ///
+    /// # Errors
+    /// When the data does not fit the model.
+    pub fn encoding(&self, data: &DataType, batch: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = self.batch(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        graph.output("mu", mu);
+        graph.output("log_variance", log_variance);
+        graph.output("images", self.mean(self.decode(mu)));
+        graph.output("inputs", x);
+        Ok(graph)
+    }
+}
+
+impl Model for Vae {
+    fn name(&self) -> &'static str {
+        "vae"
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let layers = self.encoder.iter().chain([&self.to_mu, &self.to_log_variance]).chain(&self.decoder);
+        let mut parameters: Vec<Parameter> = layers.chain([&self.output]).flat_map(Linear::parameters).collect();
+        if self.config.decoder == Decoder::Gaussian {
+            parameters.push(Parameter::new(DECODER_LOG_VARIANCE, [1], Init::Constant(0.0)));
+        }
+        parameters
+    }
+
+    /// The negative ELBO (eq. 3 with the KL of appendix B in closed form), summed over the batch as pytorch/examples does, the KL
+    /// weighted by the schedule (beta, Higgins et al. 2017; its warm-up, Sonderby et al. 2016).
+    fn training(&self, data: &DataType, update: &Update) -> Result<Graph> {
+        let graph = Graph::new(Domain::Training);
+        let x = self.batch(&graph, data, update.batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        let z = mu.reparameterize("z", log_variance);
+        let reconstruction = self.reconstruction_error(self.decode(z), x).sum_all();
+        let kl = mu.kl_to_standard_normal(log_variance).sum_all();
+        let loss = reconstruction + kl * graph.schedule(schedule::MODEL);
+        let parameters: Vec<Var<'_>> =
+            self.parameters().into_iter().map(|p| graph.parameter(&p.name, p.shape)).collect();
+        for (parameter, gradient) in self.parameters().iter().zip(graph.gradients(loss, &parameters)) {
+            graph.output_gradient(&parameter.name, gradient);
+        }
+        graph.output("loss", loss);
+        graph.output("reconstruction", reconstruction);
+        graph.output("kl", kl);
+        debug_assert!(self.metrics().len() <= guard::MAX_METRICS);
+        graph.set_update(update.clone());
+        Ok(graph)
+    }
+
+    fn evaluation(&self, data: &DataType, batch: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = self.batch(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        let z = mu.reparameterize_by_example("z", 1, log_variance);
+        graph.output("reconstruction", self.reconstruction_error(self.decode(z), x).sum(&[1]));
+        graph.output("kl", mu.kl_to_standard_normal(log_variance).sum(&[1]));
+        Ok(graph)
+    }
+
+    fn metrics(&self) -> Vec<String> {
+        ["loss", "reconstruction", "kl"].map(str::to_owned).to_vec()
+    }
+}

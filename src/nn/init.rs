@@ -1,0 +1,45 @@
+//! Initial weights: the same on every machine, drawn in border order from a stream of their own each.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::graph::layout::{Init, Parameter};
+
+/// A generator for `name` under `seed`: ChaCha8, whose output is fixed for all versions and machines.
+pub fn generator(seed: u64, name: &str) -> ChaCha8Rng {
+    let mut key = [0_u8; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    // FNV-1a of the name, in the key, so that adding a parameter moves no other.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    key[8..16].copy_from_slice(&hash.to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A uniform number in [0, 1) with 24 bits.
+pub fn unit(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.random::<u32>() >> 8) as f32 / 16_777_216.0
+}
+
+/// Two standard normal numbers (Box & Muller 1958), computed in f64.
+pub fn normal_pair(rng: &mut ChaCha8Rng) -> (f64, f64) {
+    let u = 1.0 - f64::from(unit(rng));
+    let angle = f64::from(unit(rng)) * std::f64::consts::TAU;
+    let radius = (-2.0 * u.ln()).sqrt();
+    (radius * angle.cos(), radius * angle.sin())
+}
+
+/// The initial values of a parameter, in the device's order.
+pub fn draw(parameter: &Parameter, seed: u64) -> Vec<f32> {
+    let mut rng = generator(seed, &parameter.name);
+    let count = parameter.shape.count();
+    let border: Vec<f32> = match parameter.init {
+        Init::Constant(value) => vec![value; count],
+        Init::Uniform(bound) => (0..count).map(|_| bound * (2.0 * unit(&mut rng) - 1.0)).collect(),
+        Init::Normal(mean, deviation) => (0..count.div_ceil(2))
+            .flat_map(|_| <[f64; 2]>::from(normal_pair(&mut rng)))
+            .map(|x| mean + deviation * x as f32)
+            .take(count)
+            .collect(),
+    };
+    parameter.from_border(&border)
+}

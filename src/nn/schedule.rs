@@ -1,0 +1,70 @@
+//! Numbers that change with the step: learning rate, KL weight, EMA decay. Computed in f64 on the host, read from a table on the GPU.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after its warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls to zero along half a cosine (Loshchilov & Hutter 2017, without restarts).
+    Cosine,
+}
+
+/// The learning rate by step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearningRate {
+    /// After the warm-up.
+    pub peak: f64,
+    /// How it moves then.
+    pub shape: Shape,
+    /// Steps over which it rises linearly from 0.
+    pub warmup: u64,
+}
+
+impl LearningRate {
+    /// The rate at `step` (from 0) of `total`.
+    pub fn at(&self, step: u64, total: u64) -> f64 {
+        if step < self.warmup {
+            return self.peak * (step + 1) as f64 / self.warmup as f64;
+        }
+        match self.shape {
+            Shape::Constant => self.peak,
+            Shape::Cosine => {
+                let length = total.saturating_sub(self.warmup).max(1) as f64;
+                let progress = ((step - self.warmup) as f64 / length).min(1.0);
+                self.peak * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+}
+
+/// A linear rise from 0 to `value` over `steps` steps; 0 steps for no rise.
+pub fn warm_up(value: f64, steps: u64, step: u64) -> f64 {
+    if step < steps { value * (step + 1) as f64 / steps as f64 } else { value }
+}
+
+/// The decay of a moving average with the usual warm-up: min(decay, (1 + step) / (10 + step)).
+pub fn ema_decay(decay: f64, step: u64) -> f64 {
+    decay.min((1.0 + step as f64) / (10.0 + step as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_begin_and_end_where_they_should() {
+        let rate = LearningRate { peak: 1e-3, shape: Shape::Cosine, warmup: 10 };
+        assert!((rate.at(0, 110) - 1e-4).abs() < 1e-12);
+        assert!((rate.at(10, 110) - 1e-3).abs() < 1e-12);
+        assert!((rate.at(60, 110) - 5e-4).abs() < 1e-12);
+        assert!(rate.at(110, 110) < 1e-12);
+        assert_eq!(warm_up(2.0, 0, 0), 2.0);
+        assert_eq!(warm_up(2.0, 4, 1), 1.0);
+        assert!((ema_decay(0.999, 0) - 0.1).abs() < 1e-12);
+        assert_eq!(ema_decay(0.999, 1_000_000), 0.999);
+    }
+}

@@ -1,0 +1,5 @@
+//! Pictures: image grids, animations, curves.
+
+#[cfg(feature = "cli")]
+pub mod curves;
+pub mod grid;

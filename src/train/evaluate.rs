@@ -1,0 +1,139 @@
+//! Figures of a trained model on a data set: per example on the device, summed in f64 here.
+
+use std::collections::BTreeMap;
+
+use super::feed::Feed;
+use super::session::{Device, Session};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::graph::layout::Layout;
+use crate::models::vae::Vae;
+use crate::models::{DataType, Model};
+use crate::plan::StoreOptions;
+use crate::plan::program::Flat;
+use crate::tensor::Value;
+
+/// A model's weights on a device, ready to be sampled and evaluated.
+#[derive(Debug)]
+pub struct Evaluator {
+    session: Session,
+    batch: usize,
+    seed: u64,
+}
+
+/// The largest part of a data set that is kept on the device while it is evaluated.
+const RESIDENT_BYTES: u64 = 96 << 20;
+
+impl Evaluator {
+    /// Uploads `weights`, in the layout's order.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn new(device: &Device, model: &dyn Model, weights: &[Vec<f32>], batch: usize, seed: u64) -> Result<Self> {
+        if batch == 0 {
+            return Err(Error::Usage("--batch must be at least 1".to_owned()));
+        }
+        let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
+        let mut session = Session::new(device, layout, StoreOptions::default())?;
+        session.write(Flat::Parameters, weights)?;
+        Ok(Self { session, batch, seed })
+    }
+
+    /// Runs a graph over all of `dataset` in order, a batch at a time, and hands each batch's outputs and real number of examples
+    /// to `take`. The last batch is padded; noise is keyed by example, so the batch size changes nothing.
+    ///
+    /// # Errors
+    /// When the data does not fit the model or the device.
+    pub fn over(
+        &mut self,
+        dataset: &Dataset,
+        repeats: u64,
+        build: impl Fn(&DataType, usize) -> Result<Graph>,
+        outputs: &[&str],
+        mut take: impl FnMut(usize, usize, Vec<Value>),
+    ) -> Result<()> {
+        let rows = dataset.rows();
+        let width = dataset.shape.count().max(1);
+        let element = if dataset.dtype() == crate::tensor::DType::U8 { 1 } else { 4 };
+        // In slices that fit on the device, each a whole number of batches.
+        let most = (RESIDENT_BYTES as usize / (width * element)).max(self.batch) / self.batch * self.batch;
+        for start in (0..rows).step_by(most) {
+            let end = rows.min(start + most);
+            let slice = dataset.select(&(start..end).collect::<Vec<_>>());
+            let count = slice.rows();
+            let feed = Feed::new(&self.session, slice, self.batch, 0, u64::MAX)?;
+            let graph = build(&feed.data_type(), self.batch)?;
+            let mut executable = self.session.compile(&graph, &feed.inputs())?;
+            for first in (0..count).step_by(self.batch) {
+                for repeat in 0..repeats {
+                    // Noise is keyed by the example's place in the whole set, rows by its place in the slice: they differ by
+                    // `start`, a multiple of the slice, which the seed takes up.
+                    let seed = self.seed.wrapping_add((start / most) as u64);
+                    self.session.set_state(repeat, seed, first as u32)?;
+                    self.session.run(&mut executable, 1)?;
+                    let values = outputs.iter().map(|name| executable.read(name)).collect::<Result<Vec<_>>>()?;
+                    take(start + first, self.batch.min(count - first), values);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Means per example of the outputs of the model's evaluation graph.
+    ///
+    /// # Errors
+    /// As [`Evaluator::over`].
+    pub fn figures(&mut self, model: &dyn Model, dataset: &Dataset, outputs: &[&str]) -> Result<BTreeMap<String, f64>> {
+        let mut sums = vec![0.0; outputs.len()];
+        let build = |data: &DataType, batch: usize| model.evaluation(data, batch);
+        self.over(dataset, 1, build, outputs, |_, real, values| {
+            for (sum, value) in sums.iter_mut().zip(&values) {
+                *sum += value.data.to_f64()[..real].iter().sum::<f64>();
+            }
+        })?;
+        let count = dataset.rows() as f64;
+        Ok(outputs.iter().zip(sums).map(|(name, sum)| ((*name).to_owned(), sum / count)).collect())
+    }
+
+    /// The mean log-likelihood by importance sampling: ln (1/K) sum_k w_k an example (Burda et al. 2016, eq. 8), in nats.
+    ///
+    /// # Errors
+    /// As [`Evaluator::over`].
+    pub fn log_likelihood(&mut self, model: &Vae, dataset: &Dataset, samples: usize) -> Result<f64> {
+        if samples == 0 {
+            return Err(Error::Usage("--importance-samples must be at least 1".to_owned()));
+        }
+        // Draws a run: as many as divide the samples and keep the tensors small.
+        let most = ((1 << 22) / (self.batch * model.config().width)).max(1);
+        let draws = (1..=samples.min(most)).rev().find(|d| samples.is_multiple_of(*d)).unwrap_or(1);
+        let mut weights: Vec<Vec<f64>> = vec![Vec::with_capacity(samples); dataset.rows()];
+        let build = |data: &DataType, batch: usize| model.importance(data, batch, draws);
+        let batch = self.batch;
+        self.over(dataset, (samples / draws) as u64, build, &["log_weight"], |first, real, values| {
+            let values = values[0].data.to_f64();
+            for example in 0..real {
+                weights[first + example].extend((0..draws).map(|d| values[d * batch + example]));
+            }
+        })?;
+        let one = |log_weights: &Vec<f64>| {
+            let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            largest + (log_weights.iter().map(|w| (w - largest).exp()).sum::<f64>() / samples as f64).ln()
+        };
+        Ok(weights.iter().map(one).sum::<f64>() / dataset.rows() as f64)
+    }
+
+    /// Runs a graph that takes no data once and reads an output. `draw` picks the noise.
+    ///
+    /// # Errors
+    /// When it does not fit the device.
+    pub fn once(&mut self, graph: &Graph, inputs: Vec<(&str, Value)>, output: &str, first: u32) -> Result<Value> {
+        let mut executable = self.session.compile(graph, &[])?;
+        for (name, value) in inputs {
+            executable.write(name, value)?;
+        }
+        self.session.set_state(0, self.seed, first)?;
+        self.session.run(&mut executable, 1)?;
+        executable.read(output)
+    }
+}

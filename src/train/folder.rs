@@ -1,0 +1,246 @@
+//! The run folder: its lock, its configuration, its checkpoints.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use super::weights::{from_file, read_tensors, to_file, write_tensors};
+use crate::error::{Error, Result};
+use crate::graph::layout::Layout;
+
+/// Writes a file whole and syncs it: a temporary file beside it, renamed over.
+///
+/// # Errors
+/// When the disk is full or the folder cannot be written; what was there before stays.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        fs::remove_file(&temporary).ok();
+        Error::io(path, e)
+    })
+}
+
+fn sync_dir(path: &Path) {
+    // Not every system can sync a folder; where it can, the rename is then on disk.
+    if let Ok(dir) = File::open(path) {
+        dir.sync_all().ok();
+    }
+}
+
+/// All that a step depends on, beside weights and moments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The best validation loss an example so far.
+    pub best: Option<f64>,
+    /// Evaluations since it was found.
+    pub since_best: u64,
+    /// Kernel variants of the training plan.
+    pub variants: Vec<String>,
+    /// The adapter.
+    pub device: String,
+}
+
+/// Tensors of a checkpoint, in the layout's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Parameters.
+    pub weights: Vec<Vec<f32>>,
+    /// First and second moments.
+    pub moments: [Vec<Vec<f32>>; 2],
+    /// Moving average.
+    pub ema: Option<Vec<Vec<f32>>>,
+    /// The rest.
+    pub progress: Progress,
+}
+
+/// A folder that one process writes at a time.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes or opens a run folder and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be written, another process holds it, or it already has a run and `resume` is not set.
+    pub fn open(path: &Path, resume: bool) -> Result<Self> {
+        let has_run = path.join("config.json").exists();
+        if resume && !has_run {
+            return Err(Error::format(path, "has no run to resume (no config.json); leave out --resume to begin one"));
+        }
+        fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
+        let lock_path = path.join(".lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| Error::io(&lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::format(path, "is in use by another wgen process; wait for it or choose another --out"));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(Error::io(&lock_path, e)),
+        }
+        if has_run && !resume {
+            return Err(Error::format(path, "already has a run; continue it with --resume or choose another --out"));
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `config.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self, config: &Config) -> Result<()> {
+        let text = serde_json::to_string_pretty(config).map_err(|e| Error::format(&self.path, e.to_string()))?;
+        write_synced(&self.path.join("config.json"), text.as_bytes())
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Writes a checkpoint into a new folder, syncs it, points `latest` at it, and removes all but the last two.
+    ///
+    /// # Errors
+    /// When it cannot be written; earlier checkpoints stay.
+    pub fn save(&self, layout: &Layout, checkpoint: &Checkpoint) -> Result<()> {
+        let root = self.checkpoints();
+        let name = checkpoint.progress.step.to_string();
+        let (temporary, target) = (root.join(format!(".{name}.tmp")), root.join(&name));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |e| Error::io(path, e)
+        };
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(io(&temporary))?;
+        }
+        fs::create_dir_all(&temporary).map_err(io(&temporary))?;
+        let write = || {
+            let p = &layout.parameters;
+            write_tensors(&temporary.join("model.safetensors"), &to_file(p, &checkpoint.weights, ""))?;
+            let mut moments = to_file(p, &checkpoint.moments[0], "moment1.");
+            moments.extend(to_file(p, &checkpoint.moments[1], "moment2."));
+            write_tensors(&temporary.join("optimizer.safetensors"), &moments)?;
+            if let Some(ema) = &checkpoint.ema {
+                write_tensors(&temporary.join("ema.safetensors"), &to_file(p, ema, ""))?;
+            }
+            let text = serde_json::to_string_pretty(&checkpoint.progress)
+                .map_err(|e| Error::format(&temporary, e.to_string()))?;
+            write_synced(&temporary.join("progress.json"), text.as_bytes())?;
+            sync_dir(&temporary);
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(io(&target))?;
+            }
+            fs::rename(&temporary, &target).map_err(io(&target))?;
+            sync_dir(&root);
+            write_synced(&root.join("latest"), name.as_bytes())
+        };
+        if let Err(error) = write() {
+            fs::remove_dir_all(&temporary).ok();
+            return Err(error);
+        }
+        sync_dir(&root);
+        self.prune(checkpoint.progress.step);
+        Ok(())
+    }
+
+    /// Removes checkpoints but the newest two, and what a killed process left unfinished.
+    fn prune(&self, newest: u64) {
+        let Ok(entries) = fs::read_dir(self.checkpoints()) else { return };
+        let mut steps: Vec<u64> = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.parse::<u64>() {
+                Ok(step) if step <= newest => steps.push(step),
+                Ok(_) => {}
+                Err(_) if name.ends_with(".tmp") && entry.path().is_dir() => {
+                    fs::remove_dir_all(entry.path()).ok();
+                }
+                Err(_) => {}
+            }
+        }
+        steps.sort_unstable();
+        let old = steps.len().saturating_sub(2);
+        for step in &steps[..old] {
+            fs::remove_dir_all(self.checkpoints().join(step.to_string())).ok();
+        }
+    }
+
+    /// The checkpoint that `latest` points at, or `None` if no step was saved yet.
+    ///
+    /// # Errors
+    /// When it is damaged or of another model.
+    pub fn load(&self, layout: &Layout, ema: bool) -> Result<Option<Checkpoint>> {
+        let pointer = self.checkpoints().join("latest");
+        if !pointer.exists() {
+            return Ok(None);
+        }
+        let name = fs::read_to_string(&pointer).map_err(|e| Error::io(&pointer, e))?;
+        if name.parse::<u64>().is_err() {
+            return Err(Error::format(&pointer, format!("holds '{}', which is no step", name.escape_debug())));
+        }
+        let dir = self.checkpoints().join(name);
+        let tensors = |file: &str, prefix: &str| {
+            let path = dir.join(file);
+            from_file(&path, &read_tensors(&path)?, layout, prefix)
+        };
+        let path = dir.join("progress.json");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(Some(Checkpoint {
+            weights: tensors("model.safetensors", "")?,
+            moments: [tensors("optimizer.safetensors", "moment1.")?, tensors("optimizer.safetensors", "moment2.")?],
+            ema: if ema { Some(tensors("ema.safetensors", "")?) } else { None },
+            progress: serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?,
+        }))
+    }
+}
+
+/// Reads the `config.json` of a run folder.
+///
+/// # Errors
+/// When it is missing, malformed, or its sizes are absurd.
+pub fn read_config(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.json");
+    if !path.exists() {
+        return Err(Error::format(folder, "is no run folder: it has no config.json"));
+    }
+    let size = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+    if size > 1 << 20 {
+        return Err(Error::format(&path, format!("has {size} bytes; a configuration has a few hundred")));
+    }
+    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let config: Config = serde_json::from_str(&text).map_err(|e| Error::format(&path, format!("is malformed: {e}")))?;
+    config.check().map_err(|e| Error::format(&path, e.to_string()))?;
+    Ok(config)
+}
+
+/// Reads the best weights of a run folder: its moving average where it has one.
+///
+/// # Errors
+/// When they are missing, damaged or of another model.
+pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
+    let path = folder.join("model.safetensors");
+    from_file(&path, &read_tensors(&path)?, layout, "")
+}

@@ -1,0 +1,551 @@
+//! The training loop: batches, checkpoints, validation, stopping and resuming.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+pub mod evaluate;
+pub mod feed;
+pub mod folder;
+pub mod metrics;
+pub mod session;
+pub mod weights;
+
+use crate::data::{Dataset, ImageShape};
+use crate::error::{Error, Result};
+use crate::graph::layout::Layout;
+use crate::graph::update::{Rule, Update};
+use crate::kernels::{RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state};
+use crate::models::vae::{self, Vae};
+use crate::models::{DataType, Model};
+use crate::nn::{init, schedule};
+use crate::plan::StoreOptions;
+use crate::plan::program::Flat;
+use feed::Feed;
+use folder::{Checkpoint, Progress, RunFolder};
+use metrics::{Metrics, Record};
+use session::{Device, Executable, Session};
+
+/// All that is needed to rebuild a model and its data scaling, and to go on with its training: `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The model.
+    pub model: ModelConfig,
+    /// What one example is.
+    pub image: ImageShape,
+    /// Where the data came from.
+    pub data: String,
+    /// How it is trained.
+    pub training: Training,
+}
+
+/// A model by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// The variational autoencoder.
+    Vae(vae::Config),
+}
+
+impl Config {
+    /// Refuses what no run could have written, before anything is allocated.
+    ///
+    /// # Errors
+    /// Naming the field.
+    pub fn check(&self) -> Result<()> {
+        let ModelConfig::Vae(model) = &self.model;
+        model.check()?;
+        if self.image.count() != model.width {
+            let (image, width) = (self.image, model.width);
+            return Err(Error::Usage(format!("image is {image:?}, which has not the model's {width} values")));
+        }
+        self.training.check()
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When its sizes are absurd.
+    pub fn build(&self) -> Result<Vae> {
+        let ModelConfig::Vae(model) = &self.model;
+        Vae::new(model.clone())
+    }
+}
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Steps; `None` when epochs are given.
+    pub steps: Option<u64>,
+    /// Passes over the data; `None` when steps are given.
+    pub epochs: Option<u64>,
+    /// Examples of a step.
+    pub batch: usize,
+    /// The seed of initial weights, shuffles and noise.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimizer: Rule,
+    /// Its rate.
+    pub learning_rate: schedule::LearningRate,
+    /// Weight of the model's regulariser: beta of the VAE.
+    pub beta: f64,
+    /// Steps over which that weight rises from 0.
+    pub beta_warmup: u64,
+    /// Decay of the moving average of weights, if one is kept.
+    pub ema: Option<f64>,
+    /// Gradients are scaled down to this global norm; 0 for never.
+    pub clip: f32,
+    /// Examples set aside to choose the best weights by.
+    pub validation: usize,
+    /// Evaluations without improvement after which training stops; 0 for never.
+    pub patience: u64,
+    /// Steps between checkpoints; 0 for one an epoch.
+    pub checkpoint_steps: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_steps: u64,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            epochs: Some(10),
+            batch: 128,
+            seed: 0,
+            optimizer: Rule::ADAM,
+            learning_rate: schedule::LearningRate { peak: 1e-3, shape: schedule::Shape::Constant, warmup: 0 },
+            beta: 1.0,
+            beta_warmup: 0,
+            ema: None,
+            clip: 0.0,
+            validation: 0,
+            patience: 0,
+            checkpoint_steps: 0,
+            log_steps: 50,
+        }
+    }
+}
+
+impl Training {
+    /// Refuses values that cannot be trained with.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Usage(message));
+        match (self.steps, self.epochs) {
+            (Some(_), Some(_)) => return wrong("--steps and --epochs exclude each other".to_owned()),
+            (Some(0), _) | (_, Some(0)) => return wrong("training for 0 steps makes nothing; give at least 1".to_owned()),
+            (None, None) => return wrong("give --steps or --epochs".to_owned()),
+            _ => {}
+        }
+        if self.batch == 0 || self.batch > 1 << 20 {
+            return wrong(format!("--batch {} must be from 1 to {}", self.batch, 1 << 20));
+        }
+        let finite = [
+            ("--lr", self.learning_rate.peak, f64::MIN_POSITIVE),
+            ("--beta", self.beta, 0.0),
+            ("--clip", f64::from(self.clip), 0.0),
+        ];
+        for (name, value, least) in finite {
+            if !value.is_finite() || value < least {
+                return wrong(format!("{name} {value} must be a finite number above 0"));
+            }
+        }
+        if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
+            return wrong(format!("--ema {} must be in [0, 1)", self.ema.unwrap_or(0.0)));
+        }
+        if self.patience > 0 && self.validation == 0 {
+            return wrong("--patience needs --validation N examples to judge by".to_owned());
+        }
+        if self.log_steps == 0 || self.log_steps > RING_ROWS as u64 / 2 {
+            return wrong(format!("log_steps {} must be from 1 to {}", self.log_steps, RING_ROWS / 2));
+        }
+        Ok(())
+    }
+}
+
+/// What a trainer tells while it works.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// Steps are done.
+    Step {
+        /// How many so far.
+        step: u64,
+        /// Of how many.
+        total: u64,
+        /// The newest line of `metrics.jsonl`.
+        record: Option<&'a Record>,
+    },
+    /// An epoch is done: its validation loss, if there is validation.
+    Epoch {
+        /// Which, from 1.
+        epoch: u64,
+        /// Mean loss of an example on held-out data.
+        validation: Option<f64>,
+    },
+    /// A checkpoint was written; samples may be drawn from the session's weights.
+    Checkpoint {
+        /// Steps so far.
+        step: u64,
+    },
+}
+
+/// How a training ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Steps done in all.
+    pub steps: u64,
+    /// Steps of the whole training.
+    pub total: u64,
+    /// Means of the last logged steps, per example.
+    pub metrics: serde_json::Map<String, serde_json::Value>,
+    /// The best validation loss.
+    pub best_validation: Option<f64>,
+    /// Why it ended: `done`, `early stop`, `interrupted`.
+    pub ended: &'static str,
+    /// Seconds of this process.
+    pub seconds: f64,
+    /// The device.
+    pub device: String,
+}
+
+/// The most steps in one submission.
+const CHUNK: usize = 64;
+
+/// Trains a model into a run folder.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    model: Vae,
+    device: Device,
+    folder: RunFolder,
+    session: Session,
+    feed: Feed,
+    full: Executable,
+    rest: Option<(usize, Executable)>,
+    validation: Option<Dataset>,
+    metrics: Metrics,
+    progress: Progress,
+    total: u64,
+}
+
+impl Trainer {
+    /// Prepares a run in `out`, or with `resume` the continuation of the one that is there.
+    ///
+    /// # Errors
+    /// When options or data do not fit, the folder cannot be used, or a checkpoint is damaged. Nothing is written before options and
+    /// data were found to be right.
+    pub fn new(device: &Device, config: Config, dataset: Dataset, out: &Path, resume: bool) -> Result<Self> {
+        config.check()?;
+        let training = &config.training;
+        if dataset.shape != config.image {
+            return Err(Error::Usage(format!("the data is {:?}, the run's is {:?}", dataset.shape, config.image)));
+        }
+        let model = config.build()?;
+        let (dataset, validation) = dataset.split(training.validation, training.seed)?;
+        if training.batch > dataset.rows() {
+            let (batch, rows) = (training.batch, dataset.rows());
+            return Err(Error::Usage(format!("--batch {batch} is larger than the data, which has {rows} examples")));
+        }
+        let caps = device.caps();
+        let layout = Layout::new(model.parameters(), caps.binding_bytes)?;
+        let folder = RunFolder::open(out, resume)?;
+        let options = StoreOptions { training: true, ema: training.ema.is_some() };
+        let mut session = Session::new(device, layout.clone(), options)?;
+        let limit = caps.binding_bytes.min(1 << 30);
+        let feed = Feed::new(&session, dataset, training.batch, training.seed, limit)?;
+        let total = training.steps.unwrap_or_else(|| training.epochs.unwrap_or(1) * feed.steps_per_epoch());
+
+        let compile = |batch: usize| -> Result<Executable> {
+            let update = Update {
+                rule: training.optimizer,
+                max_norm: training.clip,
+                ema: training.ema.is_some(),
+                metrics: model.metrics(),
+                batch,
+            };
+            session.compile(&model.training(&feed.data_type(), &update)?, &feed.inputs())
+        };
+        let full = compile(training.batch)?;
+        let rest = feed.remainder().map(|rest| Ok::<_, Error>((rest, compile(rest)?))).transpose()?;
+        let variants = full.variants();
+        let saved = if resume { folder.load(&layout, training.ema.is_some())? } else { None };
+        let checkpoint = match saved {
+            Some(saved) => {
+                if saved.progress.variants != variants {
+                    log::warn!("this device chose other kernel variants than the run began with: bits will differ");
+                }
+                saved
+            }
+            None => {
+                let weights: Vec<Vec<f32>> =
+                    layout.parameters.iter().map(|p| init::draw(p, training.seed)).collect();
+                let zeros: Vec<Vec<f32>> = weights.iter().map(|w| vec![0.0; w.len()]).collect();
+                let progress = Progress { step: 0, best: None, since_best: 0, variants, device: device.name() };
+                let ema = training.ema.map(|_| weights.clone());
+                Checkpoint { weights, moments: [zeros.clone(), zeros], ema, progress }
+            }
+        };
+        session.write(Flat::Parameters, &checkpoint.weights)?;
+        session.write(Flat::Moment1, &checkpoint.moments[0])?;
+        session.write(Flat::Moment2, &checkpoint.moments[1])?;
+        if let Some(ema) = &checkpoint.ema {
+            session.write(Flat::Ema, ema)?;
+        }
+        if !resume {
+            folder.write_config(&config)?;
+        }
+        let metrics = Metrics::open(&folder.path().join("metrics.jsonl"), checkpoint.progress.step)?;
+        let progress = checkpoint.progress;
+        let device = device.clone();
+        Ok(Self {
+            config,
+            model,
+            device,
+            folder,
+            session,
+            feed,
+            full,
+            rest,
+            validation,
+            metrics,
+            progress,
+            total,
+        })
+    }
+
+    /// The training plan, where it runs on a GPU.
+    pub fn explain(&self) -> Option<String> {
+        match &self.full {
+            Executable::Gpu(plan) => Some(plan.explain()),
+            Executable::Cpu(_) => None,
+        }
+    }
+
+    /// The run folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Weights to sample from now: the moving average where there is one.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn weights(&self) -> Result<Vec<Vec<f32>>> {
+        self.session.read(if self.config.training.ema.is_some() { Flat::Ema } else { Flat::Parameters })
+    }
+
+    fn schedule_row(&self, step: u64) -> [f32; SCHEDULE_COLUMNS] {
+        let t = &self.config.training;
+        let ema = t.ema.map_or(0.0, |decay| schedule::ema_decay(decay, step));
+        let model = schedule::warm_up(t.beta, t.beta_warmup, step);
+        t.optimizer.schedule_row(step, t.learning_rate.at(step, self.total), ema, model)
+    }
+
+    /// Steps after which something is decided or written: logging, epochs, checkpoints, the end.
+    fn next_boundary(&self, step: u64) -> u64 {
+        let after = |every: u64| (step / every + 1) * every;
+        let t = &self.config.training;
+        let mut next = after(t.log_steps).min(after(self.feed.steps_per_epoch())).min(self.total);
+        if t.checkpoint_steps > 0 {
+            next = next.min(after(t.checkpoint_steps));
+        }
+        next
+    }
+
+    /// Trains to the end, until `stop` is raised, or until validation no longer improves.
+    ///
+    /// # Errors
+    /// When a loss is not finite, the device is lost, or a file cannot be written. The last checkpoint stays.
+    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Self, Event<'_>) -> Result<()>) -> Result<Summary> {
+        let begin = Instant::now();
+        let t = self.config.training.clone();
+        let per_epoch = self.feed.steps_per_epoch();
+        let mut step = self.progress.step;
+        let row = self.schedule_row(step);
+        self.session.set_state(step, t.seed, 0)?;
+        self.session.write_schedule(step, &[row], true)?;
+        self.feed.forget();
+        let mut ended = "done";
+        // Figures of steps that are submitted and not read yet: one readback is always behind, so that the queue never runs dry.
+        let mut pending: Option<(u64, u64, session::RingRead)> = None;
+        while step < self.total {
+            if stop.load(Ordering::Relaxed) {
+                ended = "interrupted";
+                break;
+            }
+            let boundary = self.next_boundary(step);
+            let first = step;
+            while step < boundary {
+                step += self.submit(step, boundary)?;
+            }
+            let read = self.session.begin_ring()?;
+            let synchronous = step.is_multiple_of(per_epoch)
+                || step == self.total
+                || (t.checkpoint_steps > 0 && step.is_multiple_of(t.checkpoint_steps));
+            let finished = pending.replace((first, step, read));
+            let record = finished.map(|f| self.collect(f)).transpose()?;
+            let total = self.total;
+            tell(self, Event::Step { step, total, record: record.as_ref() })?;
+            if !synchronous {
+                continue;
+            }
+            if let Some(last) = pending.take() {
+                let record = self.collect(last)?;
+                tell(self, Event::Step { step, total, record: Some(&record) })?;
+            }
+            if step.is_multiple_of(per_epoch) || step == self.total {
+                let validation = self.validate(step)?;
+                tell(self, Event::Epoch { epoch: step.div_ceil(per_epoch), validation })?;
+            }
+            self.checkpoint(step)?;
+            tell(self, Event::Checkpoint { step })?;
+            if t.patience > 0 && self.progress.since_best >= t.patience {
+                ended = "early stop";
+                break;
+            }
+        }
+        if let Some(last) = pending.take() {
+            self.collect(last)?;
+        }
+        if self.progress.step != step {
+            self.checkpoint(step)?;
+        }
+        if self.validation.is_none() {
+            self.write_best()?;
+        }
+        Ok(Summary {
+            steps: step,
+            total: self.total,
+            metrics: self.metrics.last(),
+            best_validation: self.progress.best,
+            ended,
+            seconds: begin.elapsed().as_secs_f64(),
+            device: self.device.name(),
+        })
+    }
+
+    /// Submits steps from `step` on, none beyond `boundary`; says how many.
+    fn submit(&mut self, step: u64, boundary: u64) -> Result<u64> {
+        let mut executables: Vec<&mut Executable> = vec![&mut self.full];
+        executables.extend(self.rest.as_mut().map(|(_, e)| e));
+        let ready = self.feed.prepare(&mut self.session, step, &mut executables)? as u64;
+        let batch = self.feed.batch_of(step);
+        let mut count = (boundary - step).min(ready).min(CHUNK as u64);
+        if batch == self.config.training.batch {
+            // The last, smaller batch of an epoch has its own plan.
+            let same = (0..count).take_while(|i| self.feed.batch_of(step + i) == batch).count();
+            count = same as u64;
+        } else {
+            count = 1;
+        }
+        let rows: Vec<_> = (1..=count).map(|i| self.schedule_row(step + i)).collect();
+        debug_assert!(rows.len() < TABLE_ROWS);
+        self.session.write_schedule(step + 1, &rows, false)?;
+        let executable = match &mut self.rest {
+            Some((rest, executable)) if *rest == batch => executable,
+            _ => &mut self.full,
+        };
+        self.session.run(executable, count as usize)?;
+        Ok(count)
+    }
+
+    /// Means of the figures of steps `first..end` from the ring, as a line of `metrics.jsonl`.
+    fn collect(&mut self, (first, end, read): (u64, u64, session::RingRead)) -> Result<Record> {
+        let (ring, words) = read.wait()?;
+        let halted = words[state::HALTED] != 0;
+        let done = u64::from(words[state::STEP_LOW]) | u64::from(words[state::STEP_HIGH]) << 32;
+        if halted && done < end {
+            return Err(self.name_fault(done));
+        }
+        let names = self.model.metrics();
+        let mut sums = vec![0.0_f64; names.len()];
+        let (mut norm, mut examples) = (0.0, 0.0);
+        for step in first..end {
+            let row = &ring[(step as usize % RING_ROWS) * RING_COLUMNS..][..RING_COLUMNS];
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
+            norm += f64::from(row[6]);
+            examples += self.feed.batch_of(step) as f64;
+        }
+        let steps = (end - first) as f64;
+        let mut values = serde_json::Map::new();
+        for (name, sum) in names.iter().zip(&sums) {
+            values.insert(name.clone(), (sum / examples).into());
+        }
+        values.insert("gradient_norm".to_owned(), (norm / steps).into());
+        let rate = self.config.training.learning_rate.at(end - 1, self.total);
+        values.insert("learning_rate".to_owned(), rate.into());
+        let record = Record { step: end, values };
+        self.metrics.append(&record)?;
+        Ok(record)
+    }
+
+    /// Computes the refused step again on the CPU, in f64, and names the first tensor that is not finite in f32.
+    fn name_fault(&mut self, step: u64) -> Error {
+        let found = metrics::first_fault(&self.model, &self.session, &self.feed, &self.config.training, step, self.schedule_row(step));
+        let (tensor, detail) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => ("the loss or the gradient's norm".to_owned(), "finite on the CPU in f64".to_owned()),
+            Err(error) => ("the loss or the gradient's norm".to_owned(), error.to_string()),
+        };
+        Error::NotFinite { step, tensor, detail }
+    }
+
+    /// The mean loss of held-out examples; keeps the weights if they are the best so far.
+    fn validate(&mut self, step: u64) -> Result<Option<f64>> {
+        let Some(validation) = &self.validation else { return Ok(None) };
+        let weights = self.weights()?;
+        let batch = self.config.training.batch;
+        let mut evaluator =
+            evaluate::Evaluator::new(&self.device, &self.model, &weights, batch, self.config.training.seed)?;
+        let figures = evaluator.figures(&self.model, validation, &["reconstruction", "kl"])?;
+        let loss: f64 = figures.values().sum();
+        let mut values = serde_json::Map::new();
+        values.insert("validation_loss".to_owned(), loss.into());
+        self.metrics.append(&Record { step, values })?;
+        if self.progress.best.is_none_or(|best| loss < best) {
+            self.progress.best = Some(loss);
+            self.progress.since_best = 0;
+            self.write_best()?;
+        } else {
+            self.progress.since_best += 1;
+        }
+        Ok(Some(loss))
+    }
+
+    fn write_best(&self) -> Result<()> {
+        let tensors = weights::to_file(&self.session.layout().parameters, &self.weights()?, "");
+        weights::write_tensors(&self.folder.path().join("model.safetensors"), &tensors)
+    }
+
+    fn checkpoint(&mut self, step: u64) -> Result<()> {
+        self.progress.step = step;
+        let checkpoint = Checkpoint {
+            weights: self.session.read(Flat::Parameters)?,
+            moments: [self.session.read(Flat::Moment1)?, self.session.read(Flat::Moment2)?],
+            ema: if self.config.training.ema.is_some() { Some(self.session.read(Flat::Ema)?) } else { None },
+            progress: self.progress.clone(),
+        };
+        self.metrics.flush()?;
+        self.folder.save(self.session.layout(), &checkpoint)
+    }
+}
+
+/// A data set's type for graphs that are only inspected, without a device.
+pub fn resident_type(dataset: &Dataset) -> DataType {
+    let (scale, shift) = dataset.scaling();
+    let rows = dataset.rows();
+    DataType { rows, width: dataset.shape.count(), dtype: dataset.dtype(), indices: rows, scale, shift }
+}
