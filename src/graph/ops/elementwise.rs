@@ -143,9 +143,11 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
             let zero = graph.constant(0.0);
             vec![None, Some(x[0].select(g, zero)), Some(x[0].select(zero, g))]
         }
+        // By the value, which is in memory anyway; at the very bounds the gradient goes to them.
         Function::Clamp => {
-            let inside = (graph.constant(1.0) - x[1].greater(x[0])) * (graph.constant(1.0) - x[0].greater(x[2]));
-            vec![Some(g * inside), Some(g * x[1].greater(x[0])), Some(g * x[0].greater(x[2]))]
+            let (above, below) = (y.greater(x[1]), x[2].greater(y));
+            let one = graph.constant(1.0);
+            vec![Some(g * (above * below)), Some(g * (one - above)), Some(g * (one - below))]
         }
         Function::Abs => one(x[0].greater_than(0.0).select(g, -g)),
         Function::Square => one(g * x[0] * 2.0),

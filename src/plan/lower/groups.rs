@@ -76,6 +76,24 @@ fn only_read_elementwise(source: &Source, id: NodeId) -> bool {
     !source.is_sink(id) && source.consumers[id.index()].iter().all(|&c| source.is_elementwise(c) && source.count(c) == count)
 }
 
+/// Whether a node is best computed by whoever reads it: it depends on one tensor alone, so that reading that tensor instead costs
+/// nothing, and it is cheap, or that tensor is in memory in any case.
+fn computed_again(source: &Source, id: NodeId, inputs: &BTreeSet<NodeId>) -> bool {
+    let count = source.count(id);
+    let read_in_passing = |&c: &NodeId| {
+        source.is_elementwise(c) && source.count(c) == count
+            || matches!(source.pattern(c), Pattern::Reduce { .. }) && source.count(source.node(c).inputs[0]) == count
+    };
+    if source.is_sink(id) || !source.consumers[id.index()].iter().all(read_in_passing) {
+        return false;
+    }
+    let mut tensors = inputs.iter().filter(|r| source.count(**r) != 1);
+    let (Some(&tensor), None) = (tensors.next(), tensors.next()) else { return false };
+    let cheap = matches!(source.pattern(id), Pattern::Elementwise(f) if f.flops() <= 1.0);
+    let in_memory = || source.is_sink(tensor) || source.consumers[tensor.index()].iter().any(|c| !read_in_passing(c));
+    source.count(tensor) == count && (cheap || in_memory())
+}
+
 /// Column sums that a product in layout tn gives on the side: the gradient of a bias beside that of its weight.
 fn row_sum_partners(source: &Source) -> Vec<(NodeId, NodeId)> {
     let mut partners: Vec<(NodeId, NodeId)> = Vec::new();
@@ -115,6 +133,9 @@ impl Groups {
     fn place(&mut self, source: &Source, id: NodeId) {
         if source.fuse {
             let inputs: BTreeSet<NodeId> = self.external_inputs(source, id);
+            if computed_again(source, id, &inputs) {
+                return;
+            }
             let mut candidates: BTreeSet<usize> = inputs.iter().filter_map(|i| self.of[i.index()]).collect();
             // A map that reads the same values: one pass over memory instead of two.
             let sibling = |g: &usize| {
