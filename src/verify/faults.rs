@@ -1,1 +1,90 @@
-//! x
+//! Random chains of fused operators, and faults planted in the host: what shows that the checks can fail.
+
+use rand::RngExt;
+
+use super::step::Setup;
+use super::{Comparison, step};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::graph::layout::{Init, Layout, Parameter};
+use crate::graph::{Graph, Var};
+use crate::kernels::functions::Distribution;
+use crate::kernels::philox::{Domain, RandomState};
+use crate::nn::init::{draw, generator};
+use crate::plan::PlanOptions;
+use crate::tensor::{DType, TensorType};
+use crate::verify::cases::{Values, numbers};
+use crate::tensor::Value;
+
+/// Graphs of random element-wise chains, products, reductions and rearrangements, with their gradients, each verified like a model.
+pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
+    (0..if quick { 4 } else { 16 }).map(|seed| Ok((format!("chain {seed}"), chain(gpu, seed)?))).collect()
+}
+
+/// The parameters of a random graph.
+fn parameters(rows: usize, inner: usize, columns: usize) -> Vec<Parameter> {
+    let init = Init::Normal(0.0, 0.7);
+    vec![
+        Parameter::new("a", [rows, inner], init),
+        Parameter::new("b", [inner, columns], init),
+        Parameter::new("bias", [columns], init),
+        Parameter::new("c", [columns, inner], init),
+    ]
+}
+
+/// A random graph over those parameters and input `x` `[rows, columns]`: its loss and their gradients as results.
+pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Graph {
+    let graph = Graph::new(Domain::Training);
+    let mut rng = generator(seed, "chain");
+    let vars: Vec<Var<'_>> =
+        parameters(rows, inner, columns).into_iter().map(|p| graph.parameter(&p.name, p.shape)).collect();
+    let x = graph.input("x", TensorType::f32([rows, columns]));
+    let mut pool: Vec<Var<'_>> = vec![x, vars[0].matmul(vars[1]) + vars[2]];
+    for i in 0..10 {
+        let a = pool[rng.random_range(0..pool.len())];
+        let b = pool[rng.random_range(0..pool.len())];
+        let next = match rng.random_range(0..14) {
+            0 => a + b,
+            1 => a * b.tanh(),
+            2 => a - b.sigmoid() * 0.5,
+            3 => a.silu(),
+            4 => a.max(b) * 0.5,
+            5 => a.elu(1.0) + vars[2],
+            6 => a.gelu_tanh(),
+            7 => a / (b.square() + 1.0),
+            8 => a * graph.random(&format!("noise {i}"), Distribution::Normal, [rows, columns]),
+            9 => a - a.log_sum_exp(&[1]).reshape([rows, 1]),
+            10 => a * (a.mean(&[0]) + 0.5),
+            11 => a.matmul(vars[3]).relu().matmul(vars[1]) * 0.2,
+            12 => a.transpose().softplus().transpose() - b,
+            _ => graph.concat(1, &[a.slice(1, 0, columns / 2), b.slice(1, columns / 2, columns)]),
+        };
+        pool.push(next);
+    }
+    let last = pool[pool.len() - 1] + pool[pool.len() - 3];
+    let loss = (last.tanh().square() + last.abs() * 0.1).mean_all();
+    for (parameter, gradient) in parameters(rows, inner, columns).iter().zip(graph.gradients(loss, &vars)) {
+        graph.output_gradient(&parameter.name, gradient);
+    }
+    graph.output("loss", loss);
+    graph.output("last", last);
+    graph
+}
+
+fn chain(gpu: &Gpu, seed: u64) -> Result<Comparison> {
+    let sizes = [(6, 5, 8), (33, 12, 20), (7, 3, 10), (16, 16, 64)];
+    let (rows, inner, columns) = sizes[seed as usize % sizes.len()];
+    let graph = random_graph(seed, rows, inner, columns);
+    let layout = Layout::new(parameters(rows, inner, columns), gpu.caps().binding_bytes)?;
+    let weights = layout.parameters.iter().map(|p| draw(p, seed)).collect();
+    debug_assert_eq!(graph.nodes()[0].ty.dtype, DType::F32);
+    let setup = Setup {
+        graph: &graph,
+        layout,
+        weights,
+        inputs: vec![("x", Value::new([rows, columns], numbers(Values::Normal, seed, rows * columns))?)],
+        state: RandomState { seed, step: 3, cursor: 0 },
+        schedule: vec![[0.0; crate::kernels::SCHEDULE_COLUMNS]; 2],
+    };
+    step::graph(gpu, &setup, PlanOptions::default())
+}

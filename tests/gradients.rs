@@ -1,0 +1,143 @@
+//! The third witness: gradient rules against finite differences in f64, each operator in the middle of a graph, to second order.
+
+use wgen::graph::op::EvalContext;
+use wgen::graph::{Graph, Var};
+use wgen::kernels::functions::{Distribution, Function};
+use wgen::kernels::matmul::Layout;
+use wgen::kernels::philox::{Domain, RandomState};
+use wgen::real::Precision;
+use wgen::tensor::{TensorType, Value};
+use wgen::verify::cases::{Values, integers, numbers};
+
+type Middle = for<'g> fn(&'g Graph, Var<'g>, Var<'g>) -> Var<'g>;
+
+/// Operators of two smooth operands of shape [4, 6], the second one positive.
+fn middles() -> Vec<(&'static str, Middle)> {
+    vec![
+        ("add", |_, a, b| a + b),
+        ("sub broadcast", |_, a, b| a - b.slice(0, 0, 1)),
+        ("mul column", |_, a, b| a * b.slice(1, 2, 3)),
+        ("div", |_, a, b| a / b),
+        ("max", |_, a, b| a.max(b)),
+        ("min", |_, a, b| a.min(b)),
+        ("select", |_, a, b| a.greater_than(0.1).select(a * b, b)),
+        ("clamp", |_, a, _| a.clamp(-0.6, 0.7)),
+        ("abs", |_, a, _| a.abs()),
+        ("square", |_, a, _| a.square()),
+        ("sqrt", |_, _, b| b.sqrt()),
+        ("exp", |_, a, _| a.exp()),
+        ("log", |_, _, b| b.log()),
+        ("log_one_plus", |g, _, b| g.elementwise(Function::LogOnePlus, &[b * 0.3])),
+        ("relu", |_, a, _| a.relu()),
+        ("leaky_relu", |_, a, _| a.leaky_relu(0.2)),
+        ("leaky_relu slope", |g, a, b| g.elementwise(Function::LeakyRelu, &[a, b])),
+        ("elu", |_, a, _| a.elu(1.2)),
+        ("elu alpha", |g, a, b| g.elementwise(Function::Elu, &[a, b])),
+        ("sigmoid", |_, a, _| a.sigmoid()),
+        ("tanh", |_, a, _| a.tanh()),
+        ("silu", |_, a, _| a.silu()),
+        ("erf", |_, a, _| a.erf()),
+        ("gelu", |_, a, _| a.gelu()),
+        ("gelu_tanh", |_, a, _| a.gelu_tanh()),
+        ("softplus", |_, a, _| a.softplus()),
+        ("bce_with_logits", |_, a, b| a.bce_with_logits(b * 0.5)),
+        ("gaussian_nll", |_, a, b| a.gaussian_nll(b, a * b)),
+        ("kl", |_, a, b| a.kl_to_standard_normal(b)),
+        ("squared_error", |_, a, b| a.squared_error(b)),
+        ("absolute_error", |_, a, b| a.absolute_error(b * 2.0)),
+        ("sum 0", |_, a, _| a.sum(&[0])),
+        ("mean 1", |_, a, _| a.mean(&[1])),
+        ("max over", |_, a, _| a.max_over(&[1])),
+        ("min over", |_, a, _| a.min_over(&[0])),
+        ("log_sum_exp", |_, a, _| (a * 2.0).log_sum_exp(&[1])),
+        ("log_sum_exp all", |_, a, _| a.log_sum_exp(&[0, 1])),
+        ("sum of outer axes", |_, a, b| (a.reshape([4, 2, 3]) * b.reshape([4, 2, 3])).sum(&[0, 2])),
+        ("matmul nn", |_, a, b| a.matmul(b.transpose())),
+        ("matmul nt", |_, a, b| a.matmul_as(Layout::Nt, b)),
+        ("matmul tn", |_, a, b| a.matmul_as(Layout::Tn, b)),
+        ("matmul batched", |_, a, b| a.reshape([2, 4, 3]).matmul(b.reshape([2, 3, 4]))),
+        ("matmul one matrix", |_, a, b| a.reshape([2, 4, 3]).matmul(b.slice(0, 0, 2).reshape([3, 4]))),
+        ("matmul tn one matrix", |_, a, b| a.reshape([2, 4, 3]).matmul_as(Layout::Tn, b)),
+        ("linear", |_, a, b| a.linear(b, b.slice(1, 0, 1).reshape([4]))),
+        ("permute", |_, a, _| a.reshape([2, 2, 6]).permute(&[2, 0, 1])),
+        ("transpose", |_, a, _| a.transpose()),
+        ("slice", |_, a, _| a.slice(1, 1, 4)),
+        ("pad", |_, a, _| a.pad(&[1, 0], &[0, 2], 3.0)),
+        ("concat", |g, a, b| g.concat(1, &[a, b, a])),
+        ("concat of nine", |g, a, b| g.concat(0, &[a, b, a, b, a, b, a, b, a])),
+        ("reshape", |_, a, _| a.reshape([8, 3])),
+        ("broadcast_to", |_, a, _| a.slice(0, 1, 2).broadcast_to([3, 5, 6])),
+        ("gather", |g, a, _| a.gather(g.input("index", TensorType::u32([7])))),
+        ("scatter_add", |g, a, _| a.reshape([6, 4]).slice(0, 0, 5).scatter_add(g.input("index5", TensorType::u32([5])), 4)),
+        ("reparameterize", |_, a, b| a.reparameterize("z", b)),
+        ("reparameterize by example", |_, a, b| a.reparameterize_by_example("z", 2, b)),
+        ("reparameterize with noise", |g, a, b| a.reparameterize_with(b, g.random("eps", Distribution::Normal, [4, 6]))),
+        ("random mask", |g, a, _| a * g.random("mask", Distribution::Bernoulli(0.6), [4, 6])),
+    ]
+}
+
+fn evaluate(graph: &Graph, wanted: Var<'_>, p: &[f64], indices: &[(&str, Value)]) -> Vec<f64> {
+    let cx = EvalContext { precision: Precision::F64, state: RandomState { seed: 3, step: 5, cursor: 1 } };
+    let mut leaves: Vec<(&str, Value)> = indices.to_vec();
+    leaves.push(("p", Value::new([4, 6], wgen::tensor::Data::F64(p.to_vec())).unwrap()));
+    graph.interpret(&[wanted.id()], &leaves, &cx).unwrap()[0].data.to_f64()
+}
+
+/// Central differences of `value` along `direction`, against `gradient`.
+fn check(name: &str, graph: &Graph, value: Var<'_>, gradient: Var<'_>, p: &[f64], indices: &[(&str, Value)]) {
+    let direction = numbers(Values::Normal, 91, 24).to_f64();
+    let h = 1e-5;
+    let moved = |sign: f64| -> Vec<f64> { p.iter().zip(&direction).map(|(x, d)| x + sign * h * d).collect() };
+    let difference = (evaluate(graph, value, &moved(1.0), indices)[0] - evaluate(graph, value, &moved(-1.0), indices)[0])
+        / (2.0 * h);
+    let g = evaluate(graph, gradient, p, indices);
+    let analytic: f64 = g.iter().zip(&direction).map(|(a, b)| a * b).sum();
+    let scale = g.iter().map(|x| x.abs()).fold(1e-3, f64::max) * 5.0;
+    assert!(
+        (difference - analytic).abs() < 2e-7 * scale,
+        "{name}: finite differences {difference}, gradient {analytic}"
+    );
+}
+
+#[test]
+fn gradients_of_first_and_second_order_agree_with_finite_differences() {
+    let p = numbers(Values::Normal, 17, 24).to_f64();
+    let indices = [
+        ("index", Value::new([7], integers(1, 4, 7)).unwrap()),
+        ("index5", Value::new([5], integers(2, 4, 5)).unwrap()),
+    ];
+    for (name, middle) in middles() {
+        let graph = Graph::new(Domain::Training);
+        let p_var = graph.parameter("p", [4, 6]);
+        let a = p_var.tanh() * 1.3 + p_var * 0.1;
+        let b = (p_var * 0.7).sigmoid() + 0.4;
+        let y = middle(&graph, a, b);
+        // The operator stands in the middle: its upstream gradient is no constant.
+        let loss = (y.tanh().square() + y.square() * 0.05).sum_all();
+        let gradient = graph.gradients(loss, &[p_var])[0];
+        let again = (gradient.square() + gradient * 0.3).sum_all();
+        let second = graph.gradients(again, &[p_var])[0];
+        graph.check().unwrap_or_else(|e| panic!("{name}: {e}"));
+        check(name, &graph, loss, gradient, &p, &indices);
+        check(&format!("{name}, second order"), &graph, again, second, &p, &indices);
+    }
+}
+
+#[test]
+fn stop_gradient_stops_it() {
+    let graph = Graph::new(Domain::Training);
+    let p = graph.parameter("p", [4, 6]);
+    let loss = (p.stop_gradient() * p).sum_all();
+    let gradient = graph.gradients(loss, &[p])[0];
+    let values = numbers(Values::Normal, 17, 24).to_f64();
+    assert_eq!(evaluate(&graph, gradient, &values, &[]), values);
+}
+
+#[test]
+fn what_the_loss_does_not_depend_on_has_gradient_zero() {
+    let graph = Graph::new(Domain::Training);
+    let p = graph.parameter("p", [4, 6]);
+    let other = graph.parameter("other", [3]);
+    let gradient = graph.gradients(p.sum_all(), &[other])[0];
+    assert_eq!(evaluate(&graph, gradient, &[0.0; 24], &[]), [0.0; 3]);
+}
