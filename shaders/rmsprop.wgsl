@@ -11,6 +11,7 @@
 struct Params {
     units: u32,
     alpha: f32,
+    rate: f32,  // 1 - alpha, rounded once
     epsilon: f32,
     momentum: f32,
     decay: f32,
@@ -32,7 +33,7 @@ fn rmsprop(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
     let p = param[i];
     let g = gradient[i] * control[0] + params.decay * p;
-    let v = params.alpha * moment2[i] + (1.0 - params.alpha) * g * g;
+    let v = params.alpha * moment2[i] + params.rate * g * g;
     let b = params.momentum * moment1[i] + g / (sqrt(v) + params.epsilon);
     moment2[i] = v;
     moment1[i] = b;

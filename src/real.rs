@@ -37,6 +37,8 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// e^x.
     fn exp(self) -> Self;
+    /// e^x - 1.
+    fn exp_m1(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
     /// ln(1 + x) for x in [0, 1].
@@ -86,6 +88,9 @@ macro_rules! plain_real {
             }
             fn exp(self) -> Self {
                 $t::exp(self)
+            }
+            fn exp_m1(self) -> Self {
+                $t::exp_m1(self)
             }
             fn ln(self) -> Self {
                 $t::ln(self)
@@ -259,6 +264,16 @@ impl Real for Tracked {
         let value = self.value.exp();
         let slope = (self.value + self.tolerance().min(1.0)).exp();
         self.builtin(value, slope, (3.0 + 2.0 * self.value.abs()) * 2.0 * UNIT_ROUNDOFF * value)
+    }
+    fn exp_m1(self) -> Self {
+        // A series next to 0: a dozen roundings, all relative, and a cut of 1e-8. Else the error of exp, and a rounding.
+        let value = self.value.exp_m1();
+        let own = if self.value.abs() < 0.5 - self.tolerance() {
+            14.0 * UNIT_ROUNDOFF * value.abs()
+        } else {
+            ((3.0 + 2.0 * self.value.abs()) * 2.0 + 1.0) * UNIT_ROUNDOFF * self.value.exp().max(1.0)
+        };
+        self.builtin(value, (self.value + self.tolerance().min(1.0)).exp(), own)
     }
     fn ln(self) -> Self {
         // 2^-21 absolute on [0.5, 2], else 3 ULP.

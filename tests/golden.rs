@@ -172,7 +172,7 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
             for (flat, what) in [(Flat::Parameters, "end"), (Flat::Ema, "ema")] {
                 let got = arrays[find(flat)].to_f64();
                 let expected = tensors[&format!("{name}/{clip}/{what}")].data.to_f64();
-                // Constants of a rule are f32: 0.1 is 0.1 to a relative 1.5e-8.
+                // The schedule's row is f32.
                 let difference = relative_difference(&got[..24], &expected);
                 assert!(difference < 1e-6, "{name} clip {clip} {what}: {difference:e}");
                 assert!(got[24..].iter().all(|x| *x == 0.0), "padding stays zero");

@@ -26,6 +26,7 @@ fn middles() -> Vec<(&'static str, Middle)> {
         ("square", |_, a, _| a.square()),
         ("sqrt", |_, _, b| b.sqrt()),
         ("exp", |_, a, _| a.exp()),
+        ("exp_minus_one", |_, a, _| a.exp_minus_one()),
         ("log", |_, _, b| b.log()),
         ("log_one_plus", |g, _, b| g.elementwise(Function::LogOnePlus, &[b * 0.3])),
         ("relu", |_, a, _| a.relu()),

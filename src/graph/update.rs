@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{SCHEDULE_COLUMNS, schedule};
+use crate::kernels::{SCHEDULE_COLUMNS, decimal, schedule};
 
 /// An optimiser's rule and its constants; rates that change with the step are in the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,10 +70,8 @@ impl Rule {
         row[schedule::LEARNING_RATE] = learning_rate as f32;
         if let Self::Adam { beta1, beta2, .. } | Self::AdamW { beta1, beta2, .. } = self {
             let t = step as f64 + 1.0;
-            // The decimal that was meant, not the f32 nearest to it.
-            let wide = |beta: f32| beta.to_string().parse::<f64>().unwrap_or(f64::from(beta));
-            row[schedule::BIAS1] = (1.0 / (1.0 - wide(*beta1).powf(t))) as f32;
-            row[schedule::BIAS2] = (1.0 / (1.0 - wide(*beta2).powf(t)).sqrt()) as f32;
+            row[schedule::BIAS1] = (1.0 / (1.0 - decimal(*beta1).powf(t))) as f32;
+            row[schedule::BIAS2] = (1.0 / (1.0 - decimal(*beta2).powf(t)).sqrt()) as f32;
         }
         row[schedule::EMA_RATE] = (1.0 - ema_decay) as f32;
         row[schedule::MODEL] = model as f32;

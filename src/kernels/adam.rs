@@ -1,6 +1,6 @@
 //! Adam and AdamW over a flat segment: `shaders/adam.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold};
+use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus};
 use crate::tensor::DType;
 
 /// One Adam step of `count` parameters; rates and bias corrections are in the schedule.
@@ -49,8 +49,9 @@ impl Kernel for Adam {
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![
                 units as u32,
-                self.beta1.to_bits(),
+                one_minus(self.beta1).to_bits(),
                 self.beta2.to_bits(),
+                one_minus(self.beta2).to_bits(),
                 self.epsilon.to_bits(),
                 self.decay.to_bits(),
                 u32::from(self.decoupled),

@@ -93,6 +93,8 @@ functions! {
     Sqrt = "sqrt" / 1, "sqrt($0)";
     /// e^x
     Exp = "exp" / 1, "exp($0)";
+    /// e^x - 1, accurate next to 0
+    ExpMinusOne = "exp_minus_one" / 1, "exp_minus_one($0)";
     /// ln(x)
     Log = "log" / 1, "log($0)";
     /// ln(1 + u) for u in [0, 1]
@@ -102,7 +104,7 @@ functions! {
     /// x where x > 0, else slope x
     LeakyRelu = "leaky_relu" / 2, "leaky_relu($0, $1)";
     /// x where x > 0, else alpha (e^x - 1)
-    Elu = "elu" / 2, "elu($0, $1)";
+    Elu = "elu" / 2, "elu($0, $1)", needs ExpMinusOne;
     /// 1 / (1 + e^-x)
     Sigmoid = "sigmoid" / 1, "sigmoid($0)";
     /// tanh(x)
@@ -135,7 +137,7 @@ impl Function {
     pub fn flops(self) -> f64 {
         match self {
             Self::Identity => 0.0,
-            Self::Exp | Self::Log | Self::LogOnePlus | Self::Sigmoid | Self::Tanh | Self::Erf => 10.0,
+            Self::Exp | Self::ExpMinusOne | Self::Log | Self::LogOnePlus | Self::Sigmoid | Self::Tanh | Self::Erf => 10.0,
             Self::Silu | Self::Gelu | Self::GeluTanh | Self::Softplus | Self::BceWithLogits | Self::Elu => 20.0,
             _ => 1.0,
         }

@@ -1,6 +1,6 @@
 //! RMSProp over a flat segment: `shaders/rmsprop.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold};
+use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus};
 use crate::tensor::DType;
 
 /// One step of `count` parameters.
@@ -48,6 +48,7 @@ impl Kernel for Rmsprop {
             params: vec![
                 units as u32,
                 self.alpha.to_bits(),
+                one_minus(self.alpha).to_bits(),
                 self.epsilon.to_bits(),
                 self.momentum.to_bits(),
                 self.decay.to_bits(),

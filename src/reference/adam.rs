@@ -2,6 +2,7 @@
 
 use super::{take, twin};
 use crate::kernels::adam::Adam;
+use crate::kernels::decimal;
 use crate::kernels::schedule::{BIAS1, BIAS2, LEARNING_RATE};
 use crate::real::Real;
 use crate::tensor::Data;
@@ -13,9 +14,9 @@ fn run<T: Real>(kernel: &Adam, buffers: &mut [Data]) {
     let mut moment1 = take::<T>(&mut buffers[2]);
     let mut moment2 = take::<T>(&mut buffers[3]);
     let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
-    let c = |x: f32| T::from_f64(f64::from(x));
-    let (beta1, beta2, decay) = (c(kernel.beta1), c(kernel.beta2), c(kernel.decay));
-    let one = T::from_f64(1.0);
+    let c = |x: f32| T::from_f64(decimal(x));
+    let (rate1, rate2) = (T::from_f64(1.0 - decimal(kernel.beta1)), T::from_f64(1.0 - decimal(kernel.beta2)));
+    let (beta2, decay) = (c(kernel.beta2), c(kernel.decay));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
             let mut p = param[i];
@@ -25,8 +26,8 @@ fn run<T: Real>(kernel: &Adam, buffers: &mut [Data]) {
             } else {
                 g = g + decay * p;
             }
-            let m = moment1[i] + (one - beta1) * (g - moment1[i]);
-            let v = beta2 * moment2[i] + (one - beta2) * g * g;
+            let m = moment1[i] + rate1 * (g - moment1[i]);
+            let v = beta2 * moment2[i] + rate2 * g * g;
             moment1[i] = m;
             moment2[i] = v;
             let corrected = schedule[LEARNING_RATE] * schedule[BIAS1] * m;

@@ -1,6 +1,7 @@
 //! Twin of `shaders/rmsprop.wgsl`.
 
 use super::{take, twin};
+use crate::kernels::decimal;
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::schedule::LEARNING_RATE;
 use crate::real::Real;
@@ -13,12 +14,12 @@ fn run<T: Real>(kernel: &Rmsprop, buffers: &mut [Data]) {
     let mut velocity = take::<T>(&mut buffers[2]);
     let mut mean_square = take::<T>(&mut buffers[3]);
     let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
-    let c = |x: f32| T::from_f64(f64::from(x));
-    let one = T::from_f64(1.0);
+    let c = |x: f32| T::from_f64(decimal(x));
+    let rate = T::from_f64(1.0 - decimal(kernel.alpha));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
             let g = gradient[i] * control[0] + c(kernel.decay) * param[i];
-            let v = c(kernel.alpha) * mean_square[i] + (one - c(kernel.alpha)) * g * g;
+            let v = c(kernel.alpha) * mean_square[i] + rate * g * g;
             let b = c(kernel.momentum) * velocity[i] + g / (v.sqrt() + c(kernel.epsilon));
             mean_square[i] = v;
             velocity[i] = b;

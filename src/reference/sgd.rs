@@ -1,6 +1,7 @@
 //! Twin of `shaders/sgd.wgsl`.
 
 use super::{take, twin};
+use crate::kernels::decimal;
 use crate::kernels::schedule::LEARNING_RATE;
 use crate::kernels::sgd::Sgd;
 use crate::real::Real;
@@ -12,7 +13,7 @@ fn run<T: Real>(kernel: &Sgd, buffers: &mut [Data]) {
     let mut param = take::<T>(&mut buffers[0]);
     let mut velocity = take::<T>(&mut buffers[2]);
     let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[3]), T::of(&buffers[4]));
-    let c = |x: f32| T::from_f64(f64::from(x));
+    let c = |x: f32| T::from_f64(decimal(x));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
             let g = gradient[i] * control[0] + c(kernel.decay) * param[i];

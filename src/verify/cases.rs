@@ -225,7 +225,7 @@ fn map(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
             // Where a function is not defined, or overflows, is not where it is tested.
             let values = match function {
                 Function::Log | Function::Sqrt | Function::Div => Values::Positive,
-                Function::Exp | Function::LogOnePlus if values == Values::Large => Values::Positive,
+                Function::Exp | Function::ExpMinusOne | Function::LogOnePlus if values == Values::Large => Values::Positive,
                 _ => values,
             };
             let shape = Shape::from([count]);

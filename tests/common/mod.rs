@@ -9,12 +9,12 @@ use wgen::gpu::{Choice, Gpu};
 use wgen::tensor::{Data, Value};
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
-pub fn gpu() -> Gpu {
+pub(crate) fn gpu() -> Gpu {
     Gpu::new(&Choice::Auto).expect("GPU tests need an adapter; Debian: apt-get install mesa-vulkan-drivers")
 }
 
 /// The tensors of a golden file.
-pub fn golden(name: &str) -> BTreeMap<String, Value> {
+pub(crate) fn golden(name: &str) -> BTreeMap<String, Value> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.safetensors"));
     let bytes = std::fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -36,7 +36,7 @@ pub fn golden(name: &str) -> BTreeMap<String, Value> {
 
 /// The largest difference relative to the expected array's range.
 #[must_use]
-pub fn relative_difference(got: &[f64], expected: &[f64]) -> f64 {
+pub(crate) fn relative_difference(got: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let range = expected.iter().fold(1e-12_f64, |m, x| m.max(x.abs()));
     got.iter().zip(expected).fold(0.0, |worst: f64, (a, b)| worst.max((a - b).abs() / range))

@@ -54,7 +54,7 @@ def operators():
         "relu": F.relu, "leaky_relu": lambda x: F.leaky_relu(x, 0.1), "elu": lambda x: F.elu(x, 1.3),
         "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": F.silu, "gelu": F.gelu,
         "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "softplus": F.softplus, "exp": torch.exp,
-        "square": torch.square, "abs": torch.abs, "erf": torch.erf, "neg": torch.neg,
+        "exp_minus_one": torch.expm1, "square": torch.square, "abs": torch.abs, "erf": torch.erf, "neg": torch.neg,
         "clamp": lambda x: torch.clamp(x, -0.5, 0.7),
     }
     for name, f in unary.items():

@@ -153,6 +153,7 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
         Function::Square => one(g * x[0] * 2.0),
         Function::Sqrt => one(g * 0.5 / y),
         Function::Exp => one(g * y),
+        Function::ExpMinusOne => one(g * (y + 1.0)),
         Function::Log => one(g / x[0]),
         Function::LogOnePlus => one(g / (x[0] + 1.0)),
         Function::Relu => one(g * y.greater_than(0.0)),
@@ -163,7 +164,7 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
         }
         Function::Elu => {
             let positive = x[0].greater_than(0.0);
-            let by_alpha = positive.select(graph.constant(0.0), g * (x[0].min(graph.constant(0.0)).exp() - 1.0));
+            let by_alpha = positive.select(graph.constant(0.0), g * x[0].min(graph.constant(0.0)).exp_minus_one());
             vec![Some(positive.select(g, g * (y + x[1]))), Some(by_alpha)]
         }
         Function::Sigmoid => one(g * (y - y.square())),
@@ -213,6 +214,8 @@ unary! {
     sqrt => Sqrt;
     /// e^x
     exp => Exp;
+    /// e^x - 1, accurate next to 0.
+    exp_minus_one => ExpMinusOne;
     /// ln(x)
     log => Log;
     /// max(x, 0)

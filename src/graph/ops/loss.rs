@@ -28,8 +28,9 @@ impl<'g> Var<'g> {
     }
 
     /// KL(N(self, exp(log_variance)) || N(0, 1)) of each element (Kingma & Welling 2013, appendix B):
-    /// -(1 + log_variance - mu^2 - exp(log_variance)) / 2.
+    /// -(1 + log_variance - mu^2 - exp(log_variance)) / 2, with e^x - 1 as one function: where the posterior is close to the prior,
+    /// the sum as it is written would cancel to nothing.
     pub fn kl_to_standard_normal(self, log_variance: Self) -> Self {
-        (self.square() + log_variance.exp() - log_variance - 1.0) * 0.5
+        (self.square() + (log_variance.exp_minus_one() - log_variance)) * 0.5
     }
 }
