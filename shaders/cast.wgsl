@@ -16,7 +16,7 @@ struct Params {
 
 fn load(element: u32) -> ${"u32" if from == "u8" else from} {
     //# if from == "u8"
-    return source[element / 4u] >> (element % 4u * 8u) & 0xffu;
+    return (source[element / 4u] >> (element % 4u * 8u)) & 0xffu;
     //# else
     return source[element];
     //# endif

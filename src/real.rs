@@ -349,6 +349,9 @@ impl Tracked {
     /// One of two, where the device may have taken the other if they are closer than their errors.
     fn choose(self, other: Self, first: bool) -> Self {
         let (kept, left) = if first { (self, other) } else { (other, self) };
+        if (kept.value - left.value).abs() > kept.tolerance() + left.tolerance() {
+            return kept;
+        }
         Self { bias: kept.bias.max(left.bias), variance: kept.variance.max(left.variance), ..kept }
     }
 

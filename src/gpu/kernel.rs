@@ -159,6 +159,20 @@ impl Gpu {
     /// # Errors
     /// When a buffer is too small, the number differs, or the device refuses.
     pub fn bind(&self, kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Result<Bound> {
+        let exact: Vec<BufferSlice> = buffers
+            .iter()
+            .zip(kernel.bindings())
+            // Exactly the tensor, so that a clamped access cannot reach its neighbours.
+            .map(|(slice, b)| BufferSlice { size: slice.size.min(b.bytes().max(4)), ..slice.clone() })
+            .collect();
+        self.bind_whole(kernel, if exact.len() == buffers.len() { &exact } else { buffers })
+    }
+
+    /// As [`Gpu::bind`], but each slice whole: what lies behind a tensor is then within the kernel's reach, which verification wants.
+    ///
+    /// # Errors
+    /// As [`Gpu::bind`].
+    pub fn bind_whole(&self, kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Result<Bound> {
         let prepared = self.prepare(kernel)?;
         let bindings = kernel.bindings();
         if buffers.len() != bindings.len() {
@@ -185,15 +199,13 @@ impl Gpu {
         let bind_group = self.scoped(kernel.family(), 0, || {
             let mut entries: Vec<_> = buffers
                 .iter()
-                .zip(&bindings)
                 .enumerate()
-                .map(|(i, (slice, binding))| wgpu::BindGroupEntry {
+                .map(|(i, slice)| wgpu::BindGroupEntry {
                     binding: i as u32,
                     resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                         buffer: &slice.buffer,
                         offset: slice.offset,
-                        // Exactly the tensor, so that a clamped access cannot reach its neighbours.
-                        size: std::num::NonZeroU64::new(binding.bytes().max(4)),
+                        size: std::num::NonZeroU64::new(slice.size),
                     }),
                 })
                 .collect();

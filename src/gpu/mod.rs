@@ -135,7 +135,9 @@ impl Gpu {
     /// Adds a shader template, or replaces one: a user's own kernels, and mutants of ours. Pipelines of it are made anew.
     pub fn set_template(&self, name: &str, source: &str) {
         lock(&self.shared.templates).set(name, source);
-        lock(&self.shared.pipelines).retain(|key, _| !key.starts_with(&format!("{name}\n")));
+        // What others include may be in any pipeline.
+        let shared = name.starts_with("shared/");
+        lock(&self.shared.pipelines).retain(|key, _| !shared && !key.starts_with(&format!("{name}\n")));
     }
 
     /// The error that the device reported outside of a call, if it did.

@@ -57,6 +57,7 @@ impl Kernel for Adam {
                 u32::from(self.decoupled),
             ],
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

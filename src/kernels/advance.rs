@@ -35,6 +35,7 @@ impl Kernel for Advance {
             constants: Vec::new(),
             params: vec![self.batch as u32, TABLE_ROWS as u32, SCHEDULE_COLUMNS as u32],
             workgroups: [1, 1, 1],
+            linear: false,
             subgroups: false,
         }
     }

@@ -41,6 +41,7 @@ impl Kernel for Cast {
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![self.count as u32],
             workgroups: fold(self.count.div_ceil(4 * 64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

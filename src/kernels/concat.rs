@@ -58,6 +58,7 @@ impl Kernel for Concat {
             constants: vec![("WORKGROUP", 64.0)],
             params,
             workgroups: fold(self.count().div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

@@ -37,6 +37,7 @@ impl Kernel for Ema {
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![units as u32],
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

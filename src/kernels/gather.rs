@@ -81,6 +81,7 @@ impl Kernel for Gather {
                 self.shift.to_bits(),
             ],
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

@@ -45,6 +45,7 @@ impl Kernel for Guard {
             constants: Vec::new(),
             params: vec![self.partials as u32, RING_ROWS as u32, self.max_norm.to_bits()],
             workgroups: [1, 1, 1],
+            linear: false,
             subgroups: false,
         }
     }

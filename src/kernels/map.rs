@@ -73,6 +73,7 @@ impl Kernel for Map {
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params: super::pad_groups(params, 4),
             workgroups: fold(units.div_ceil(per_group) as u64),
+            linear: true,
             subgroups: false,
         }
     }

@@ -244,6 +244,7 @@ impl Kernel for Matmul {
             constants: Vec::new(),
             params: super::pad_groups(params, 8),
             workgroups: self.workgroups(),
+            linear: false,
             subgroups: variant == "subgroup",
         }
     }

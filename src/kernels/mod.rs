@@ -147,6 +147,8 @@ pub struct Launch {
     pub params: Vec<u32>,
     /// Workgroups in x, y, z. A zero means that there is nothing to do.
     pub workgroups: [u32; 3],
+    /// Whether the grid is a line that may be folded into x and y in any way that covers it: see [`fold`].
+    pub linear: bool,
     /// Whether the source uses subgroup operations.
     pub subgroups: bool,
 }

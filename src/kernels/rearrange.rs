@@ -117,6 +117,7 @@ impl Kernel for Rearrange {
             constants: vec![("WORKGROUP", 64.0)],
             params,
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

@@ -213,6 +213,7 @@ impl Kernel for Reduce {
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params: super::pad_groups(params, 8),
             workgroups: fold(self.groups()),
+            linear: true,
             subgroups: false,
         }
     }

@@ -47,6 +47,7 @@ impl Kernel for Reparameterize {
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![self.count as u32, self.stream, by_example, examples, draws, width],
             workgroups: fold(self.count.div_ceil(4 * 64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

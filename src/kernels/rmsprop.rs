@@ -54,6 +54,7 @@ impl Kernel for Rmsprop {
                 self.decay.to_bits(),
             ],
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

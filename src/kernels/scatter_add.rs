@@ -31,6 +31,7 @@ fn launch(stage: &str, entry: &'static str, params: [usize; 3], units: usize) ->
         constants: vec![("WORKGROUP", 64.0)],
         params: params.map(|p| p as u32).to_vec(),
         workgroups: fold(units.div_ceil(64) as u64),
+        linear: true,
         subgroups: false,
     }
 }

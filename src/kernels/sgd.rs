@@ -44,6 +44,7 @@ impl Kernel for Sgd {
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![units as u32, self.momentum.to_bits(), self.decay.to_bits(), u32::from(self.nesterov)],
             workgroups: fold(units.div_ceil(64) as u64),
+            linear: true,
             subgroups: false,
         }
     }

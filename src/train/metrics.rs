@@ -12,7 +12,7 @@ use super::session::Session;
 use super::{Training, folder};
 use crate::data::epoch_order;
 use crate::error::{Error, Result};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Sink};
 use crate::graph::interpreter::{Known, evaluate};
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
@@ -159,5 +159,19 @@ pub(super) fn first_fault(
         }
         known.insert(id, value);
     }
-    Ok(None)
+    // Every value fits, but the sum of the gradients' squares may not.
+    let mut total = 0.0;
+    let mut largest = (String::new(), 0.0);
+    for (sink, id) in graph.sinks() {
+        if let Sink::Gradient(name) = sink {
+            let squares: f64 = known[&id].data.to_f64().iter().map(|x| x * x).sum();
+            total += squares;
+            if squares > largest.1 {
+                largest = (name, squares);
+            }
+        }
+    }
+    let overflows = total > f64::from(f32::MAX);
+    let detail = format!("its squares sum to {:e}, beyond f32", largest.1);
+    Ok(overflows.then(|| (format!("gradient of '{}'", largest.0), detail)))
 }

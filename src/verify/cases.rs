@@ -278,7 +278,11 @@ fn map(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
 }
 
 fn random(caps: &Caps, cases: &mut Vec<Case>) {
-    for distribution in [Distribution::Uniform, Distribution::Normal, Distribution::Bernoulli(0.3)] {
+    // A probability that one of the numbers hits exactly: 0 there, for it is not below itself.
+    let state = crate::reference::random_state(state_words().as_u32());
+    let hit = (state.word(Key::Step, 0x0bad_cafe, 9) >> 8) as f32 / 16_777_216.0;
+    let bernoulli = [0.3, hit].map(Distribution::Bernoulli);
+    for distribution in [Distribution::Uniform, Distribution::Normal].into_iter().chain(bernoulli) {
         let keys = [
             (Key::Step, 256),
             (Key::Step, 259),
@@ -295,7 +299,7 @@ fn random(caps: &Caps, cases: &mut Vec<Case>) {
 }
 
 fn reduce(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
-    let mut domains = vec![[1, 1, 1], [1, 37, 1], [5, 64, 1], [3, 7, 5], [2, 33, 12], [1, 129, 20], [6, 1, 4], [1, 600, 1]];
+    let mut domains = vec![[1, 1, 1], [1, 37, 1], [5, 64, 1], [3, 7, 5], [2, 33, 12], [1, 129, 20], [6, 1, 4], [1, 600, 1], [71, 3, 1]];
     if !quick {
         domains.extend([[1, 1 << 16, 1], [700, 3, 1], [1, 128, 784], [4, 1000, 3]]);
     }
@@ -357,6 +361,7 @@ fn reparameterize(cases: &mut Vec<Case>) {
         (1, Key::Step),
         (260, Key::Step),
         (1023, Key::Step),
+        (2052, Key::Step),
         (60, Key::Example { examples: 6, draws: 2, width: 5 }),
         (80, Key::Example { examples: 4, draws: 1, width: 20 }),
     ] {
@@ -373,6 +378,7 @@ fn rearrange(cases: &mut Vec<Case>) {
         (vec![2, 3, 4, 5], vec![0, 2, 3, 1]),
         (vec![2, 3, 1, 2, 3, 2], vec![5, 3, 1, 0, 2, 4]),
         (vec![300], vec![0]),
+        (vec![2001], vec![0]),
     ] {
         let shape = Shape::new(dims);
         let kernel = Rearrange::permute(&shape, &order, DType::F32);
@@ -388,7 +394,7 @@ fn rearrange(cases: &mut Vec<Case>) {
 }
 
 fn concat(cases: &mut Vec<Case>) {
-    for (outer, inner, lengths) in [(1, 1, vec![3, 5]), (4, 3, vec![1, 2, 4]), (2, 1, vec![1; 7]), (3, 4, vec![100])] {
+    for (outer, inner, lengths) in [(1, 1, vec![3, 5]), (9, 7, vec![3, 5]), (4, 3, vec![1, 2, 4]), (2, 1, vec![1; 7]), (3, 4, vec![100])] {
         for dtype in [DType::F32, DType::U32] {
             let kernel = Concat { outer, inner, lengths: lengths.clone(), dtype };
             cases.push(case(format!("{lengths:?} in {outer} x {inner} {}", dtype.name()), kernel, Values::Normal));
@@ -399,11 +405,15 @@ fn concat(cases: &mut Vec<Case>) {
 fn cast(cases: &mut Vec<Case>) {
     let types = [DType::F32, DType::U32, DType::U8];
     for (from, to) in types.iter().flat_map(|&a| types.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b) {
-        for count in [1, 7, 1030] {
+        for count in [1, 7, 1030, 1928] {
             let kernel = Cast { count, from, to };
             let mut built = case(format!("{count} {} to {}", from.name(), to.name()), kernel, Values::Normal);
             match from {
-                DType::F32 => built.inputs[0] = Data::F32((0..count).map(|i| i as f32 * 1.7 - 9.3).collect()),
+                DType::F32 => {
+                    // Negative, fractional, and beyond the largest integer.
+                    let value = |i: usize| if i % 100 == 6 { 5e9 } else { i as f32 * 1.7 - 9.3 };
+                    built.inputs[0] = Data::F32((0..count).map(value).collect());
+                }
                 DType::U32 => built.inputs[0] = integers(5, 400, count),
                 DType::U8 => {}
             }
@@ -431,7 +441,7 @@ fn scatter_add(cases: &mut Vec<Case>) {
     for count in [1, 63, 130] {
         cases.push(case(format!("rank of {count}"), RankPositions { count }, Values::Normal));
     }
-    for (count, rows, width) in [(1, 1, 1), (130, 50, 3), (65, 7, 20), (300, 60, 1)] {
+    for (count, rows, width) in [(1, 1, 1), (130, 50, 3), (65, 7, 20), (300, 60, 1), (40, 30, 17)] {
         let kernel = ScatterAdd { count, rows, width };
         let mut built = case(format!("{count} into {rows} x {width}"), kernel, Values::Normal);
         built.inputs[2] = Data::U32(crate::reference::scatter_add::rank_positions(built.inputs[1].as_u32()));
@@ -495,6 +505,9 @@ fn updates(cases: &mut Vec<Case>) {
         (256, 2, 1.0, Some((0, f32::NAN))),
         (256, 2, 1.0, Some((1, f32::INFINITY))),
         (64, 2, 0.0, Some((0, f32::NEG_INFINITY))),
+        // A NaN with its lowest bit set; a norm next to the epsilon of clipping.
+        (64, 2, 0.0, Some((1, f32::from_bits(0x7fc0_0001)))),
+        (1, 1, 1e-7, Some((0, 1e-13))),
     ] {
         for halted in [0, 1] {
             let kernel = Guard { partials, metrics, max_norm };
@@ -503,9 +516,10 @@ fn updates(cases: &mut Vec<Case>) {
                 kernel,
                 Values::Positive,
             );
-            if let (Some((place, value)), Data::F32(values)) = (poison, &mut built.inputs[poison.map_or(0, |p| p.0)]) {
-                let _ = place;
-                values[0] = value;
+            if let Some((place, value)) = poison {
+                if let Data::F32(values) = &mut built.inputs[place] {
+                    values[0] = value;
+                }
             }
             if let Data::U32(words) = &mut built.inputs[metrics + 1] {
                 words[state::HALTED] = halted;

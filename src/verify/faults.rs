@@ -22,7 +22,7 @@ pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Compa
 }
 
 /// The parameters of a random graph.
-fn parameters(rows: usize, inner: usize, columns: usize) -> Vec<Parameter> {
+pub fn parameters(rows: usize, inner: usize, columns: usize) -> Vec<Parameter> {
     let init = Init::Normal(0.0, 0.7);
     vec![
         Parameter::new("a", [rows, inner], init),
