@@ -54,17 +54,29 @@ fn mutants(source: &str) -> Vec<(usize, String, String)> {
     for (number, line) in source.split_inclusive('\n').enumerate() {
         let code = line.trim_start();
         let end = start + line.len();
-        let is_code = !code.starts_with("//") && !code.starts_with('@') && !code.starts_with("enable");
+        let is_code =
+            !code.starts_with("//") && !code.starts_with('@') && !code.starts_with("enable");
         let text = line.split("//").next().unwrap_or_default();
-        if is_code && !text.contains("array<") && !text.contains("${") || is_code && text.contains("params.") {
+        if is_code && !text.contains("array<") {
+            // What stands inside of ${...} is the template's, not the shader's.
+            let in_template = |at: usize| {
+                text[..at].rfind("${").is_some_and(|open| {
+                    text[open..]
+                        .find('}')
+                        .is_none_or(|close| open + close >= at)
+                })
+            };
             for (name, from, to) in RULES {
-                for (at, _) in text.match_indices(from) {
+                for (at, _) in text.match_indices(from).filter(|(at, _)| !in_template(*at)) {
                     let mut mutant = source.to_owned();
                     mutant.replace_range(start + at..start + at + from.len(), to);
                     found.push((number + 1, (*name).to_owned(), mutant));
                 }
             }
-            for (at, literal) in constants(text) {
+            for (at, literal) in constants(text)
+                .into_iter()
+                .filter(|(at, _)| !in_template(*at))
+            {
                 let changed = format!("({literal} * 1.001)");
                 let mut mutant = source.to_owned();
                 mutant.replace_range(start + at..start + at + literal.len(), &changed);
@@ -82,20 +94,31 @@ fn constants(line: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut i = 0;
     while i < bytes.len() {
-        let begins = bytes[i].is_ascii_digit() && (i == 0 || !(bytes[i - 1].is_ascii_alphanumeric() || bytes[i - 1] == b'_' || bytes[i - 1] == b'.'));
+        let begins = bytes[i].is_ascii_digit()
+            && (i == 0
+                || !(bytes[i - 1].is_ascii_alphanumeric()
+                    || bytes[i - 1] == b'_'
+                    || bytes[i - 1] == b'.'));
         if !begins {
             i += 1;
             continue;
         }
         let mut j = i;
         while j < bytes.len()
-            && (bytes[j].is_ascii_alphanumeric() || bytes[j] == b'.' || (matches!(bytes[j], b'+' | b'-') && matches!(bytes[j - 1], b'e' | b'p')))
+            && (bytes[j].is_ascii_alphanumeric()
+                || bytes[j] == b'.'
+                || (matches!(bytes[j], b'+' | b'-') && matches!(bytes[j - 1], b'e' | b'p')))
         {
             j += 1;
         }
         let literal = &line[i..j];
         let decimal = literal.contains('.') && !literal.starts_with("0x");
-        if decimal && literal.trim_end_matches('f').parse::<f64>().is_ok_and(|x| x != 0.0) {
+        if decimal
+            && literal
+                .trim_end_matches('f')
+                .parse::<f64>()
+                .is_ok_and(|x| x != 0.0)
+        {
             found.push((i, literal));
         }
         i = j;
@@ -106,11 +129,20 @@ fn constants(line: &str) -> Vec<(usize, &str)> {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut out = None;
-    let mut per_template = 24;
+    let mut per_template = 40;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--out" => out = arguments.next().map(|p| std::fs::File::create(p).expect("a file that can be written")),
-            "--per-template" => per_template = arguments.next().and_then(|n| n.parse().ok()).expect("a number"),
+            "--out" => {
+                out = arguments
+                    .next()
+                    .map(|p| std::fs::File::create(p).expect("a file that can be written"))
+            }
+            "--per-template" => {
+                per_template = arguments
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .expect("a number")
+            }
             other => panic!("unknown argument {other}; there are --out FILE and --per-template N"),
         }
     }
@@ -125,13 +157,23 @@ fn main() {
             "shared/noise_terms" | "shared/functions" => vec!["map"],
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
             "shared/update" => vec!["adam", "ema"],
-            other => vec![wgen::kernels::TEMPLATES.iter().find(|t| **t == other).expect("a template")],
+            other => vec![
+                wgen::kernels::TEMPLATES
+                    .iter()
+                    .find(|t| **t == other)
+                    .expect("a template"),
+            ],
         }
     };
     let begin = Instant::now();
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut survivors = Vec::new();
-    for name in templates.names().filter(|n| *n != "shared/bindings").map(str::to_owned).collect::<Vec<_>>() {
+    for name in templates
+        .names()
+        .filter(|n| *n != "shared/bindings")
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+    {
         let source = templates.source(&name).expect("a template").to_owned();
         let candidates = mutants(&source);
         // Spread over the file, the same ones every time.
@@ -147,7 +189,10 @@ fn main() {
             let wanted = families(&name);
             let mut verdict = None;
             let mut valid = false;
-            let mut cases: Vec<_> = all.iter().filter(|c| wanted.contains(&c.kernel.family())).collect();
+            let mut cases: Vec<_> = all
+                .iter()
+                .filter(|c| wanted.contains(&c.kernel.family()))
+                .collect();
             // The variants interleaved: a mutant in one of them is met early.
             cases.sort_by_key(|c| c.name.len() % 7);
             for case in cases {
@@ -176,7 +221,12 @@ fn main() {
                     }
                 }
             }
-            let text = source.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+            let text = source
+                .lines()
+                .nth(line - 1)
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             if verdict.is_none() && !valid {
                 continue;
             }
@@ -197,7 +247,9 @@ fn main() {
         }
         gpu.set_template(&name, &source);
     }
-    let (total, killed) = counts.values().fold((0, 0), |(t, k), (n, m)| (t + n, k + m));
+    let (total, killed) = counts
+        .values()
+        .fold((0, 0), |(t, k), (n, m)| (t + n, k + m));
     for (name, (n, k)) in &counts {
         println!("{name:<22} {k:>3} of {n:>3} killed");
     }

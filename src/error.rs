@@ -32,7 +32,9 @@ pub enum Error {
         hint: String,
     },
     /// The device ran out of memory.
-    #[error("out of GPU memory: asked for {bytes} bytes for {what}; lower the batch or the model's sizes")]
+    #[error(
+        "out of GPU memory: asked for {bytes} bytes for {what}; lower the batch or the model's sizes"
+    )]
     OutOfMemory {
         /// What was to be allocated.
         what: String,
@@ -73,7 +75,9 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// A loss or gradient stopped being finite.
-    #[error("step {step}: {tensor} is not finite ({detail}); the weights are those of the step before")]
+    #[error(
+        "step {step}: {tensor} is not finite ({detail}); the weights are those of the step before"
+    )]
     NotFinite {
         /// The training step, from 0.
         step: u64,
@@ -93,17 +97,26 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A shape error of `op`.
     pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Shape { op: op.into(), message: message.into() }
+        Self::Shape {
+            op: op.into(),
+            message: message.into(),
+        }
     }
 
     /// An error of the file system at `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+        Self::Io {
+            path: path.as_ref().to_owned(),
+            source,
+        }
     }
 
     /// A malformed file at `path`.
     pub fn format(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::Format { path: path.as_ref().to_owned(), message: message.into() }
+        Self::Format {
+            path: path.as_ref().to_owned(),
+            message: message.into(),
+        }
     }
 
     /// The exit status of the command line for this error: 1 where a check failed, 2 for bad usage or input.

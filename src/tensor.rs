@@ -52,7 +52,11 @@ impl Shape {
         let rank = self.rank().max(other.rank());
         let padded = |s: &Self, axis: usize| {
             let missing = rank - s.rank();
-            if axis < missing { 1 } else { s.0[axis - missing] }
+            if axis < missing {
+                1
+            } else {
+                s.0[axis - missing]
+            }
         };
         (0..rank)
             .map(|axis| match (padded(self, axis), padded(other, axis)) {
@@ -86,12 +90,18 @@ impl Shape {
     /// Refuses ranks above [`MAX_RANK`] and element counts that no buffer index can reach.
     pub fn check(&self, op: &str) -> Result<()> {
         if self.rank() > MAX_RANK {
-            return Err(Error::shape(op, format!("rank {} of {self:?} is above {MAX_RANK}", self.rank())));
+            return Err(Error::shape(
+                op,
+                format!("rank {} of {self:?} is above {MAX_RANK}", self.rank()),
+            ));
         }
         let product = self.0.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         match product {
             Some(n) if n < (1 << 31) => Ok(()),
-            _ => Err(Error::shape(op, format!("{self:?} has more than 2^31 elements; split it"))),
+            _ => Err(Error::shape(
+                op,
+                format!("{self:?} has more than 2^31 elements; split it"),
+            )),
         }
     }
 }
@@ -156,12 +166,18 @@ pub struct TensorType {
 impl TensorType {
     /// An f32 tensor.
     pub fn f32(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: DType::F32 }
+        Self {
+            shape: shape.into(),
+            dtype: DType::F32,
+        }
     }
 
     /// A u32 tensor.
     pub fn u32(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: DType::U32 }
+        Self {
+            shape: shape.into(),
+            dtype: DType::U32,
+        }
     }
 
     /// Bytes in a buffer.
@@ -274,7 +290,10 @@ impl Data {
 
     /// Reads `count` elements of `dtype` from a device buffer's bytes.
     pub fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
-        let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let words: Vec<u32> = bytes
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         match dtype {
             DType::F32 => Self::F32(words.into_iter().take(count).map(f32::from_bits).collect()),
             DType::U32 => Self::U32(words.into_iter().take(count).collect()),
@@ -300,7 +319,14 @@ impl Value {
     pub fn new(shape: impl Into<Shape>, data: Data) -> Result<Self> {
         let shape = shape.into();
         if shape.count() != data.len() {
-            return Err(Error::shape("tensor", format!("{shape:?} has {} elements, got {}", shape.count(), data.len())));
+            return Err(Error::shape(
+                "tensor",
+                format!(
+                    "{shape:?} has {} elements, got {}",
+                    shape.count(),
+                    data.len()
+                ),
+            ));
         }
         Ok(Self { shape, data })
     }
@@ -324,7 +350,10 @@ impl Value {
 
     /// Shape and element type.
     pub fn tensor_type(&self) -> TensorType {
-        TensorType { shape: self.shape.clone(), dtype: self.dtype() }
+        TensorType {
+            shape: self.shape.clone(),
+            dtype: self.dtype(),
+        }
     }
 }
 

@@ -73,20 +73,36 @@ fn build<'g>(graph: &'g Graph, name: &str, x: &[Var<'g>]) -> Var<'g> {
 #[test]
 fn operators_and_their_gradients_agree_with_pytorch() {
     let tensors = golden("operators");
-    let names: BTreeSet<&str> = tensors.keys().filter_map(|k| k.split_once('/')).map(|(n, _)| n).collect();
+    let names: BTreeSet<&str> = tensors
+        .keys()
+        .filter_map(|k| k.split_once('/'))
+        .map(|(n, _)| n)
+        .collect();
     assert!(names.len() >= 80, "{} cases", names.len());
-    let cx = EvalContext { precision: Precision::F64, state: RandomState::default() };
+    let cx = EvalContext {
+        precision: Precision::F64,
+        state: RandomState::default(),
+    };
     let mut gradients = 0;
     for name in names {
-        let inputs: Vec<&Value> = (0..).map_while(|i| tensors.get(&format!("{name}/x{i}"))).collect();
+        let inputs: Vec<&Value> = (0..)
+            .map_while(|i| tensors.get(&format!("{name}/x{i}")))
+            .collect();
         let graph = Graph::new(Domain::Training);
         let labels: Vec<String> = (0..inputs.len()).map(|i| format!("x{i}")).collect();
-        let vars: Vec<Var<'_>> = labels.iter().zip(&inputs).map(|(l, v)| graph.input(l, v.tensor_type())).collect();
+        let vars: Vec<Var<'_>> = labels
+            .iter()
+            .zip(&inputs)
+            .map(|(l, v)| graph.input(l, v.tensor_type()))
+            .collect();
         let y = build(&graph, name, &vars);
         let mut wanted = vec![y.id()];
         let mut expected = vec![tensors[&format!("{name}/y")].clone()];
-        let mut leaves: Vec<(&str, Value)> =
-            labels.iter().map(String::as_str).zip(inputs.iter().map(|v| (*v).clone())).collect();
+        let mut leaves: Vec<(&str, Value)> = labels
+            .iter()
+            .map(String::as_str)
+            .zip(inputs.iter().map(|v| (*v).clone()))
+            .collect();
         if let Some(upstream) = tensors.get(&format!("{name}/g")) {
             let g = graph.input("g", upstream.tensor_type());
             leaves.push(("g", upstream.clone()));
@@ -99,7 +115,9 @@ fn operators_and_their_gradients_agree_with_pytorch() {
                 }
             }
         }
-        let values = graph.interpret(&wanted, &leaves, &cx).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let values = graph
+            .interpret(&wanted, &leaves, &cx)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         for (i, (value, expected)) in values.iter().zip(&expected).enumerate() {
             assert_eq!(value.shape, expected.shape, "{name} {i}");
             let difference = relative_difference(&value.data.to_f64(), &expected.data.to_f64());
@@ -119,16 +137,66 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
     let tensors = golden("optimizers");
     let gradients = tensors["gradients"].data.to_f64();
     let start = tensors["start"].data.to_f64();
-    let adam = |beta1, beta2, epsilon, decay| Rule::Adam { beta1, beta2, epsilon, decay };
+    let adam = |beta1, beta2, epsilon, decay| Rule::Adam {
+        beta1,
+        beta2,
+        epsilon,
+        decay,
+    };
     let rules = [
         ("adam", adam(0.9, 0.999, 1e-8, 0.0)),
         ("adam_decay", adam(0.8, 0.95, 1e-4, 0.1)),
-        ("adamw", Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1 }),
-        ("sgd", Rule::Sgd { momentum: 0.0, decay: 0.0, nesterov: false }),
-        ("sgd_momentum", Rule::Sgd { momentum: 0.9, decay: 0.1, nesterov: false }),
-        ("sgd_nesterov", Rule::Sgd { momentum: 0.9, decay: 0.0, nesterov: true }),
-        ("rmsprop", Rule::Rmsprop { alpha: 0.99, epsilon: 1e-8, momentum: 0.0, decay: 0.0 }),
-        ("rmsprop_momentum", Rule::Rmsprop { alpha: 0.99, epsilon: 1e-8, momentum: 0.9, decay: 0.1 }),
+        (
+            "adamw",
+            Rule::AdamW {
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                decay: 0.1,
+            },
+        ),
+        (
+            "sgd",
+            Rule::Sgd {
+                momentum: 0.0,
+                decay: 0.0,
+                nesterov: false,
+            },
+        ),
+        (
+            "sgd_momentum",
+            Rule::Sgd {
+                momentum: 0.9,
+                decay: 0.1,
+                nesterov: false,
+            },
+        ),
+        (
+            "sgd_nesterov",
+            Rule::Sgd {
+                momentum: 0.9,
+                decay: 0.0,
+                nesterov: true,
+            },
+        ),
+        (
+            "rmsprop",
+            Rule::Rmsprop {
+                alpha: 0.99,
+                epsilon: 1e-8,
+                momentum: 0.0,
+                decay: 0.0,
+            },
+        ),
+        (
+            "rmsprop_momentum",
+            Rule::Rmsprop {
+                alpha: 0.99,
+                epsilon: 1e-8,
+                momentum: 0.9,
+                decay: 0.1,
+            },
+        ),
     ];
     for (name, rule) in rules {
         for clip in ["0.0", "2.0"] {
@@ -142,9 +210,17 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
                 metrics: vec!["loss".to_owned()],
                 batch: 1,
             };
-            let layout = Layout::new(vec![Parameter::new("p", [24], Init::Constant(0.0))], 1 << 20).unwrap();
+            let layout = Layout::new(
+                vec![Parameter::new("p", [24], Init::Constant(0.0))],
+                1 << 20,
+            )
+            .unwrap();
             let program = lower_update(&graph, &update, &layout).unwrap();
-            let row = |step: u64| rule.schedule_row(step, 0.05, 0.9, 0.0).map(f64::from).to_vec();
+            let row = |step: u64| {
+                rule.schedule_row(step, 0.05, 0.9, 0.0)
+                    .map(f64::from)
+                    .to_vec()
+            };
             let mut padded = start.clone();
             padded.resize(64, 0.0);
             let mut arrays: Vec<Data> = program
@@ -158,15 +234,29 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
                     _ => Data::zeros(b.ty.dtype, Precision::F64, b.ty.shape.count()),
                 })
                 .collect();
-            let find = |flat| program.buffers.iter().position(|b| b.origin == Origin::Segment(flat, 0)).unwrap();
+            let find = |flat| {
+                program
+                    .buffers
+                    .iter()
+                    .position(|b| b.origin == Origin::Segment(flat, 0))
+                    .unwrap()
+            };
             for step in 0..10 {
                 let mut g = gradients[step * 24..(step + 1) * 24].to_vec();
                 g.resize(64, 0.0);
                 arrays[find(Flat::Gradients)] = Data::F64(g);
                 for dispatch in &program.dispatches {
-                    let mut own: Vec<Data> = dispatch.buffers.iter().map(|b| arrays[b.0].clone()).collect();
+                    let mut own: Vec<Data> = dispatch
+                        .buffers
+                        .iter()
+                        .map(|b| arrays[b.0].clone())
+                        .collect();
                     dispatch.kernel.reference(&mut own);
-                    dispatch.buffers.iter().zip(own).for_each(|(b, data)| arrays[b.0] = data);
+                    dispatch
+                        .buffers
+                        .iter()
+                        .zip(own)
+                        .for_each(|(b, data)| arrays[b.0] = data);
                 }
             }
             for (flat, what) in [(Flat::Parameters, "end"), (Flat::Ema, "ema")] {
@@ -174,7 +264,10 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
                 let expected = tensors[&format!("{name}/{clip}/{what}")].data.to_f64();
                 // The schedule's row is f32.
                 let difference = relative_difference(&got[..24], &expected);
-                assert!(difference < 1e-6, "{name} clip {clip} {what}: {difference:e}");
+                assert!(
+                    difference < 1e-6,
+                    "{name} clip {clip} {what}: {difference:e}"
+                );
                 assert!(got[24..].iter().all(|x| *x == 0.0), "padding stays zero");
             }
         }

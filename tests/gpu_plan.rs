@@ -7,8 +7,8 @@ use wgen::gpu::{Choice, Gpu};
 use wgen::graph::Graph;
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::graph::update::{Rule, Update};
-use wgen::kernels::philox::{Domain, Key, RandomState, stream};
 use wgen::kernels::functions::Distribution;
+use wgen::kernels::philox::{Domain, Key, RandomState, stream};
 use wgen::models::vae::{Config, Vae};
 use wgen::models::{DataType, Model};
 use wgen::plan::program::Flat;
@@ -20,17 +20,30 @@ const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// The numbers that `tests/golden/generate.py` draws for itself from Philox.
 fn words(name: &str, count: usize) -> Vec<u32> {
-    let state = RandomState { seed: SEED, step: 0, cursor: 0 };
+    let state = RandomState {
+        seed: SEED,
+        step: 0,
+        cursor: 0,
+    };
     // The streams of these numbers are hashes of bare names, which no domain of ours begins.
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| {
+        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+    });
     (0..count).map(|i| state.word(Key::Step, hash, i)).collect()
 }
 
 fn parity_run(gpu: &Gpu, options: PlanOptions) -> (Vec<[f64; 3]>, Vec<Vec<f32>>, Layout) {
     let model = Vae::new(Config::mnist()).unwrap();
     let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
-    let store =
-        Store::new(gpu, layout.clone(), StoreOptions { training: true, ema: false }).unwrap();
+    let store = Store::new(
+        gpu,
+        layout.clone(),
+        StoreOptions {
+            training: true,
+            ema: false,
+        },
+    )
+    .unwrap();
     let weights: Vec<Vec<f32>> = layout
         .parameters
         .iter()
@@ -40,27 +53,55 @@ fn parity_run(gpu: &Gpu, options: PlanOptions) -> (Vec<[f64; 3]>, Vec<Vec<f32>>,
                 "fc3" => 20.0,
                 _ => 400.0,
             };
-            let value = |w: u32| ((2.0 * (f64::from(w >> 8) / 16_777_216.0) - 1.0) / fan_in.sqrt()) as f32;
-            words(&format!("init/{}", p.name), p.shape.count()).into_iter().map(value).collect()
+            let value =
+                |w: u32| ((2.0 * (f64::from(w >> 8) / 16_777_216.0) - 1.0) / fan_in.sqrt()) as f32;
+            words(&format!("init/{}", p.name), p.shape.count())
+                .into_iter()
+                .map(value)
+                .collect()
         })
         .collect();
     store.write(Flat::Parameters, &weights).unwrap();
     let pixel = |w: u32| if w & 3 == 0 { (w >> 24) as u8 } else { 0 };
     let pixels: Vec<u8> = words("pixels", 640 * 784).into_iter().map(pixel).collect();
-    let data =
-        DataType { rows: 640, width: 784, dtype: DType::U8, indices: 12_800, scale: 1.0 / 255.0, shift: 0.0 };
-    let update = Update { rule: Rule::ADAM, max_norm: 0.0, ema: false, metrics: model.metrics(), batch: 128 };
+    let data = DataType {
+        rows: 640,
+        width: 784,
+        dtype: DType::U8,
+        indices: 12_800,
+        scale: 1.0 / 255.0,
+        shift: 0.0,
+    };
+    let update = Update {
+        rule: Rule::ADAM,
+        max_norm: 0.0,
+        ema: false,
+        metrics: model.metrics(),
+        batch: 128,
+    };
     let graph = model.training(&data, &update).unwrap();
     let plan = Plan::compile(&graph, &store, &[], options).unwrap();
     plan.write("data", &Data::U8(pixels)).unwrap();
-    plan.write("index", &Data::U32((0..12_800).map(|i| i * 77 % 640).collect())).unwrap();
+    plan.write(
+        "index",
+        &Data::U32((0..12_800).map(|i| i * 77 % 640).collect()),
+    )
+    .unwrap();
     store.set_state(0, SEED, 0).unwrap();
-    let rows: Vec<_> = (0..=100).map(|t| Rule::ADAM.schedule_row(t, 1e-3, 0.0, 1.0)).collect();
+    let rows: Vec<_> = (0..=100)
+        .map(|t| Rule::ADAM.schedule_row(t, 1e-3, 0.0, 1.0))
+        .collect();
     store.write_schedule(0, &rows, true).unwrap();
     plan.run(100).unwrap();
     let ring = gpu.read(&store.ring_and_state()[..1]).unwrap().remove(0);
-    let value = |i: usize| f64::from(f32::from_le_bytes(ring[4 * i..4 * i + 4].try_into().unwrap()));
-    let losses = (0..100).map(|step| [value(8 * step), value(8 * step + 1), value(8 * step + 2)]).collect();
+    let value = |i: usize| {
+        f64::from(f32::from_le_bytes(
+            ring[4 * i..4 * i + 4].try_into().unwrap(),
+        ))
+    };
+    let losses = (0..100)
+        .map(|step| [value(8 * step), value(8 * step + 1), value(8 * step + 2)])
+        .collect();
     (losses, store.read(Flat::Parameters).unwrap(), layout)
 }
 
@@ -75,14 +116,20 @@ fn a_hundred_adam_steps_follow_pytorch() {
         for (i, loss) in losses.iter().enumerate() {
             let e = expected[3 * step + i];
             // The KL begins near zero, as a difference of numbers of order one.
-            let scale = if i == 2 { e.abs().max(expected[3 * step] * 1e-2) } else { e.abs() };
+            let scale = if i == 2 {
+                e.abs().max(expected[3 * step] * 1e-2)
+            } else {
+                e.abs()
+            };
             worst = worst.max((loss - e).abs() / scale);
         }
     }
     println!("worst relative difference of a loss: {worst:.2e}");
     assert!(worst < 2e-5, "{worst:e}");
     for (parameter, values) in layout.parameters.iter().zip(&weights) {
-        let some = tensors[&format!("f64/{}/some", parameter.name)].data.to_f64();
+        let some = tensors[&format!("f64/{}/some", parameter.name)]
+            .data
+            .to_f64();
         let stride = (values.len() / 500).max(1);
         let range = some.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
         let deviation = values
@@ -91,11 +138,24 @@ fn a_hundred_adam_steps_follow_pytorch() {
             .zip(&some)
             .map(|(a, b)| (f64::from(*a) - b).abs() / range)
             .fold(0.0, f64::max);
-        println!("{:<12} largest deviation {deviation:.2e} of its range", parameter.name);
+        println!(
+            "{:<12} largest deviation {deviation:.2e} of its range",
+            parameter.name
+        );
         assert!(deviation < 2e-5, "{}: {deviation:e}", parameter.name);
-        let norm = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let expected = tensors[&format!("f64/{}/norm", parameter.name)].data.to_f64()[0];
-        assert!((norm - expected).abs() < 1e-5 * expected, "{}: {norm} {expected}", parameter.name);
+        let norm = values
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        let expected = tensors[&format!("f64/{}/norm", parameter.name)]
+            .data
+            .to_f64()[0];
+        assert!(
+            (norm - expected).abs() < 1e-5 * expected,
+            "{}: {norm} {expected}",
+            parameter.name
+        );
     }
 }
 
@@ -103,7 +163,13 @@ fn a_hundred_adam_steps_follow_pytorch() {
 fn two_runs_and_both_memory_layouts_give_the_same_bits() {
     let gpu = gpu();
     let (first, weights, _) = parity_run(&gpu, PlanOptions::default());
-    for options in [PlanOptions::default(), PlanOptions { retain: true, ..PlanOptions::default() }] {
+    for options in [
+        PlanOptions::default(),
+        PlanOptions {
+            retain: true,
+            ..PlanOptions::default()
+        },
+    ] {
         let (again, other, _) = parity_run(&gpu, options);
         assert_eq!(first, again);
         assert_eq!(weights, other);
@@ -121,10 +187,20 @@ fn small_graph() -> Graph {
 
 fn small_store(gpu: &Gpu) -> Store {
     let init = Init::Normal(0.0, 1.0);
-    let layout =
-        Layout::new(vec![Parameter::new("w", [16, 8], init), Parameter::new("b", [16], init)], 1 << 20).unwrap();
+    let layout = Layout::new(
+        vec![
+            Parameter::new("w", [16, 8], init),
+            Parameter::new("b", [16], init),
+        ],
+        1 << 20,
+    )
+    .unwrap();
     let store = Store::new(gpu, layout.clone(), StoreOptions::default()).unwrap();
-    let values: Vec<_> = layout.parameters.iter().map(|p| wgen::nn::init::draw(p, 1)).collect();
+    let values: Vec<_> = layout
+        .parameters
+        .iter()
+        .map(|p| wgen::nn::init::draw(p, 1))
+        .collect();
     store.write(Flat::Parameters, &values).unwrap();
     store
 }
@@ -133,11 +209,21 @@ fn small_store(gpu: &Gpu) -> Store {
 fn a_plan_records_into_the_callers_encoder_on_a_borrowed_device() {
     // The application's own device, with nothing beyond the defaults.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(&instance, None)).unwrap();
-    let descriptor = wgpu::DeviceDescriptor { label: None, ..Default::default() };
+    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
+        &instance, None,
+    ))
+    .unwrap();
+    let descriptor = wgpu::DeviceDescriptor {
+        label: None,
+        ..Default::default()
+    };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
     let gpu = Gpu::from_device(&device, &queue, &adapter.get_info());
-    assert_eq!(gpu.caps().subgroup_min_size, 0, "the application did not ask for subgroups");
+    assert_eq!(
+        gpu.caps().subgroup_min_size,
+        0,
+        "the application did not ask for subgroups"
+    );
 
     let store = small_store(&gpu);
     let mut plan = Plan::compile(&small_graph(), &store, &[], PlanOptions::default()).unwrap();
@@ -150,7 +236,10 @@ fn a_plan_records_into_the_callers_encoder_on_a_borrowed_device() {
     plan.record(&mut encoder);
     queue.submit([encoder.finish()]);
     let bytes = gpu.read(&[(&mine).into()]).unwrap().remove(0);
-    let got: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let got: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
 
     let graph = small_graph();
     let parameters = store.read(Flat::Parameters).unwrap();
@@ -163,8 +252,16 @@ fn a_plan_records_into_the_callers_encoder_on_a_borrowed_device() {
         precision: wgen::real::Precision::F64,
         state: RandomState::default(),
     };
-    let expected = graph.interpret(&[graph.find_output("y").unwrap()], &leaves, &cx).unwrap()[0].data.to_f64();
-    assert!(got.iter().zip(&expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6));
+    let expected = graph
+        .interpret(&[graph.find_output("y").unwrap()], &leaves, &cx)
+        .unwrap()[0]
+        .data
+        .to_f64();
+    assert!(
+        got.iter()
+            .zip(&expected)
+            .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6)
+    );
 }
 
 #[test]
@@ -175,21 +272,41 @@ fn names_and_sizes_that_do_not_fit_are_errors() {
     let mut plan = Plan::compile(&small_graph(), &store, &[], PlanOptions::default()).unwrap();
     assert!(plan.read("x").unwrap_err().to_string().contains("'x'"));
     assert!(plan.bind("nothing", slice()).is_err());
-    assert!(plan.bind("z", slice()).unwrap_err().to_string().contains("needs 128 bytes"));
+    assert!(
+        plan.bind("z", slice())
+            .unwrap_err()
+            .to_string()
+            .contains("needs 128 bytes")
+    );
     assert!(plan.write("z", &Data::F32(vec![0.0; 1000])).is_err());
     // A failed bind leaves the plan as it was.
     plan.run(1).unwrap();
-    let unknown = Plan::compile(&small_graph(), &store, &[("zz", slice())], PlanOptions::default());
+    let unknown = Plan::compile(
+        &small_graph(),
+        &store,
+        &[("zz", slice())],
+        PlanOptions::default(),
+    );
     assert!(unknown.unwrap_err().to_string().contains("'zz'"));
     let graph = Graph::new(Domain::Sampling);
     graph.output("y", graph.parameter("w", [3, 3]).sum_all());
-    let wrong = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap_err().to_string();
-    assert!(wrong.contains("'w'") && wrong.contains("[16, 8]"), "{wrong}");
+    let wrong = Plan::compile(&graph, &store, &[], PlanOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.contains("'w'") && wrong.contains("[16, 8]"),
+        "{wrong}"
+    );
     let graph = Graph::new(Domain::Sampling);
     let a = graph.input("a", TensorType::f32([128, 784]));
     graph.output("y", a.matmul(graph.input("b", TensorType::f32([400, 784]))));
-    let wrong = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap_err().to_string();
-    assert!(wrong.contains("[128, 784]") && wrong.contains("did you mean a * b^T"), "{wrong}");
+    let wrong = Plan::compile(&graph, &store, &[], PlanOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.contains("[128, 784]") && wrong.contains("did you mean a * b^T"),
+        "{wrong}"
+    );
 }
 
 fn limit_of(result: Result<impl Sized>) -> &'static str {
@@ -208,10 +325,19 @@ fn shapes_over_the_devices_limits_are_refused_by_name() {
     let x = graph.input("x", TensorType::f32([rows, 1000]));
     graph.output("y", x.exp());
     let store = small_store(&gpu);
-    assert_eq!(limit_of(Plan::compile(&graph, &store, &[], PlanOptions::default())), "max_storage_buffer_binding_size");
+    assert_eq!(
+        limit_of(Plan::compile(&graph, &store, &[], PlanOptions::default())),
+        "max_storage_buffer_binding_size"
+    );
     let huge = Parameter::new("huge", [rows, 1000], Init::Constant(0.0));
-    assert_eq!(limit_of(Layout::new(vec![huge], binding)), "max_storage_buffer_binding_size");
-    assert_eq!(limit_of(gpu.create_buffer("huge", gpu.caps().buffer_bytes + 1)), "max_buffer_size");
+    assert_eq!(
+        limit_of(Layout::new(vec![huge], binding)),
+        "max_storage_buffer_binding_size"
+    );
+    assert_eq!(
+        limit_of(gpu.create_buffer("huge", gpu.caps().buffer_bytes + 1)),
+        "max_buffer_size"
+    );
 }
 
 #[test]
@@ -223,30 +349,58 @@ fn a_lost_device_is_an_error_value() {
     plan.run(1).unwrap();
     gpu.device().destroy();
     let after = plan.run(1).and_then(|()| plan.read("y").map(|_| ()));
-    assert!(matches!(after, Err(Error::DeviceLost(_) | Error::Gpu(_))), "{after:?}");
+    assert!(
+        matches!(after, Err(Error::DeviceLost(_) | Error::Gpu(_))),
+        "{after:?}"
+    );
 }
 
 #[test]
 fn an_adapter_name_that_matches_nothing_is_named() {
-    let error = Gpu::new(&Choice::Named("no such adapter".to_owned())).unwrap_err().to_string();
-    assert!(error.contains("no such adapter") && error.contains("there are"), "{error}");
+    let error = Gpu::new(&Choice::Named("no such adapter".to_owned()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no such adapter") && error.contains("there are"),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
     let model = Vae::new(Config::mnist()).unwrap();
-    let data = DataType { rows: 640, width: 784, dtype: DType::U8, indices: 640, scale: 1.0 / 255.0, shift: 0.0 };
-    let update = Update { rule: Rule::ADAM, max_norm: 1.0, ema: false, metrics: model.metrics(), batch: 128 };
+    let data = DataType {
+        rows: 640,
+        width: 784,
+        dtype: DType::U8,
+        indices: 640,
+        scale: 1.0 / 255.0,
+        shift: 0.0,
+    };
+    let update = Update {
+        rule: Rule::ADAM,
+        max_norm: 1.0,
+        ema: false,
+        metrics: model.metrics(),
+        batch: 128,
+    };
     let graph = model.training(&data, &update).unwrap();
     for caps in [gpu().caps().clone(), wgen::kernels::Caps::portable()] {
         let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
         let options = wgen::plan::lower::LowerOptions { fuse: true };
         let program = wgen::plan::lower::lower(&graph, &caps, &layout, options).unwrap();
-        assert!(program.dispatches.len() <= 28, "{}", program.dispatches.len());
+        assert!(
+            program.dispatches.len() <= 28,
+            "{}",
+            program.dispatches.len()
+        );
         let slots = wgen::plan::memory::assign(&program, true);
         assert_eq!(wgen::plan::memory::overlap(&program, &slots), None);
         let text = wgen::plan::explain(&program, &slots);
-        assert!(text.contains("reparameterize") && text.contains("adam"), "{text}");
+        assert!(
+            text.contains("reparameterize") && text.contains("adam"),
+            "{text}"
+        );
         // A slot assignment that forgets lifetimes is caught.
         let mut stale = slots.clone();
         stale.of.iter_mut().flatten().for_each(|s| *s = 0);
@@ -265,16 +419,34 @@ fn noise_is_the_same_whatever_is_fused() {
         }
         let noise = graph.random("noise", Distribution::Normal, [33, 5]);
         graph.output("y", noise * 2.0 + 1.0);
-        let plan = Plan::compile(&graph, &store, &[], PlanOptions { fuse, ..PlanOptions::default() }).unwrap();
+        let plan = Plan::compile(
+            &graph,
+            &store,
+            &[],
+            PlanOptions {
+                fuse,
+                ..PlanOptions::default()
+            },
+        )
+        .unwrap();
         store.set_state(7, 3, 0).unwrap();
         plan.run(1).unwrap();
         plan.read("y").unwrap().data.to_f32()
     };
     assert_eq!(read(true, false), read(false, false));
     assert_eq!(read(true, false), read(true, true));
-    assert_ne!(stream(Domain::Sampling, "noise"), stream(Domain::Sampling, "other"));
+    assert_ne!(
+        stream(Domain::Sampling, "noise"),
+        stream(Domain::Sampling, "other")
+    );
     let graph = Graph::new(Domain::Sampling);
     let _ = graph.random("noise", Distribution::Normal, [4]);
     let _ = graph.random("noise", Distribution::Normal, [4]);
-    assert!(graph.check().unwrap_err().to_string().contains("would repeat the noise"));
+    assert!(
+        graph
+            .check()
+            .unwrap_err()
+            .to_string()
+            .contains("would repeat the noise")
+    );
 }

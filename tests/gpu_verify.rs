@@ -6,7 +6,10 @@ use common::gpu;
 use wgen::verify::{Options, all};
 
 fn verify(filter: &str) {
-    let options = Options { quick: true, filter: Some(filter.to_owned()) };
+    let options = Options {
+        quick: true,
+        filter: Some(filter.to_owned()),
+    };
     let report = all(&gpu(), &options, |_| {}).unwrap();
     for line in &report.lines {
         assert!(line.passed, "{}: {}", line.name, line.failures.join("\n"));
@@ -23,8 +26,14 @@ families! { adam advance cast concat ema gather guard map matmul rearrange reduc
 fn every_family_has_cases() {
     let cases = wgen::verify::cases::all(gpu().caps(), true);
     for template in wgen::kernels::TEMPLATES {
-        assert!(cases.iter().any(|c| c.kernel.family() == *template), "{template} has no cases");
+        assert!(
+            cases.iter().any(|c| c.kernel.family() == *template),
+            "{template} has no cases"
+        );
     }
-    let options = Options { quick: true, filter: Some("no such kernel".to_owned()) };
+    let options = Options {
+        quick: true,
+        filter: Some("no such kernel".to_owned()),
+    };
     assert!(all(&gpu(), &options, |_| {}).is_err());
 }

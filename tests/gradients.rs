@@ -28,10 +28,14 @@ fn middles() -> Vec<(&'static str, Middle)> {
         ("exp", |_, a, _| a.exp()),
         ("exp_minus_one", |_, a, _| a.exp_minus_one()),
         ("log", |_, _, b| b.log()),
-        ("log_one_plus", |g, _, b| g.elementwise(Function::LogOnePlus, &[b * 0.3])),
+        ("log_one_plus", |g, _, b| {
+            g.elementwise(Function::LogOnePlus, &[b * 0.3])
+        }),
         ("relu", |_, a, _| a.relu()),
         ("leaky_relu", |_, a, _| a.leaky_relu(0.2)),
-        ("leaky_relu slope", |g, a, b| g.elementwise(Function::LeakyRelu, &[a, b])),
+        ("leaky_relu slope", |g, a, b| {
+            g.elementwise(Function::LeakyRelu, &[a, b])
+        }),
         ("elu", |_, a, _| a.elu(1.2)),
         ("elu alpha", |g, a, b| g.elementwise(Function::Elu, &[a, b])),
         ("sigmoid", |_, a, _| a.sigmoid()),
@@ -52,44 +56,98 @@ fn middles() -> Vec<(&'static str, Middle)> {
         ("min over", |_, a, _| a.min_over(&[0])),
         ("log_sum_exp", |_, a, _| (a * 2.0).log_sum_exp(&[1])),
         ("log_sum_exp all", |_, a, _| a.log_sum_exp(&[0, 1])),
-        ("sum of outer axes", |_, a, b| (a.reshape([4, 2, 3]) * b.reshape([4, 2, 3])).sum(&[0, 2])),
+        ("sum of outer axes", |_, a, b| {
+            (a.reshape([4, 2, 3]) * b.reshape([4, 2, 3])).sum(&[0, 2])
+        }),
         ("matmul nn", |_, a, b| a.matmul(b.transpose())),
         ("matmul nt", |_, a, b| a.matmul_as(Layout::Nt, b)),
         ("matmul tn", |_, a, b| a.matmul_as(Layout::Tn, b)),
-        ("matmul batched", |_, a, b| a.reshape([2, 4, 3]).matmul(b.reshape([2, 3, 4]))),
-        ("matmul one matrix", |_, a, b| a.reshape([2, 4, 3]).matmul(b.slice(0, 0, 2).reshape([3, 4]))),
-        ("matmul tn one matrix", |_, a, b| a.reshape([2, 4, 3]).matmul_as(Layout::Tn, b)),
-        ("linear", |_, a, b| a.linear(b, b.slice(1, 0, 1).reshape([4]))),
-        ("permute", |_, a, _| a.reshape([2, 2, 6]).permute(&[2, 0, 1])),
+        ("matmul batched", |_, a, b| {
+            a.reshape([2, 4, 3]).matmul(b.reshape([2, 3, 4]))
+        }),
+        ("matmul one matrix", |_, a, b| {
+            a.reshape([2, 4, 3])
+                .matmul(b.slice(0, 0, 2).reshape([3, 4]))
+        }),
+        ("matmul tn one matrix", |_, a, b| {
+            a.reshape([2, 4, 3]).matmul_as(Layout::Tn, b)
+        }),
+        ("linear", |_, a, b| {
+            a.linear(b, b.slice(1, 0, 1).reshape([4]))
+        }),
+        ("permute", |_, a, _| {
+            a.reshape([2, 2, 6]).permute(&[2, 0, 1])
+        }),
         ("transpose", |_, a, _| a.transpose()),
         ("slice", |_, a, _| a.slice(1, 1, 4)),
         ("pad", |_, a, _| a.pad(&[1, 0], &[0, 2], 3.0)),
         ("concat", |g, a, b| g.concat(1, &[a, b, a])),
-        ("concat of nine", |g, a, b| g.concat(0, &[a, b, a, b, a, b, a, b, a])),
+        ("concat of nine", |g, a, b| {
+            g.concat(0, &[a, b, a, b, a, b, a, b, a])
+        }),
         ("reshape", |_, a, _| a.reshape([8, 3])),
-        ("broadcast_to", |_, a, _| a.slice(0, 1, 2).broadcast_to([3, 5, 6])),
-        ("gather", |g, a, _| a.gather(g.input("index", TensorType::u32([7])))),
-        ("scatter_add", |g, a, _| a.reshape([6, 4]).slice(0, 0, 5).scatter_add(g.input("index5", TensorType::u32([5])), 4)),
+        ("broadcast_to", |_, a, _| {
+            a.slice(0, 1, 2).broadcast_to([3, 5, 6])
+        }),
+        ("gather", |g, a, _| {
+            a.gather(g.input("index", TensorType::u32([7])))
+        }),
+        ("scatter_add", |g, a, _| {
+            a.reshape([6, 4])
+                .slice(0, 0, 5)
+                .scatter_add(g.input("index5", TensorType::u32([5])), 4)
+        }),
         ("reparameterize", |_, a, b| a.reparameterize("z", b)),
-        ("reparameterize by example", |_, a, b| a.reparameterize_by_example("z", 2, b)),
-        ("reparameterize with noise", |g, a, b| a.reparameterize_with(b, g.random("eps", Distribution::Normal, [4, 6]))),
-        ("random mask", |g, a, _| a * g.random("mask", Distribution::Bernoulli(0.6), [4, 6])),
+        ("reparameterize by example", |_, a, b| {
+            a.reparameterize_by_example("z", 2, b)
+        }),
+        ("reparameterize with noise", |g, a, b| {
+            a.reparameterize_with(b, g.random("eps", Distribution::Normal, [4, 6]))
+        }),
+        ("random mask", |g, a, _| {
+            a * g.random("mask", Distribution::Bernoulli(0.6), [4, 6])
+        }),
     ]
 }
 
 fn evaluate(graph: &Graph, wanted: Var<'_>, p: &[f64], indices: &[(&str, Value)]) -> Vec<f64> {
-    let cx = EvalContext { precision: Precision::F64, state: RandomState { seed: 3, step: 5, cursor: 1 } };
+    let cx = EvalContext {
+        precision: Precision::F64,
+        state: RandomState {
+            seed: 3,
+            step: 5,
+            cursor: 1,
+        },
+    };
     let mut leaves: Vec<(&str, Value)> = indices.to_vec();
-    leaves.push(("p", Value::new([4, 6], wgen::tensor::Data::F64(p.to_vec())).unwrap()));
-    graph.interpret(&[wanted.id()], &leaves, &cx).unwrap()[0].data.to_f64()
+    leaves.push((
+        "p",
+        Value::new([4, 6], wgen::tensor::Data::F64(p.to_vec())).unwrap(),
+    ));
+    graph.interpret(&[wanted.id()], &leaves, &cx).unwrap()[0]
+        .data
+        .to_f64()
 }
 
 /// Central differences of `value` along `direction`, against `gradient`.
-fn check(name: &str, graph: &Graph, value: Var<'_>, gradient: Var<'_>, p: &[f64], indices: &[(&str, Value)]) {
+fn check(
+    name: &str,
+    graph: &Graph,
+    value: Var<'_>,
+    gradient: Var<'_>,
+    p: &[f64],
+    indices: &[(&str, Value)],
+) {
     let direction = numbers(Values::Normal, 91, 24).to_f64();
     let h = 1e-5;
-    let moved = |sign: f64| -> Vec<f64> { p.iter().zip(&direction).map(|(x, d)| x + sign * h * d).collect() };
-    let difference = (evaluate(graph, value, &moved(1.0), indices)[0] - evaluate(graph, value, &moved(-1.0), indices)[0])
+    let moved = |sign: f64| -> Vec<f64> {
+        p.iter()
+            .zip(&direction)
+            .map(|(x, d)| x + sign * h * d)
+            .collect()
+    };
+    let difference = (evaluate(graph, value, &moved(1.0), indices)[0]
+        - evaluate(graph, value, &moved(-1.0), indices)[0])
         / (2.0 * h);
     let g = evaluate(graph, gradient, p, indices);
     let analytic: f64 = g.iter().zip(&direction).map(|(a, b)| a * b).sum();
@@ -120,7 +178,14 @@ fn gradients_of_first_and_second_order_agree_with_finite_differences() {
         let second = graph.gradients(again, &[p_var])[0];
         graph.check().unwrap_or_else(|e| panic!("{name}: {e}"));
         check(name, &graph, loss, gradient, &p, &indices);
-        check(&format!("{name}, second order"), &graph, again, second, &p, &indices);
+        check(
+            &format!("{name}, second order"),
+            &graph,
+            again,
+            second,
+            &p,
+            &indices,
+        );
     }
 }
 

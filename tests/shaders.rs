@@ -11,12 +11,19 @@ use wgen::models::vae::{Config, Decoder, Vae};
 use wgen::models::{DataType, Model};
 use wgen::plan::lower::{LowerOptions, lower};
 use wgen::tensor::DType;
-use wgen::verify::{cases, faults};
+use wgen::verify::{cases, chains};
 
 /// Capabilities that lead to every variant: no subgroups, and subgroups of 4, 8 and 32 lanes.
 fn devices() -> Vec<Caps> {
-    let with = |n: u32| Caps { subgroup_min_size: n, subgroup_max_size: n, ..Caps::portable() };
-    let software = Caps { software: true, ..with(8) };
+    let with = |n: u32| Caps {
+        subgroup_min_size: n,
+        subgroup_max_size: n,
+        ..Caps::portable()
+    };
+    let software = Caps {
+        software: true,
+        ..with(8)
+    };
     vec![Caps::portable(), with(4), with(32), software]
 }
 
@@ -26,11 +33,32 @@ fn sources() -> BTreeMap<String, Launch> {
     let mut launches: Vec<Launch> = Vec::new();
     for caps in devices() {
         launches.extend(cases::all(&caps, true).iter().map(|c| c.kernel.launch()));
-        for (hidden, decoder) in [(vec![400], Decoder::Bernoulli), (vec![32, 17], Decoder::Gaussian)] {
-            let model = Vae::new(Config { width: 784, hidden, latent: 20, decoder }).unwrap();
-            let data =
-                DataType { rows: 640, width: 784, dtype: DType::U8, indices: 640, scale: 1.0 / 255.0, shift: 0.0 };
-            let update = Update { rule: Rule::ADAM, max_norm: 1.0, ema: true, metrics: model.metrics(), batch: 96 };
+        for (hidden, decoder) in [
+            (vec![400], Decoder::Bernoulli),
+            (vec![32, 17], Decoder::Gaussian),
+        ] {
+            let model = Vae::new(Config {
+                width: 784,
+                hidden,
+                latent: 20,
+                decoder,
+            })
+            .unwrap();
+            let data = DataType {
+                rows: 640,
+                width: 784,
+                dtype: DType::U8,
+                indices: 640,
+                scale: 1.0 / 255.0,
+                shift: 0.0,
+            };
+            let update = Update {
+                rule: Rule::ADAM,
+                max_norm: 1.0,
+                ema: true,
+                metrics: model.metrics(),
+                batch: 96,
+            };
             let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
             let graphs = [
                 model.training(&data, &update).unwrap(),
@@ -46,13 +74,22 @@ fn sources() -> BTreeMap<String, Launch> {
         }
     }
     for seed in 0..24 {
-        let graph = faults::random_graph(seed, 12, 5, 8 + 2 * (seed as usize % 3));
-        let parameters = faults::parameters(12, 5, 8 + 2 * (seed as usize % 3));
+        let graph = chains::random_graph(seed, 12, 5, 8 + 2 * (seed as usize % 3));
+        let parameters = chains::parameters(12, 5, 8 + 2 * (seed as usize % 3));
         let layout = Layout::new(parameters, 1 << 27).unwrap();
-        let program = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse: true }).unwrap();
+        let program = lower(
+            &graph,
+            &Caps::portable(),
+            &layout,
+            LowerOptions { fuse: true },
+        )
+        .unwrap();
         launches.extend(program.dispatches.iter().map(|d| d.kernel.launch()));
     }
-    launches.into_iter().map(|l| (templates.expand(&l).unwrap(), l)).collect()
+    launches
+        .into_iter()
+        .map(|l| (templates.expand(&l).unwrap(), l))
+        .collect()
 }
 
 #[test]
@@ -61,8 +98,8 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
     assert!(sources.len() >= 150, "{} kernels", sources.len());
     for (source, launch) in &sources {
         let name = launch.template;
-        let module =
-            naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(source)));
+        let module = naga::front::wgsl::parse_str(source)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(source)));
         let mut capabilities = naga::valid::Capabilities::empty();
         if launch.subgroups {
             capabilities |= naga::valid::Capabilities::SUBGROUP;
@@ -72,17 +109,37 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {e:?}\n{source}"));
-        let constants = launch.constants.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
-        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-            .unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let constants = launch
+            .constants
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), *v))
+            .collect();
+        let (module, info) =
+            naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+                .unwrap_or_else(|e| panic!("{name}: {e:?}"));
 
-        let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+        let options = naga::back::spv::Options {
+            lang_version: (1, 3),
+            ..Default::default()
+        };
         let spirv = naga::back::spv::write_vec(&module, &info, &options, None);
-        assert!(!spirv.unwrap_or_else(|e| panic!("{name} to SPIR-V: {e:?}")).is_empty());
+        assert!(
+            !spirv
+                .unwrap_or_else(|e| panic!("{name} to SPIR-V: {e:?}"))
+                .is_empty()
+        );
 
-        let options = naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let options = naga::back::msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
         let msl = naga::back::msl::write_string(&module, &info, &options, &Default::default());
-        assert!(msl.unwrap_or_else(|e| panic!("{name} to MSL: {e:?}")).0.contains("kernel void"));
+        assert!(
+            msl.unwrap_or_else(|e| panic!("{name} to MSL: {e:?}"))
+                .0
+                .contains("kernel void")
+        );
 
         let options = naga::back::hlsl::Options {
             shader_model: naga::back::hlsl::ShaderModel::V6_0,
@@ -103,18 +160,34 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
 #[test]
 fn kernels_are_valid_for_tint() {
     if Command::new("tint").arg("--version").output().is_err() {
-        assert!(std::env::var_os("WGEN_REQUIRE_TINT").is_none(), "tint is not on PATH");
+        assert!(
+            std::env::var_os("WGEN_REQUIRE_TINT").is_none(),
+            "tint is not on PATH"
+        );
         eprintln!("NOT CHECKED: tint is not on PATH, so no kernel was validated by it");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     for (i, (source, launch)) in sources().iter().enumerate() {
         // Tint wants subgroup operations enabled; naga does not know that line.
-        let enable = if launch.subgroups { "enable subgroups;\n" } else { "" };
+        let enable = if launch.subgroups {
+            "enable subgroups;\n"
+        } else {
+            ""
+        };
         let path = dir.path().join(format!("{i}-{}.wgsl", launch.template));
         std::fs::write(&path, format!("{enable}{source}")).unwrap();
-        let out = Command::new("tint").args(["--format", "wgsl"]).arg(&path).output().unwrap();
-        assert!(out.status.success(), "{}: {}\n{source}", launch.template, String::from_utf8_lossy(&out.stderr));
+        let out = Command::new("tint")
+            .args(["--format", "wgsl"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}: {}\n{source}",
+            launch.template,
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 }
 
@@ -123,7 +196,10 @@ fn each_shader_has_a_descriptor_and_a_twin_of_its_stem() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for template in wgen::kernels::TEMPLATES {
         for dir in ["src/kernels", "src/reference"] {
-            assert!(root.join(dir).join(format!("{template}.rs")).is_file(), "{dir}/{template}.rs");
+            assert!(
+                root.join(dir).join(format!("{template}.rs")).is_file(),
+                "{dir}/{template}.rs"
+            );
         }
         assert!(Templates::embedded().source(template).is_some());
     }

@@ -34,8 +34,16 @@ pub(super) struct Arguments {
 fn mean_pixel_loss(training: &[u8], held_out: &[u8], width: usize) -> f64 {
     let rows = training.len() / width;
     let mut means = vec![0.0; width];
-    training.chunks(width).for_each(|row| means.iter_mut().zip(row).for_each(|(m, &p)| *m += f64::from(p) / 255.0));
-    let clamped: Vec<f64> = means.iter().map(|m| (m / rows as f64).clamp(1e-4, 1.0 - 1e-4)).collect();
+    training.chunks(width).for_each(|row| {
+        means
+            .iter_mut()
+            .zip(row)
+            .for_each(|(m, &p)| *m += f64::from(p) / 255.0)
+    });
+    let clamped: Vec<f64> = means
+        .iter()
+        .map(|m| (m / rows as f64).clamp(1e-4, 1.0 - 1e-4))
+        .collect();
     let loss = |row: &[u8]| -> f64 {
         let one = |(&p, m): (&u8, &f64)| {
             let x = f64::from(p) / 255.0;
@@ -51,13 +59,19 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let device = open(output, choice)?;
     let training = digits(20_000, 1);
     let held_out = digits(2_000, 2);
-    output.say(&format!("20,000 digits to train on, 2,000 held out, drawn in {:.1} s", begin.elapsed().as_secs_f64()));
+    output.say(&format!(
+        "20,000 digits to train on, 2,000 held out, drawn in {:.1} s",
+        begin.elapsed().as_secs_f64()
+    ));
     // Only a folder that a demo made is replaced.
     if arguments.out.join("config.json").exists() {
         let config = crate::train::folder::read_config(&arguments.out)?;
         if config.data != "digits, by wgen demo" {
             let path = &arguments.out;
-            return Err(Error::format(path, "has a run that is no demo; choose another --out"));
+            return Err(Error::format(
+                path,
+                "has a run that is no demo; choose another --out",
+            ));
         }
         std::fs::remove_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
     }
@@ -76,7 +90,13 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         return Err(Error::Usage("digits are bytes".to_owned()));
     };
     let baseline = mean_pixel_loss(pixels, held_out_pixels, 784);
-    let mut trainer = Trainer::new(&device, config.clone(), training.clone(), &arguments.out, false)?;
+    let mut trainer = Trainer::new(
+        &device,
+        config.clone(),
+        training.clone(),
+        &arguments.out,
+        false,
+    )?;
     let summary = drive(output, &device, &mut trainer)?;
     let weights = trainer.weights()?;
     let model = config.build()?;
@@ -93,7 +113,10 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         loss / baseline
     ));
     output.say(&format!("look at {}", samples.display()));
-    output.say(&format!("and at {}, curves.svg, samples/ beside it", arguments.out.join("metrics.jsonl").display()));
+    output.say(&format!(
+        "and at {}, curves.svg, samples/ beside it",
+        arguments.out.join("metrics.jsonl").display()
+    ));
     output.result(&json!({
         "held_out_loss": loss, "mean_pixel_loss": baseline, "ratio": loss / baseline, "seconds": seconds,
         "samples": samples, "training": summary,

@@ -51,7 +51,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     ));
     if let Some(samples) = arguments.importance_samples {
         let value = evaluator.log_likelihood(&model, &dataset, samples)?;
-        output.say(&format!("log-likelihood {value:.4} nats an example, {samples} importance samples"));
+        output.say(&format!(
+            "log-likelihood {value:.4} nats an example, {samples} importance samples"
+        ));
         result["log_likelihood"] = json!(value);
         result["importance_samples"] = json!(samples);
     }

@@ -87,7 +87,9 @@ const MAX_PICTURES: usize = 10_000;
 
 fn check_count(n: usize) -> Result<usize> {
     if n == 0 || n > MAX_PICTURES {
-        return Err(Error::Usage(format!("--n {n} must be from 1 to {MAX_PICTURES}")));
+        return Err(Error::Usage(format!(
+            "--n {n} must be from 1 to {MAX_PICTURES}"
+        )));
     }
     Ok(n)
 }
@@ -102,24 +104,40 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     let images = if arguments.manifold {
         if model.config().latent != 2 {
             let latent = model.config().latent;
-            return Err(Error::Usage(format!("--manifold needs a latent size of 2; this model has {latent}")));
+            return Err(Error::Usage(format!(
+                "--manifold needs a latent size of 2; this model has {latent}"
+            )));
         }
         let z = manifold(side);
         evaluator.once(&model.decoding(side * side), vec![("z", z)], "images", 0)?
     } else {
         evaluator.once(&model.sampler(n), Vec::new(), "images", 0)?
     };
-    grid::save(&picture(&images.data.to_f32(), &config, side), &arguments.out)?;
-    output.say(&format!("{} samples in {}", images.shape.dims()[0], arguments.out.display()));
+    grid::save(
+        &picture(&images.data.to_f32(), &config, side),
+        &arguments.out,
+    )?;
+    output.say(&format!(
+        "{} samples in {}",
+        images.shape.dims()[0],
+        arguments.out.display()
+    ));
     output.result(&json!({"samples": images.shape.dims()[0], "file": arguments.out}))
 }
 
 /// Codes at equal steps of the standard normal's distribution function, `side` in each direction.
 fn manifold(side: usize) -> Value {
-    let quantiles: Vec<f32> = (0..side).map(|i| quantile((i as f64 + 0.5) / side as f64) as f32).collect();
+    let quantiles: Vec<f32> = (0..side)
+        .map(|i| quantile((i as f64 + 0.5) / side as f64) as f32)
+        .collect();
     let codes = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-    let values: Vec<f32> = codes.flat_map(|(x, y)| [quantiles[x], quantiles[side - 1 - y]]).collect();
-    Value { shape: [side * side, 2].into(), data: crate::tensor::Data::F32(values) }
+    let values: Vec<f32> = codes
+        .flat_map(|(x, y)| [quantiles[x], quantiles[side - 1 - y]])
+        .collect();
+    Value {
+        shape: [side * side, 2].into(),
+        data: crate::tensor::Data::F32(values),
+    }
 }
 
 /// The standard normal's quantile, by bisection of erf.
@@ -144,20 +162,44 @@ struct Encoded {
     log_variance: Vec<f32>,
 }
 
-fn encoded(evaluator: &mut Evaluator, model: &crate::models::vae::Vae, dataset: &Dataset) -> Result<Encoded> {
-    let mut all = Encoded { inputs: Vec::new(), images: Vec::new(), mu: Vec::new(), log_variance: Vec::new() };
+fn encoded(
+    evaluator: &mut Evaluator,
+    model: &crate::models::vae::Vae,
+    dataset: &Dataset,
+) -> Result<Encoded> {
+    let mut all = Encoded {
+        inputs: Vec::new(),
+        images: Vec::new(),
+        mu: Vec::new(),
+        log_variance: Vec::new(),
+    };
     let names = ["inputs", "images", "mu", "log_variance"];
-    evaluator.over(dataset, 1, |data, batch| model.encoding(data, batch), &names, |_, real, values| {
-        let targets = [&mut all.inputs, &mut all.images, &mut all.mu, &mut all.log_variance];
-        for (target, value) in targets.into_iter().zip(values) {
-            let width = value.shape.dims()[1];
-            target.extend(&value.data.to_f32()[..real * width]);
-        }
-    })?;
+    evaluator.over(
+        dataset,
+        1,
+        |data, batch| model.encoding(data, batch),
+        &names,
+        |_, real, values| {
+            let targets = [
+                &mut all.inputs,
+                &mut all.images,
+                &mut all.mu,
+                &mut all.log_variance,
+            ];
+            for (target, value) in targets.into_iter().zip(values) {
+                let width = value.shape.dims()[1];
+                target.extend(&value.data.to_f32()[..real * width]);
+            }
+        },
+    )?;
     Ok(all)
 }
 
-pub(super) fn reconstruct(output: &Output, choice: &Choice, arguments: &ReconstructArguments) -> Result<()> {
+pub(super) fn reconstruct(
+    output: &Output,
+    choice: &Choice,
+    arguments: &ReconstructArguments,
+) -> Result<()> {
     let n = check_count(arguments.n)?;
     let dataset = arguments.data.load(Part::Test)?;
     let device = open(output, choice)?;
@@ -177,16 +219,26 @@ pub(super) fn reconstruct(output: &Output, choice: &Choice, arguments: &Reconstr
         }
     }
     grid::save(&picture(&rows, &config, columns), &arguments.out)?;
-    output.say(&format!("{n} inputs and their reconstructions in {}", arguments.out.display()));
+    output.say(&format!(
+        "{n} inputs and their reconstructions in {}",
+        arguments.out.display()
+    ));
     output.result(&json!({"images": n, "file": arguments.out}))
 }
 
-pub(super) fn interpolate(output: &Output, choice: &Choice, arguments: &InterpolateArguments) -> Result<()> {
+pub(super) fn interpolate(
+    output: &Output,
+    choice: &Choice,
+    arguments: &InterpolateArguments,
+) -> Result<()> {
     let n = check_count(arguments.n)?.max(2);
     let dataset = arguments.data.load(Part::Test)?;
     for (name, example) in [("--from", arguments.from), ("--to", arguments.to)] {
         if example >= dataset.rows() {
-            return Err(Error::Usage(format!("{name} {example}: the data has {} examples", dataset.rows())));
+            return Err(Error::Usage(format!(
+                "{name} {example}: the data has {} examples",
+                dataset.rows()
+            )));
         }
     }
     let device = open(output, choice)?;
@@ -200,15 +252,32 @@ pub(super) fn interpolate(output: &Output, choice: &Choice, arguments: &Interpol
         let t = i as f32 / (n - 1) as f32;
         mu[d] * (1.0 - t) + mu[latent + d] * t
     };
-    let z = (0..n).flat_map(|i| (0..latent).map(move |d| (i, d))).map(|(i, d)| code(i, d)).collect();
-    let images = evaluator.once(&model.decoding(n), vec![("z", Value::f32([n, latent], z)?)], "images", 0)?;
+    let z = (0..n)
+        .flat_map(|i| (0..latent).map(move |d| (i, d)))
+        .map(|(i, d)| code(i, d))
+        .collect();
+    let images = evaluator.once(
+        &model.decoding(n),
+        vec![("z", Value::f32([n, latent], z)?)],
+        "images",
+        0,
+    )?;
     grid::save(&picture(&images.data.to_f32(), &config, n), &arguments.out)?;
-    output.say(&format!("{n} steps from {} to {} in {}", arguments.from, arguments.to, arguments.out.display()));
+    output.say(&format!(
+        "{n} steps from {} to {} in {}",
+        arguments.from,
+        arguments.to,
+        arguments.out.display()
+    ));
     output.result(&json!({"images": n, "file": arguments.out}))
 }
 
 pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArguments) -> Result<()> {
-    let part = if arguments.training_part { Part::Training } else { Part::Test };
+    let part = if arguments.training_part {
+        Part::Training
+    } else {
+        Part::Test
+    };
     let dataset = arguments.data.load(part)?;
     let device = open(output, choice)?;
     let (config, weights) = load(&arguments.run.folder, &device)?;
@@ -218,11 +287,20 @@ pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArgumen
     let (rows, latent) = (dataset.rows(), model.config().latent);
     let mut tensors = Tensors::new();
     tensors.insert("mu".to_owned(), (vec![rows, latent], all.mu));
-    tensors.insert("log_variance".to_owned(), (vec![rows, latent], all.log_variance));
+    tensors.insert(
+        "log_variance".to_owned(),
+        (vec![rows, latent], all.log_variance),
+    );
     if let Some(labels) = &dataset.labels {
-        tensors.insert("labels".to_owned(), (vec![rows], labels.iter().map(|&l| l as f32).collect()));
+        tensors.insert(
+            "labels".to_owned(),
+            (vec![rows], labels.iter().map(|&l| l as f32).collect()),
+        );
     }
     write_tensors(&arguments.out, &tensors)?;
-    output.say(&format!("codes of {rows} examples in {}", arguments.out.display()));
+    output.say(&format!(
+        "codes of {rows} examples in {}",
+        arguments.out.display()
+    ));
     output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
 }

@@ -20,7 +20,10 @@ pub(super) fn run(output: &Output, choice: &Choice) -> Result<()> {
         },
     };
     for (i, (summary, caps, features)) in adapters.iter().enumerate() {
-        output.say(&format!("{i}: {} ({}, {}), driver {}", summary.name, summary.kind, summary.backend, summary.driver));
+        output.say(&format!(
+            "{i}: {} ({}, {}), driver {}",
+            summary.name, summary.kind, summary.backend, summary.driver
+        ));
         output.say(&format!(
             "   subgroups {} to {}; {} MiB a binding, {} MiB a buffer, {} storage buffers, {} invocations, {} KiB workgroup memory",
             caps.subgroup_min_size,
@@ -37,7 +40,9 @@ pub(super) fn run(output: &Output, choice: &Choice) -> Result<()> {
         Some(summary) => output.say(&format!("used: {} ({})", summary.name, summary.reason)),
         None => output.say("used: the CPU interpreter"),
     }
-    let list: Vec<_> =
-        adapters.iter().map(|(s, c, f)| json!({"adapter": s, "limits": c, "features": f})).collect();
+    let list: Vec<_> = adapters
+        .iter()
+        .map(|(s, c, f)| json!({"adapter": s, "limits": c, "features": f}))
+        .collect();
     output.result(&json!({"adapters": list, "used": chosen}))
 }

@@ -91,7 +91,8 @@ impl Output {
     /// The result for a machine.
     fn result(&self, value: &impl serde::Serialize) -> Result<()> {
         if self.json {
-            let text = serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
+            let text =
+                serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
             writeln!(std::io::stdout(), "{text}").ok();
         }
         Ok(())
@@ -108,7 +109,14 @@ pub fn main() -> ExitCode {
         _ => "debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format(|out, record| writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args()))
+        .format(|out, record| {
+            writeln!(
+                out,
+                "{}: {}",
+                record.level().as_str().to_lowercase(),
+                record.args()
+            )
+        })
         .init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,7 +128,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let output = Output { json: cli.global.json, quiet: cli.global.quiet };
+    let output = Output {
+        json: cli.global.json,
+        quiet: cli.global.quiet,
+    };
     let device = &cli.global.device;
     match &cli.command {
         Command::Info => info::run(&output, device),
@@ -141,8 +152,15 @@ fn open(output: &Output, choice: &Choice) -> Result<Device> {
     let device = Device::open(choice)?;
     if let Device::Gpu(gpu) = &device {
         let s = gpu.summary();
-        let software = if s.is_software() { ", a software adapter" } else { "" };
-        output.say(&format!("device: {} on {}{software}; {}", s.name, s.backend, s.reason));
+        let software = if s.is_software() {
+            ", a software adapter"
+        } else {
+            ""
+        };
+        output.say(&format!(
+            "device: {} on {}{software}; {}",
+            s.name, s.backend, s.reason
+        ));
     } else {
         output.say("device: the CPU interpreter");
     }
@@ -165,7 +183,10 @@ struct DataArguments {
 
 impl DataArguments {
     fn load(&self, part: crate::data::idx::Part) -> Result<crate::data::Dataset> {
-        let options = crate::data::images::Options { size: self.size, grey: self.grey };
+        let options = crate::data::images::Options {
+            size: self.size,
+            grey: self.grey,
+        };
         self.data.load(part, &options)
     }
 }

@@ -27,7 +27,11 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     let io = |e| Error::io(&arguments.out, e);
     std::fs::create_dir_all(&arguments.out).map_err(io)?;
     let size = arguments.subgroup;
-    let caps = Caps { subgroup_min_size: size, subgroup_max_size: size, ..Caps::portable() };
+    let caps = Caps {
+        subgroup_min_size: size,
+        subgroup_max_size: size,
+        ..Caps::portable()
+    };
     let templates = Templates::embedded();
     let mut written: BTreeMap<String, String> = BTreeMap::new();
     for case in cases::all(&caps, true) {
@@ -36,20 +40,48 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
         if written.values().any(|other| other.ends_with(&source)) {
             continue;
         }
-        let number = written.keys().filter(|n| n.starts_with(&format!("{}-", launch.template))).count();
-        let mut text = format!("// wgen {}: {} {}\n", env!("CARGO_PKG_VERSION"), case.kernel.family(), case.kernel.variant());
+        let number = written
+            .keys()
+            .filter(|n| n.starts_with(&format!("{}-", launch.template)))
+            .count();
+        let mut text = format!(
+            "// wgen {}: {} {}\n",
+            env!("CARGO_PKG_VERSION"),
+            case.kernel.family(),
+            case.kernel.variant()
+        );
         for (i, binding) in case.kernel.bindings().iter().enumerate() {
             let (name, access, dtype) = (&binding.name, binding.access, binding.dtype.name());
-            let _ = writeln!(text, "// binding {i}: {name}, {access:?}, {dtype}, here {} elements", binding.count);
+            let _ = writeln!(
+                text,
+                "// binding {i}: {name}, {access:?}, {dtype}, here {} elements",
+                binding.count
+            );
         }
-        let _ = writeln!(text, "// binding {}: params, uniform, here {:?}", case.kernel.bindings().len(), launch.params);
-        let _ = writeln!(text, "// constants: {:?}; workgroups here: {:?}\n", launch.constants, launch.workgroups);
-        written.insert(format!("{}-{number:03}.wgsl", launch.template), text + &source);
+        let _ = writeln!(
+            text,
+            "// binding {}: params, uniform, here {:?}",
+            case.kernel.bindings().len(),
+            launch.params
+        );
+        let _ = writeln!(
+            text,
+            "// constants: {:?}; workgroups here: {:?}\n",
+            launch.constants, launch.workgroups
+        );
+        written.insert(
+            format!("{}-{number:03}.wgsl", launch.template),
+            text + &source,
+        );
     }
     for (name, text) in &written {
         let path = arguments.out.join(name);
         std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
     }
-    output.say(&format!("{} kernels in {}", written.len(), arguments.out.display()));
+    output.say(&format!(
+        "{} kernels in {}",
+        written.len(),
+        arguments.out.display()
+    ));
     output.result(&json!({"files": written.keys().collect::<Vec<_>>()}))
 }

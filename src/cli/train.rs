@@ -133,10 +133,29 @@ impl VaeArguments {
     fn optimizer(&self) -> Rule {
         let (decay, momentum) = (self.weight_decay, self.momentum);
         match self.optimizer {
-            OptimizerName::Adam => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay },
-            OptimizerName::Adamw => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay },
-            OptimizerName::Sgd => Rule::Sgd { momentum, decay, nesterov: false },
-            OptimizerName::Rmsprop => Rule::Rmsprop { alpha: 0.99, epsilon: 1e-8, momentum, decay },
+            OptimizerName::Adam => Rule::Adam {
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                decay,
+            },
+            OptimizerName::Adamw => Rule::AdamW {
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                decay,
+            },
+            OptimizerName::Sgd => Rule::Sgd {
+                momentum,
+                decay,
+                nesterov: false,
+            },
+            OptimizerName::Rmsprop => Rule::Rmsprop {
+                alpha: 0.99,
+                epsilon: 1e-8,
+                momentum,
+                decay,
+            },
         }
     }
 
@@ -163,11 +182,17 @@ impl VaeArguments {
             data: self.data.data.to_string(),
             training: Training {
                 steps: self.steps,
-                epochs: self.epochs.or(if self.steps.is_none() { Some(10) } else { None }),
+                epochs: self
+                    .epochs
+                    .or(if self.steps.is_none() { Some(10) } else { None }),
                 batch: self.batch,
                 seed: self.seed,
                 optimizer: self.optimizer(),
-                learning_rate: LearningRate { peak: self.lr, shape, warmup: self.lr_warmup },
+                learning_rate: LearningRate {
+                    peak: self.lr,
+                    shape,
+                    warmup: self.lr_warmup,
+                },
                 beta: self.beta,
                 beta_warmup: self.beta_warmup,
                 ema: self.ema,
@@ -184,12 +209,17 @@ impl VaeArguments {
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let Model::Vae(arguments) = &arguments.model;
     // What can be wrong without a device or data is said first.
-    let resumed = if arguments.resume { Some(read_config(&arguments.out)?) } else { None };
+    let resumed = if arguments.resume {
+        Some(read_config(&arguments.out)?)
+    } else {
+        None
+    };
     let dataset = arguments.data.load(Part::Training)?;
     let config = match resumed {
         Some(mut config) => {
             if arguments.epochs.is_some() || arguments.steps.is_some() {
-                (config.training.epochs, config.training.steps) = (arguments.epochs, arguments.steps);
+                (config.training.epochs, config.training.steps) =
+                    (arguments.epochs, arguments.steps);
             }
             config
         }
@@ -199,7 +229,11 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let device = open(output, choice)?;
     let mut trainer = Trainer::new(&device, config, dataset, &arguments.out, arguments.resume)?;
     if arguments.explain {
-        output.say(&trainer.explain().unwrap_or_else(|| "the CPU interprets the graph: there is no plan".to_owned()));
+        output.say(
+            &trainer
+                .explain()
+                .unwrap_or_else(|| "the CPU interprets the graph: there is no plan".to_owned()),
+        );
     }
     let summary = drive(output, &device, &mut trainer)?;
     output.result(&summary)
@@ -215,7 +249,11 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
     let mut film = Vec::new();
     let summary = trainer.run(&stop, |trainer, event| {
         match event {
-            Event::Step { step, total, record } => {
+            Event::Step {
+                step,
+                total,
+                record,
+            } => {
                 let text = record.map(|r| figures(&r.values)).unwrap_or_default();
                 if let Some(bar) = &bar {
                     bar.set_length(total);
@@ -226,7 +264,9 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
                 }
             }
             Event::Epoch { epoch, validation } => {
-                let held_out = validation.map(|v| format!(", held-out loss {v:.3}")).unwrap_or_default();
+                let held_out = validation
+                    .map(|v| format!(", held-out loss {v:.3}"))
+                    .unwrap_or_default();
                 if bar.is_none() {
                     output.say(&format!("epoch {epoch} done{held_out}"));
                 }
@@ -247,7 +287,11 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
         grid::save_animation(&film, 400, &samples.join("training.gif"))?;
     }
     let records = metrics::read(&folder.join("metrics.jsonl"))?;
-    curves::save(&records, &["loss", "reconstruction", "kl", "validation_loss"], &folder.join("curves.svg"))?;
+    curves::save(
+        &records,
+        &["loss", "reconstruction", "kl", "validation_loss"],
+        &folder.join("curves.svg"),
+    )?;
     output.say(&format!(
         "{}: {} of {} steps in {:.1} s, {}",
         summary.ended,
@@ -261,7 +305,12 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
 }
 
 /// A grid of samples from the prior.
-pub(super) fn draw(device: &Device, config: &Config, weights: &[Vec<f32>], count: usize) -> Result<image::RgbImage> {
+pub(super) fn draw(
+    device: &Device,
+    config: &Config,
+    weights: &[Vec<f32>],
+    count: usize,
+) -> Result<image::RgbImage> {
     let model = config.build()?;
     let mut evaluator = Evaluator::new(device, &model, weights, count, config.training.seed)?;
     let images = evaluator.once(&model.sampler(count), Vec::new(), "images", 0)?;
@@ -278,7 +327,9 @@ pub(super) fn picture(values: &[f32], config: &Config, columns: usize) -> image:
 }
 
 fn figures(values: &serde_json::Map<String, serde_json::Value>) -> String {
-    let one = |(name, value): (&String, &serde_json::Value)| Some(format!("{name} {:.4}", value.as_f64()?));
+    let one = |(name, value): (&String, &serde_json::Value)| {
+        Some(format!("{name} {:.4}", value.as_f64()?))
+    };
     values.iter().filter_map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -316,7 +367,10 @@ fn interrupt_flag() -> Arc<AtomicBool> {
 pub(super) fn load(folder: &Path, device: &Device) -> Result<(Config, Vec<Vec<f32>>)> {
     use crate::models::Model as _;
     let config = read_config(folder)?;
-    let layout = crate::graph::layout::Layout::new(config.build()?.parameters(), device.caps().binding_bytes)?;
+    let layout = crate::graph::layout::Layout::new(
+        config.build()?.parameters(),
+        device.caps().binding_bytes,
+    )?;
     let weights = crate::train::folder::read_weights(folder, &layout)?;
     Ok((config, weights))
 }

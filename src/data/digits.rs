@@ -46,7 +46,10 @@ fn strokes(digit: u32) -> Vec<Vec<(f64, f64)>> {
             vec![line]
         }
         7 => vec![vec![(0.24, 0.12), (0.78, 0.12), (0.42, 0.9)]],
-        8 => vec![arc(0.5, 0.3, 0.21, 0.19, 0.25, 1.25), arc(0.5, 0.7, 0.26, 0.21, 0.75, 1.75)],
+        8 => vec![
+            arc(0.5, 0.3, 0.21, 0.19, 0.25, 1.25),
+            arc(0.5, 0.7, 0.26, 0.21, 0.75, 1.75),
+        ],
         _ => {
             let mut line = arc(0.5, 0.34, 0.24, 0.23, 0.0, 1.0);
             line.extend([(0.72, 0.5), (0.64, 0.9)]);
@@ -68,7 +71,14 @@ fn draw(seed: u64, index: usize) -> (Vec<u8>, u32) {
     let waves: Vec<[f64; 6]> = (0..3)
         .map(|_| {
             let (fx, fy) = (between(0.5, 1.4), between(0.5, 1.4));
-            [fx, fy, between(0.0, 1.0), between(0.0, 1.0), between(-0.025, 0.025), between(-0.025, 0.025)]
+            [
+                fx,
+                fy,
+                between(0.0, 1.0),
+                between(0.0, 1.0),
+                between(-0.025, 0.025),
+                between(-0.025, 0.025),
+            ]
         })
         .collect();
     let place = |(x, y): (f64, f64)| {
@@ -104,8 +114,14 @@ fn draw(seed: u64, index: usize) -> (Vec<u8>, u32) {
     let grain = normal_pair(&mut rng).0 * 0.02;
     let pixels = (0..SIDE * SIDE)
         .map(|i| {
-            let (x, y) = (((i % SIDE) as f64 - 3.5) * pixel, ((i / SIDE) as f64 - 3.5) * pixel);
-            let nearest = segments.iter().map(|&(a, b)| distance((x, y), a, b)).fold(f64::INFINITY, f64::min);
+            let (x, y) = (
+                ((i % SIDE) as f64 - 3.5) * pixel,
+                ((i / SIDE) as f64 - 3.5) * pixel,
+            );
+            let nearest = segments
+                .iter()
+                .map(|&(a, b)| distance((x, y), a, b))
+                .fold(f64::INFINITY, f64::min);
             let ink = ((thickness + grain * 0.1 - nearest) / pixel + 0.5).clamp(0.0, 1.0);
             (ink * 255.0).round() as u8
         })
@@ -116,7 +132,11 @@ fn draw(seed: u64, index: usize) -> (Vec<u8>, u32) {
 fn distance(p: (f64, f64), a: (f64, f64), b: (f64, f64)) -> f64 {
     let (dx, dy) = (b.0 - a.0, b.1 - a.1);
     let length = dx * dx + dy * dy;
-    let t = if length > 0.0 { (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / length).clamp(0.0, 1.0) } else { 0.0 };
+    let t = if length > 0.0 {
+        (((p.0 - a.0) * dx + (p.1 - a.1) * dy) / length).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     (p.0 - a.0 - t * dx).hypot(p.1 - a.1 - t * dy)
 }
 
@@ -125,7 +145,11 @@ pub fn digits(count: usize, seed: u64) -> Dataset {
     let drawn: Vec<(Vec<u8>, u32)> = (0..count).into_par_iter().map(|i| draw(seed, i)).collect();
     Dataset {
         name: "digits".to_owned(),
-        shape: ImageShape { height: SIDE, width: SIDE, channels: 1 },
+        shape: ImageShape {
+            height: SIDE,
+            width: SIDE,
+            channels: 1,
+        },
         labels: Some(drawn.iter().map(|(_, label)| *label).collect()),
         values: Data::U8(drawn.into_iter().flat_map(|(pixels, _)| pixels).collect()),
         classes: (0..10).map(|c| c.to_string()).collect(),
@@ -140,7 +164,9 @@ mod tests {
     fn digits_are_reproducible_and_have_ink() {
         let a = digits(50, 3);
         let b = digits(20, 3);
-        let (Data::U8(a), Data::U8(b)) = (&a.values, &b.values) else { panic!() };
+        let (Data::U8(a), Data::U8(b)) = (&a.values, &b.values) else {
+            panic!()
+        };
         assert_eq!(a[..20 * 784], b[..]);
         for image in a.chunks(784) {
             let ink = image.iter().map(|&p| f64::from(p)).sum::<f64>() / 784.0 / 255.0;

@@ -37,8 +37,17 @@ pub fn read(path: &Path) -> Result<Idx> {
     }
     let gzip = head == [0x1f, 0x8b];
     // Deflate packs at most 1,032 to 1, so nothing is allocated beyond what the file can hold.
-    let bound = if gzip { packed_size.saturating_mul(1032) } else { packed_size }.min(MAX_BYTES);
-    let source: Box<dyn Read> = if gzip { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let bound = if gzip {
+        packed_size.saturating_mul(1032)
+    } else {
+        packed_size
+    }
+    .min(MAX_BYTES);
+    let source: Box<dyn Read> = if gzip {
+        Box::new(GzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     parse(path, source.take(MAX_BYTES + 1), bound)
 }
 
@@ -50,10 +59,14 @@ fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
         return fail(format!("cut short inside of the magic number ({error})"));
     }
     let [0, 0, kind, rank] = magic else {
-        return fail(format!("the magic number is {magic:02x?}; an IDX file begins with 00 00"));
+        return fail(format!(
+            "the magic number is {magic:02x?}; an IDX file begins with 00 00"
+        ));
     };
     if kind != 8 {
-        return fail(format!("elements are of type {kind:#04x}; only unsigned bytes (0x08) are read"));
+        return fail(format!(
+            "elements are of type {kind:#04x}; only unsigned bytes (0x08) are read"
+        ));
     }
     if rank == 0 || rank > 4 {
         return fail(format!("has {rank} axes; 1 to 4 are read"));
@@ -66,21 +79,34 @@ fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
         }
         dims.push(u32::from_be_bytes(size) as usize);
     }
-    let count = dims.iter().try_fold(1_u64, |n, &d| n.checked_mul(d as u64)).unwrap_or(u64::MAX);
+    let count = dims
+        .iter()
+        .try_fold(1_u64, |n, &d| n.checked_mul(d as u64))
+        .unwrap_or(u64::MAX);
     if count > bound {
-        return fail(format!("sizes {dims:?} want {count} bytes, but the file can hold at most {bound}"));
+        return fail(format!(
+            "sizes {dims:?} want {count} bytes, but the file can hold at most {bound}"
+        ));
     }
     let mut bytes = Vec::new();
     if let Err(error) = source.by_ref().take(count).read_to_end(&mut bytes) {
-        return fail(format!("damaged after {} of {count} bytes ({error})", bytes.len()));
+        return fail(format!(
+            "damaged after {} of {count} bytes ({error})",
+            bytes.len()
+        ));
     }
     if (bytes.len() as u64) < count {
-        return fail(format!("cut short: sizes {dims:?} want {count} bytes, there are {}", bytes.len()));
+        return fail(format!(
+            "cut short: sizes {dims:?} want {count} bytes, there are {}",
+            bytes.len()
+        ));
     }
     let mut rest = [0_u8; 1];
     match source.read(&mut rest) {
         Ok(0) => Ok(Idx { dims, bytes }),
-        Ok(_) => fail(format!("has more than the {count} bytes that its sizes {dims:?} want")),
+        Ok(_) => fail(format!(
+            "has more than the {count} bytes that its sizes {dims:?} want"
+        )),
         Err(error) => fail(format!("damaged after its elements ({error})")),
     }
 }
@@ -95,7 +121,12 @@ pub enum Part {
 }
 
 fn find(dir: &Path, stem: &str) -> Result<PathBuf> {
-    let names = [stem.to_owned(), format!("{stem}.gz"), stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"];
+    let names = [
+        stem.to_owned(),
+        format!("{stem}.gz"),
+        stem.replace("-idx", ".idx"),
+        stem.replace("-idx", ".idx") + ".gz",
+    ];
     let found = names.iter().map(|n| dir.join(n)).find(|p| p.is_file());
     found.ok_or_else(|| Error::format(dir, format!("has neither {} nor {}", names[0], names[1])))
 }
@@ -106,27 +137,47 @@ fn find(dir: &Path, stem: &str) -> Result<PathBuf> {
 /// When a file is missing or malformed, or images and labels do not match.
 pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
     if !dir.is_dir() {
-        return Err(Error::format(dir, "is not a folder; idx:DIR wants one with train-images-idx3-ubyte(.gz) and its fellows"));
+        return Err(Error::format(
+            dir,
+            "is not a folder; idx:DIR wants one with train-images-idx3-ubyte(.gz) and its fellows",
+        ));
     }
-    let prefix = if part == Part::Training { "train" } else { "t10k" };
+    let prefix = if part == Part::Training {
+        "train"
+    } else {
+        "t10k"
+    };
     let images_path = find(dir, &format!("{prefix}-images-idx3-ubyte"))?;
     let images = read(&images_path)?;
     let [rows, height, width] = *images.dims.as_slice() else {
-        return Err(Error::format(&images_path, format!("has sizes {:?}; images have three axes", images.dims)));
+        return Err(Error::format(
+            &images_path,
+            format!("has sizes {:?}; images have three axes", images.dims),
+        ));
     };
     if rows == 0 || height == 0 || width == 0 {
-        return Err(Error::format(&images_path, format!("has no pixels: sizes {:?}", images.dims)));
+        return Err(Error::format(
+            &images_path,
+            format!("has no pixels: sizes {:?}", images.dims),
+        ));
     }
     let labels_path = find(dir, &format!("{prefix}-labels-idx1-ubyte"))?;
     let labels = read(&labels_path)?;
     if labels.dims != [rows] {
         let sizes = labels.dims;
-        return Err(Error::format(&labels_path, format!("has sizes {sizes:?}, but there are {rows} images")));
+        return Err(Error::format(
+            &labels_path,
+            format!("has sizes {sizes:?}, but there are {rows} images"),
+        ));
     }
     let classes = labels.bytes.iter().max().map_or(0, |&m| m as usize + 1);
     Ok(Dataset {
         name: format!("idx:{}", dir.display()),
-        shape: ImageShape { height, width, channels: 1 },
+        shape: ImageShape {
+            height,
+            width,
+            channels: 1,
+        },
         values: Data::U8(images.bytes),
         labels: Some(labels.bytes.into_iter().map(u32::from).collect()),
         classes: (0..classes).map(|c| c.to_string()).collect(),

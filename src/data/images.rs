@@ -20,13 +20,19 @@ pub struct Options {
 const ENDINGS: &[&str] = &["png", "jpg", "jpeg", "gif", "bmp", "webp"];
 
 fn is_image(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    let ending = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .map(str::to_lowercase);
     ending.is_some_and(|e| ENDINGS.contains(&e.as_str()))
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-    let mut paths = read.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>().map_err(|e| Error::io(dir, e))?;
+    let mut paths = read
+        .map(|e| e.map(|e| e.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(|e| Error::io(dir, e))?;
     paths.sort();
     Ok(paths)
 }
@@ -37,17 +43,29 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 /// When there is no image, one cannot be decoded, or sizes are mixed and no `size` is given.
 pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
     if options.size.is_some_and(|s| s == 0 || s > 4096) {
-        return Err(Error::Usage(format!("--size {} must be from 1 to 4096", options.size.unwrap_or(0))));
+        return Err(Error::Usage(format!(
+            "--size {} must be from 1 to 4096",
+            options.size.unwrap_or(0)
+        )));
     }
     let top = entries(dir)?;
     let folders: Vec<&PathBuf> = top.iter().filter(|p| p.is_dir()).collect();
     let mut files: Vec<(PathBuf, u32)> = Vec::new();
     let mut classes = Vec::new();
     for folder in folders {
-        let inside: Vec<PathBuf> = entries(folder)?.into_iter().filter(|p| is_image(p)).collect();
+        let inside: Vec<PathBuf> = entries(folder)?
+            .into_iter()
+            .filter(|p| is_image(p))
+            .collect();
         if !inside.is_empty() {
             files.extend(inside.into_iter().map(|p| (p, classes.len() as u32)));
-            classes.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            classes.push(
+                folder
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
         }
     }
     let labelled = !classes.is_empty();
@@ -55,9 +73,18 @@ pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
         files.extend(top.into_iter().filter(|p| is_image(p)).map(|p| (p, 0)));
     }
     let Some((first, _)) = files.first() else {
-        return Err(Error::format(dir, format!("has no images ({}), directly or in subfolders", ENDINGS.join(", "))));
+        return Err(Error::format(
+            dir,
+            format!(
+                "has no images ({}), directly or in subfolders",
+                ENDINGS.join(", ")
+            ),
+        ));
     };
-    let decoded: Vec<(ImageShape, Vec<u8>)> = files.par_iter().map(|(p, _)| decode(p, options)).collect::<Result<_>>()?;
+    let decoded: Vec<(ImageShape, Vec<u8>)> = files
+        .par_iter()
+        .map(|(p, _)| decode(p, options))
+        .collect::<Result<_>>()?;
     let shape = decoded[0].0;
     if let Some(i) = decoded.iter().position(|(s, _)| *s != shape) {
         let (other, name) = (decoded[i].0, files[i].0.display());
@@ -84,21 +111,39 @@ pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
 
 fn decode(path: &Path, options: &Options) -> Result<(ImageShape, Vec<u8>)> {
     let reader = image::ImageReader::open(path).map_err(|e| Error::io(path, e))?;
-    let mut reader = reader.with_guessed_format().map_err(|e| Error::io(path, e))?;
+    let mut reader = reader
+        .with_guessed_format()
+        .map_err(|e| Error::io(path, e))?;
     // A header may claim any size: no more than 256 MiB is ever allocated for one picture.
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(256 << 20);
     limits.max_image_width = Some(1 << 14);
     limits.max_image_height = Some(1 << 14);
     reader.limits(limits);
-    let mut picture = reader.decode().map_err(|e| Error::format(path, format!("cannot be decoded: {e}")))?;
+    let mut picture = reader
+        .decode()
+        .map_err(|e| Error::format(path, format!("cannot be decoded: {e}")))?;
     if let Some(size) = options.size {
         picture = picture.resize_exact(size, size, image::imageops::FilterType::Triangle);
     }
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Ok(if options.grey {
-        (ImageShape { height, width, channels: 1 }, picture.into_luma8().into_raw())
+        (
+            ImageShape {
+                height,
+                width,
+                channels: 1,
+            },
+            picture.into_luma8().into_raw(),
+        )
     } else {
-        (ImageShape { height, width, channels: 3 }, picture.into_rgb8().into_raw())
+        (
+            ImageShape {
+                height,
+                width,
+                channels: 3,
+            },
+            picture.into_rgb8().into_raw(),
+        )
     })
 }

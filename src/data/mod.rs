@@ -29,7 +29,9 @@ pub struct ImageShape {
 impl ImageShape {
     /// Values of one image.
     pub fn count(&self) -> usize {
-        self.height.saturating_mul(self.width).saturating_mul(self.channels)
+        self.height
+            .saturating_mul(self.width)
+            .saturating_mul(self.channels)
     }
 }
 
@@ -64,21 +66,42 @@ impl Dataset {
 
     /// Factor and summand to the range of models: bytes to [0, 1], reals as they are.
     pub fn scaling(&self) -> (f32, f32) {
-        if self.dtype() == DType::U8 { (1.0 / 255.0, 0.0) } else { (1.0, 0.0) }
+        if self.dtype() == DType::U8 {
+            (1.0 / 255.0, 0.0)
+        } else {
+            (1.0, 0.0)
+        }
     }
 
     /// The examples `rows`, in that order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let width = self.shape.count();
         let values = match &self.values {
-            Data::U8(v) => Data::U8(rows.iter().flat_map(|&r| v[r * width..(r + 1) * width].iter().copied()).collect()),
+            Data::U8(v) => Data::U8(
+                rows.iter()
+                    .flat_map(|&r| v[r * width..(r + 1) * width].iter().copied())
+                    .collect(),
+            ),
             other => {
                 let v = other.to_f32();
-                Data::F32(rows.iter().flat_map(|&r| v[r * width..(r + 1) * width].iter().copied()).collect())
+                Data::F32(
+                    rows.iter()
+                        .flat_map(|&r| v[r * width..(r + 1) * width].iter().copied())
+                        .collect(),
+                )
             }
         };
-        let labels = self.labels.as_ref().map(|l| rows.iter().map(|&r| l[r]).collect());
-        Self { values, labels, name: self.name.clone(), classes: self.classes.clone(), ..*self }
+        let labels = self
+            .labels
+            .as_ref()
+            .map(|l| rows.iter().map(|&r| l[r]).collect());
+        Self {
+            values,
+            labels,
+            name: self.name.clone(),
+            classes: self.classes.clone(),
+            ..*self
+        }
     }
 
     /// Sets `count` examples aside, the same for the same seed: (training, validation).
@@ -91,7 +114,9 @@ impl Dataset {
         }
         if count >= self.rows() {
             let rows = self.rows();
-            return Err(Error::Usage(format!("{count} validation examples of {rows} leave nothing to train on")));
+            return Err(Error::Usage(format!(
+                "{count} validation examples of {rows} leave nothing to train on"
+            )));
         }
         let mut order: Vec<usize> = (0..self.rows()).collect();
         order.shuffle(&mut generator(seed, "validation split"));

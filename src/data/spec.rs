@@ -30,19 +30,34 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self> {
         let forms = "digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR";
-        let wrong = |why: &str| Err(Error::Usage(format!("--data '{text}': {why}; it may be {forms}")));
+        let wrong = |why: &str| {
+            Err(Error::Usage(format!(
+                "--data '{text}': {why}; it may be {forms}"
+            )))
+        };
         let count = |part: Option<&str>| match part.map(str::parse::<usize>) {
             None => Ok(DEFAULT_COUNT),
             Some(Ok(n)) if (1..=10_000_000).contains(&n) => Ok(n),
-            Some(_) => Err(Error::Usage(format!("--data '{text}': the count must be from 1 to 10,000,000"))),
+            Some(_) => Err(Error::Usage(format!(
+                "--data '{text}': the count must be from 1 to 10,000,000"
+            ))),
         };
-        let (kind, rest) = text.split_once(':').map_or((text, None), |(k, r)| (k, Some(r)));
+        let (kind, rest) = text
+            .split_once(':')
+            .map_or((text, None), |(k, r)| (k, Some(r)));
         match (kind, rest) {
             ("digits", rest) => Ok(Self::Digits(count(rest)?)),
             ("toy", Some(rest)) => {
-                let (name, n) = rest.split_once(':').map_or((rest, None), |(a, b)| (a, Some(b)));
-                let toy = [Toy::Ring8, Toy::Moons, Toy::SwissRoll].into_iter().find(|t| t.name() == name);
-                toy.map_or_else(|| wrong("there is no such toy"), |toy| Ok(Self::Toy(toy, count(n)?)))
+                let (name, n) = rest
+                    .split_once(':')
+                    .map_or((rest, None), |(a, b)| (a, Some(b)));
+                let toy = [Toy::Ring8, Toy::Moons, Toy::SwissRoll]
+                    .into_iter()
+                    .find(|t| t.name() == name);
+                toy.map_or_else(
+                    || wrong("there is no such toy"),
+                    |toy| Ok(Self::Toy(toy, count(n)?)),
+                )
             }
             ("idx", Some(dir)) if !dir.is_empty() => Ok(Self::Idx(dir.into())),
             ("images", Some(dir)) if !dir.is_empty() => Ok(Self::Images(dir.into())),
@@ -70,7 +85,13 @@ impl Spec {
     pub fn load(&self, part: Part, options: &images::Options) -> Result<Dataset> {
         let seed = if part == Part::Training { 1 } else { 2 };
         // A tenth is enough to evaluate on.
-        let count = |n: usize| if part == Part::Training { n } else { n.div_ceil(10) };
+        let count = |n: usize| {
+            if part == Part::Training {
+                n
+            } else {
+                n.div_ceil(10)
+            }
+        };
         match self {
             Self::Digits(n) => Ok(digits::digits(count(*n), seed)),
             Self::Toy(toy, n) => Ok(toy::points(*toy, count(*n), seed)),

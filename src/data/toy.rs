@@ -27,18 +27,28 @@ pub fn points(toy: Toy, count: usize, seed: u64) -> Dataset {
             Toy::Ring8 => {
                 let mode = (u * 8.0).floor();
                 let angle = mode * std::f64::consts::TAU / 8.0;
-                (2.0 * angle.cos() + 0.05 * n1, 2.0 * angle.sin() + 0.05 * n2, mode as u32)
+                (
+                    2.0 * angle.cos() + 0.05 * n1,
+                    2.0 * angle.sin() + 0.05 * n2,
+                    mode as u32,
+                )
             }
             Toy::Moons => {
                 let angle = std::f64::consts::PI * f64::from(unit(&mut rng));
-                let (x, y, moon) =
-                    if u < 0.5 { (angle.cos(), angle.sin(), 0) } else { (1.0 - angle.cos(), 0.5 - angle.sin(), 1) };
+                let (x, y, moon) = if u < 0.5 {
+                    (angle.cos(), angle.sin(), 0)
+                } else {
+                    (1.0 - angle.cos(), 0.5 - angle.sin(), 1)
+                };
                 (x + 0.1 * n1, y + 0.1 * n2, moon)
             }
             Toy::SwissRoll => {
                 let t = 1.5 * std::f64::consts::PI * (1.0 + 2.0 * u);
                 // Variances of t cos t and t sin t over that range.
-                let (x, y) = ((t * t.cos() - SWISS_MEAN[0]) / SWISS_SCALE, (t * t.sin() - SWISS_MEAN[1]) / SWISS_SCALE);
+                let (x, y) = (
+                    (t * t.cos() - SWISS_MEAN[0]) / SWISS_SCALE,
+                    (t * t.sin() - SWISS_MEAN[1]) / SWISS_SCALE,
+                );
                 (x + 0.05 * n1, y + 0.05 * n2, 0)
             }
         };
@@ -48,7 +58,11 @@ pub fn points(toy: Toy, count: usize, seed: u64) -> Dataset {
     let classes = labels.iter().max().map_or(0, |&m| m + 1);
     Dataset {
         name: format!("toy:{}", toy.name()),
-        shape: ImageShape { height: 1, width: 2, channels: 1 },
+        shape: ImageShape {
+            height: 1,
+            width: 2,
+            channels: 1,
+        },
         values: Data::F32(values),
         labels: Some(labels),
         classes: (0..classes).map(|c| c.to_string()).collect(),
@@ -82,13 +96,26 @@ mod tests {
             let v = points(toy, 100_000, 1).values.to_f64();
             let n = v.len() as f64 / 2.0;
             let mean = [0, 1].map(|c| v.iter().skip(c).step_by(2).sum::<f64>() / n);
-            let variance = [0, 1].map(|c| v.iter().skip(c).step_by(2).map(|x| (x - mean[c]).powi(2)).sum::<f64>() / n);
+            let variance = [0, 1].map(|c| {
+                v.iter()
+                    .skip(c)
+                    .step_by(2)
+                    .map(|x| (x - mean[c]).powi(2))
+                    .sum::<f64>()
+                    / n
+            });
             (mean, variance)
         };
         let (mean, variance) = moments(Toy::SwissRoll);
         assert!(mean.iter().all(|m| m.abs() < 0.02), "{mean:?}");
-        assert!((variance[0] + variance[1] - 2.005).abs() < 0.02, "{variance:?}");
+        assert!(
+            (variance[0] + variance[1] - 2.005).abs() < 0.02,
+            "{variance:?}"
+        );
         let (_, variance) = moments(Toy::Ring8);
-        assert!(variance.iter().all(|v| (v - 2.0025).abs() < 0.03), "{variance:?}");
+        assert!(
+            variance.iter().all(|v| (v - 2.0025).abs() < 0.03),
+            "{variance:?}"
+        );
     }
 }

@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::kernels::{Caps, MAX_WORKGROUPS};
 
 /// What wgen uses where an adapter has it. Nothing here is needed.
-pub(super) const USEFUL_FEATURES: wgpu::Features =
-    wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
+pub(super) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::PIPELINE_CACHE);
 
 /// Which device a computation should run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,9 @@ impl AdapterSummary {
             name: info.name.clone(),
             backend: format!("{:?}", info.backend),
             kind: format!("{:?}", info.device_type),
-            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned(),
             reason: reason.to_owned(),
         }
     }
@@ -66,7 +69,11 @@ impl AdapterSummary {
 }
 
 /// Capabilities as plain numbers.
-pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {
+pub(super) fn caps(
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+) -> Caps {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let size = |n: u32| if subgroups { n } else { 0 };
     Caps {
@@ -76,9 +83,13 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16),
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
-        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        invocations: limits
+            .max_compute_invocations_per_workgroup
+            .min(limits.max_compute_workgroup_size_x),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        workgroups: limits.max_compute_workgroups_per_dimension.min(MAX_WORKGROUPS),
+        workgroups: limits
+            .max_compute_workgroups_per_dimension
+            .min(MAX_WORKGROUPS),
         offset_alignment: limits.min_storage_buffer_offset_alignment.max(256),
     }
 }
@@ -102,7 +113,8 @@ fn rank(info: &wgpu::AdapterInfo) -> u32 {
 }
 
 fn all() -> Vec<wgpu::Adapter> {
-    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY.with_env()));
+    let mut adapters =
+        pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY.with_env()));
     adapters.retain(|a| a.get_info().backend != wgpu::Backend::Noop);
     adapters.sort_by_key(|a| rank(&a.get_info()));
     adapters
@@ -119,8 +131,16 @@ pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
             (wgpu::Features::TIMESTAMP_QUERY, "timestamp_query"),
             (wgpu::Features::PIPELINE_CACHE, "pipeline_cache"),
         ];
-        let names = named.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| (*n).to_owned()).collect();
-        (AdapterSummary::of(&info, ""), caps(&info, features & USEFUL_FEATURES, &adapter.limits()), names)
+        let names = named
+            .iter()
+            .filter(|(f, _)| features.contains(*f))
+            .map(|(_, n)| (*n).to_owned())
+            .collect();
+        (
+            AdapterSummary::of(&info, ""),
+            caps(&info, features & USEFUL_FEATURES, &adapter.limits()),
+            names,
+        )
     };
     all().iter().map(row).collect()
 }
@@ -129,13 +149,26 @@ pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
 pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
     let adapters = all();
     let names = || {
-        let lines: Vec<String> =
-            adapters.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
-        if lines.is_empty() { "there is none".to_owned() } else { format!("there are {}", lines.join("; ")) }
+        let lines: Vec<String> = adapters
+            .iter()
+            .enumerate()
+            .map(|(i, a)| format!("{i}: {}", a.get_info().name))
+            .collect();
+        if lines.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("there are {}", lines.join("; "))
+        }
     };
-    let environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+    let environment = std::env::var("WGPU_ADAPTER_NAME")
+        .ok()
+        .filter(|name| !name.is_empty());
     let (wanted, source) = match choice {
-        Choice::Cpu => return Err(Error::Usage("the CPU was asked for, which is no GPU adapter".to_owned())),
+        Choice::Cpu => {
+            return Err(Error::Usage(
+                "the CPU was asked for, which is no GPU adapter".to_owned(),
+            ));
+        }
         Choice::Named(name) => (Some(name.clone()), "--device"),
         Choice::Auto => (environment, "WGPU_ADAPTER_NAME"),
     };
@@ -143,10 +176,19 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
         Some(name) => {
             let lower = name.to_lowercase();
             let by_index = name.parse::<usize>().ok().filter(|&i| i < adapters.len());
-            let by_name = || adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&lower));
+            let by_name = || {
+                adapters
+                    .iter()
+                    .position(|a| a.get_info().name.to_lowercase().contains(&lower))
+            };
             match by_index.or_else(by_name) {
                 Some(position) => (position, format!("{source} is '{name}'")),
-                None => return Err(Error::NoAdapter(format!("'{name}' ({source}) matches none; {}", names()))),
+                None => {
+                    return Err(Error::NoAdapter(format!(
+                        "'{name}' ({source}) matches none; {}",
+                        names()
+                    )));
+                }
             }
         }
         None if adapters.is_empty() => {
@@ -156,12 +198,16 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
                     .to_owned(),
             ));
         }
-        None if adapters[0].get_info().device_type == wgpu::DeviceType::Cpu => {
-            (0, "no hardware adapter was found; this one is software".to_owned())
-        }
+        None if adapters[0].get_info().device_type == wgpu::DeviceType::Cpu => (
+            0,
+            "no hardware adapter was found; this one is software".to_owned(),
+        ),
         None => (0, "the first of the strongest kind".to_owned()),
     };
-    let adapter = adapters.into_iter().nth(position).ok_or_else(|| Error::NoAdapter("it is gone".to_owned()))?;
+    let adapter = adapters
+        .into_iter()
+        .nth(position)
+        .ok_or_else(|| Error::NoAdapter("it is gone".to_owned()))?;
     let summary = AdapterSummary::of(&adapter.get_info(), &reason);
     Ok((adapter, summary))
 }

@@ -27,7 +27,9 @@ impl Gpu {
             self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::COPY_SRC
+                    | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
         })
@@ -56,7 +58,11 @@ impl Gpu {
     /// When they do not fit.
     pub fn write(&self, to: &BufferSlice, bytes: &[u8]) -> Result<()> {
         if bytes.len() as u64 > to.size {
-            return Err(Error::Gpu(format!("{} bytes do not fit into {}", bytes.len(), to.size)));
+            return Err(Error::Gpu(format!(
+                "{} bytes do not fit into {}",
+                bytes.len(),
+                to.size
+            )));
         }
         self.queue().write_buffer(&to.buffer, to.offset, bytes);
         Ok(())
@@ -68,7 +74,11 @@ impl Gpu {
     /// When memory is exhausted.
     pub fn begin_read(&self, ranges: &[BufferSlice]) -> Result<Readback> {
         let sizes: Vec<u64> = ranges.iter().map(|r| r.size).collect();
-        let total = sizes.iter().map(|s| s.next_multiple_of(8)).sum::<u64>().max(8);
+        let total = sizes
+            .iter()
+            .map(|s| s.next_multiple_of(8))
+            .sum::<u64>()
+            .max(8);
         let staging = self.scoped("readback", total, || {
             self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some("readback"),
@@ -79,10 +89,18 @@ impl Gpu {
         })?;
         let (sender, receiver) = channel();
         self.scoped("readback", total, || {
-            let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = self
+                .device()
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let mut at = 0;
             for range in ranges {
-                encoder.copy_buffer_to_buffer(&range.buffer, range.offset, &staging, at, Some(range.size));
+                encoder.copy_buffer_to_buffer(
+                    &range.buffer,
+                    range.offset,
+                    &staging,
+                    at,
+                    Some(range.size),
+                );
                 at += range.size.next_multiple_of(8);
             }
             encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |done| {
@@ -90,7 +108,12 @@ impl Gpu {
             });
             self.queue().submit([encoder.finish()]);
         })?;
-        Ok(Readback { gpu: self.clone(), staging, sizes, receiver })
+        Ok(Readback {
+            gpu: self.clone(),
+            staging,
+            sizes,
+            receiver,
+        })
     }
 
     /// Reads ranges back, waiting for them.
@@ -103,7 +126,11 @@ impl Gpu {
 
     /// A whole buffer as a slice.
     pub fn whole(&self, buffer: &wgpu::Buffer) -> BufferSlice {
-        BufferSlice { buffer: buffer.clone(), offset: 0, size: buffer.size() }
+        BufferSlice {
+            buffer: buffer.clone(),
+            offset: 0,
+            size: buffer.size(),
+        }
     }
 }
 
@@ -143,12 +170,21 @@ impl Readback {
     }
 
     fn lost(&self) -> Error {
-        self.gpu.check().err().unwrap_or_else(|| Error::DeviceLost("a readback was dropped".to_owned()))
+        self.gpu
+            .check()
+            .err()
+            .unwrap_or_else(|| Error::DeviceLost("a readback was dropped".to_owned()))
     }
 
-    fn finish(&self, done: std::result::Result<(), wgpu::BufferAsyncError>) -> Result<Vec<Vec<u8>>> {
+    fn finish(
+        &self,
+        done: std::result::Result<(), wgpu::BufferAsyncError>,
+    ) -> Result<Vec<Vec<u8>>> {
         done.map_err(|_| self.lost())?;
-        let mapped = self.staging.get_mapped_range(..).map_err(|e| Error::Gpu(e.to_string()))?;
+        let mapped = self
+            .staging
+            .get_mapped_range(..)
+            .map_err(|e| Error::Gpu(e.to_string()))?;
         let mut at = 0;
         let mut out = Vec::with_capacity(self.sizes.len());
         for &size in &self.sizes {
@@ -164,7 +200,9 @@ impl Readback {
 /// wgpu's binding type of an access.
 pub(super) fn binding_type(access: Access) -> wgpu::BindingType {
     wgpu::BindingType::Buffer {
-        ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+        ty: wgpu::BufferBindingType::Storage {
+            read_only: access == Access::Read,
+        },
         has_dynamic_offset: false,
         min_binding_size: None,
     }

@@ -37,13 +37,17 @@ impl DiskCache {
 
     /// Writes the cache if it has grown. Failure costs only compile time, so it is logged.
     pub(super) fn save(&self) {
-        let Some(data) = self.cache.get_data() else { return };
+        let Some(data) = self.cache.get_data() else {
+            return;
+        };
         let mut saved = super::lock(&self.saved);
         if data.len() == *saved {
             return;
         }
         *saved = data.len();
-        let temporary = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        let temporary = self
+            .path
+            .with_extension(format!("{}.tmp", std::process::id()));
         let written = self
             .path
             .parent()

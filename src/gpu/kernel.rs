@@ -18,7 +18,11 @@ pub struct BufferSlice {
 
 impl From<&wgpu::Buffer> for BufferSlice {
     fn from(buffer: &wgpu::Buffer) -> Self {
-        Self { buffer: buffer.clone(), offset: 0, size: buffer.size() }
+        Self {
+            buffer: buffer.clone(),
+            offset: 0,
+            size: buffer.size(),
+        }
     }
 }
 
@@ -63,36 +67,70 @@ impl Gpu {
 
     fn check_limits(&self, kernel: &dyn Kernel, bindings: &[Binding]) -> Result<()> {
         let caps = self.caps();
-        let limit = |what: String, needed: u64, limit_name: &'static str, limit: u64, hint: &str| {
-            Err(Error::Limit { what, needed, limit_name, limit, hint: hint.to_owned() })
-        };
+        let limit =
+            |what: String, needed: u64, limit_name: &'static str, limit: u64, hint: &str| {
+                Err(Error::Limit {
+                    what,
+                    needed,
+                    limit_name,
+                    limit,
+                    hint: hint.to_owned(),
+                })
+            };
         let name = kernel.family();
         if bindings.len() as u32 > caps.storage_buffers {
             let (needed, most) = (bindings.len() as u64, u64::from(caps.storage_buffers));
-            return limit(name.to_owned(), needed, "max_storage_buffers_per_shader_stage", most, "split the kernel");
+            return limit(
+                name.to_owned(),
+                needed,
+                "max_storage_buffers_per_shader_stage",
+                most,
+                "split the kernel",
+            );
         }
         if let Some(b) = bindings.iter().find(|b| b.bytes() > caps.binding_bytes) {
             let what = format!("{name}: '{}'", b.name);
             let hint = "lower the batch or the model's sizes";
-            return limit(what, b.bytes(), "max_storage_buffer_binding_size", caps.binding_bytes, hint);
+            return limit(
+                what,
+                b.bytes(),
+                "max_storage_buffer_binding_size",
+                caps.binding_bytes,
+                hint,
+            );
         }
         let workgroups = kernel.launch().workgroups;
         if let Some(&n) = workgroups.iter().find(|&&n| n > caps.workgroups) {
             let (needed, most) = (u64::from(n), u64::from(caps.workgroups));
-            return limit(name.to_owned(), needed, "max_compute_workgroups_per_dimension", most, "lower the batch");
+            return limit(
+                name.to_owned(),
+                needed,
+                "max_compute_workgroups_per_dimension",
+                most,
+                "lower the batch",
+            );
         }
         Ok(())
     }
 
     fn prepare_launch(&self, launch: &Launch, bindings: &[Binding]) -> Result<Prepared> {
-        let access: String = bindings.iter().map(|b| if b.access == Access::Read { 'r' } else { 'w' }).collect();
-        let key = format!("{}\n{}\n{:?}\n{access}\n{}", launch.template, launch.entry, launch.constants, launch.context);
+        let access: String = bindings
+            .iter()
+            .map(|b| if b.access == Access::Read { 'r' } else { 'w' })
+            .collect();
+        let key = format!(
+            "{}\n{}\n{:?}\n{access}\n{}",
+            launch.template, launch.entry, launch.constants, launch.context
+        );
         if let Some(found) = lock(&self.shared.pipelines).get(&key) {
             return Ok(found.clone());
         }
         let source = lock(&self.shared.templates).expand(launch)?;
         let layout = self.layout(&access, bindings);
-        let invalid = |e: Error| Error::Shader { name: launch.template.to_owned(), message: e.to_string() };
+        let invalid = |e: Error| Error::Shader {
+            name: launch.template.to_owned(),
+            message: e.to_string(),
+        };
         let device = self.device();
         let pipeline = self
             .scoped(launch.template, 0, || {
@@ -100,15 +138,19 @@ impl Gpu {
                     label: Some(launch.template),
                     source: wgpu::ShaderSource::Wgsl(source.into()),
                 };
-                let checks = wgpu::ShaderRuntimeChecks { bounds_checks: true, ..wgpu::ShaderRuntimeChecks::unchecked() };
+                let checks = wgpu::ShaderRuntimeChecks {
+                    bounds_checks: true,
+                    ..wgpu::ShaderRuntimeChecks::unchecked()
+                };
                 // SAFETY: bounds stay checked. What is left out are loop bounds, and every loop of a kernel runs over a finite
                 // range; user templates are trusted like any Rust code of the application.
                 let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
-                let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                    label: None,
-                    bind_group_layouts: &[Some(&layout)],
-                    immediate_size: 0,
-                });
+                let pipeline_layout =
+                    device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                        label: None,
+                        bind_group_layouts: &[Some(&layout)],
+                        immediate_size: 0,
+                    });
                 device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                     label: Some(launch.template),
                     layout: Some(&pipeline_layout),
@@ -143,13 +185,17 @@ impl Gpu {
                     has_dynamic_offset: false,
                     min_binding_size: None,
                 };
-                let mut entries: Vec<_> =
-                    bindings.iter().enumerate().map(|(i, b)| entry(i, binding_type(b.access))).collect();
+                let mut entries: Vec<_> = bindings
+                    .iter()
+                    .enumerate()
+                    .map(|(i, b)| entry(i, binding_type(b.access)))
+                    .collect();
                 entries.push(entry(bindings.len(), uniform));
-                self.device().create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                    label: Some(access),
-                    entries: &entries,
-                })
+                self.device()
+                    .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                        label: Some(access),
+                        entries: &entries,
+                    })
             })
             .clone()
     }
@@ -163,9 +209,19 @@ impl Gpu {
             .iter()
             .zip(kernel.bindings())
             // Exactly the tensor, so that a clamped access cannot reach its neighbours.
-            .map(|(slice, b)| BufferSlice { size: slice.size.min(b.bytes().max(4)), ..slice.clone() })
+            .map(|(slice, b)| BufferSlice {
+                size: slice.size.min(b.bytes().max(4)),
+                ..slice.clone()
+            })
             .collect();
-        self.bind_whole(kernel, if exact.len() == buffers.len() { &exact } else { buffers })
+        self.bind_whole(
+            kernel,
+            if exact.len() == buffers.len() {
+                &exact
+            } else {
+                buffers
+            },
+        )
     }
 
     /// As [`Gpu::bind`], but each slice whole: what lies behind a tensor is then within the kernel's reach, which verification wants.
@@ -209,13 +265,20 @@ impl Gpu {
                     }),
                 })
                 .collect();
-            entries.push(wgpu::BindGroupEntry { binding: bindings.len() as u32, resource: params.as_entire_binding() });
+            entries.push(wgpu::BindGroupEntry {
+                binding: bindings.len() as u32,
+                resource: params.as_entire_binding(),
+            });
             self.device().create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(kernel.family()),
                 layout: &prepared.layout,
                 entries: &entries,
             })
         })?;
-        Ok(Bound { pipeline: prepared.pipeline, bind_group, workgroups: launch.workgroups })
+        Ok(Bound {
+            pipeline: prepared.pipeline,
+            bind_group,
+            workgroups: launch.workgroups,
+        })
     }
 }

@@ -44,7 +44,9 @@ enum Fault {
 
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gpu").field("adapter", &self.shared.summary).finish_non_exhaustive()
+        f.debug_struct("Gpu")
+            .field("adapter", &self.shared.summary)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,11 +81,22 @@ impl Gpu {
             *lock(&lost) = Some(Fault::Lost(format!("{reason:?}: {message}")));
         });
         let cache = cache::DiskCache::open(&device, &adapter.get_info());
-        Ok(Self::assemble(device, queue, &adapter.get_info(), summary, fault, cache))
+        Ok(Self::assemble(
+            device,
+            queue,
+            &adapter.get_info(),
+            summary,
+            fault,
+            cache,
+        ))
     }
 
     /// Borrows a device that an application owns. It is never reconfigured: what it lacks, wgen does without.
-    pub fn from_device(device: &wgpu::Device, queue: &wgpu::Queue, info: &wgpu::AdapterInfo) -> Self {
+    pub fn from_device(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        info: &wgpu::AdapterInfo,
+    ) -> Self {
         let summary = AdapterSummary::of(info, "borrowed from the application");
         let fault = Arc::new(Mutex::new(None));
         Self::assemble(device.clone(), queue.clone(), info, summary, fault, None)
@@ -109,7 +122,9 @@ impl Gpu {
             fault,
             cache,
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The device.
@@ -137,7 +152,8 @@ impl Gpu {
         lock(&self.shared.templates).set(name, source);
         // What others include may be in any pipeline.
         let shared = name.starts_with("shared/");
-        lock(&self.shared.pipelines).retain(|key, _| !shared && !key.starts_with(&format!("{name}\n")));
+        lock(&self.shared.pipelines)
+            .retain(|key, _| !shared && !key.starts_with(&format!("{name}\n")));
     }
 
     /// The error that the device reported outside of a call, if it did.
@@ -154,13 +170,20 @@ impl Gpu {
 
     /// Runs `work` in error scopes; what the device objects to becomes an error.
     pub(crate) fn scoped<T>(&self, what: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
-        let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = self
+            .device()
+            .push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self
+            .device()
+            .push_error_scope(wgpu::ErrorFilter::Validation);
         let made = work();
         let invalid = pollster::block_on(validation.pop());
         let exhausted = pollster::block_on(memory.pop());
         if exhausted.is_some() {
-            return Err(Error::OutOfMemory { what: what.to_owned(), bytes });
+            return Err(Error::OutOfMemory {
+                what: what.to_owned(),
+                bytes,
+            });
         }
         self.check()?;
         match invalid {

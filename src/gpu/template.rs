@@ -53,16 +53,22 @@ pub struct Templates {
 impl Templates {
     /// The templates of this library.
     pub fn embedded() -> Self {
-        let sources: BTreeMap<String, Cow<'static, str>> =
-            EMBEDDED.iter().map(|(name, source)| ((*name).to_owned(), Cow::Borrowed(*source))).collect();
-        let mut templates = Self { environment: Environment::empty(), sources };
+        let sources: BTreeMap<String, Cow<'static, str>> = EMBEDDED
+            .iter()
+            .map(|(name, source)| ((*name).to_owned(), Cow::Borrowed(*source)))
+            .collect();
+        let mut templates = Self {
+            environment: Environment::empty(),
+            sources,
+        };
         templates.rebuild();
         templates
     }
 
     /// Adds a template, or replaces one.
     pub fn set(&mut self, name: &str, source: &str) {
-        self.sources.insert(name.to_owned(), Cow::Owned(source.to_owned()));
+        self.sources
+            .insert(name.to_owned(), Cow::Owned(source.to_owned()));
         self.rebuild();
     }
 
@@ -108,10 +114,18 @@ impl Templates {
                 ErrorKind::TemplateNotFound => "there is no such template".to_owned(),
                 _ => format!("{e:#}"),
             };
-            Error::Shader { name: launch.template.to_owned(), message }
+            Error::Shader {
+                name: launch.template.to_owned(),
+                message,
+            }
         };
-        let template = self.environment.get_template(launch.template).map_err(fail)?;
-        let text = template.render(minijinja::value::Serde(&launch.context)).map_err(fail)?;
+        let template = self
+            .environment
+            .get_template(launch.template)
+            .map_err(fail)?;
+        let text = template
+            .render(minijinja::value::Serde(&launch.context))
+            .map_err(fail)?;
         Ok(tidy(&text))
     }
 }

@@ -9,17 +9,26 @@ impl Graph {
     /// The gradients of the scalar `loss` by each of `wanted`. What the loss does not depend on has gradient zero.
     pub fn gradients<'g>(&'g self, loss: Var<'g>, wanted: &[Var<'g>]) -> Vec<Var<'g>> {
         if loss.shape().count() != 1 {
-            self.fail(Error::shape("gradients", format!("the loss must be a scalar, it is {:?}", loss.shape())));
+            self.fail(Error::shape(
+                "gradients",
+                format!("the loss must be a scalar, it is {:?}", loss.shape()),
+            ));
         }
         let count = loss.id().index() + 1;
         let depends = self.dependents(wanted, count);
         let mut upstream: Vec<Option<Var<'g>>> = vec![None; count];
         upstream[loss.id().index()] = Some(self.constant(1.0).broadcast_to(loss.shape()));
         for index in (0..count).rev() {
-            let Some(gradient) = upstream[index].filter(|_| depends[index]) else { continue };
+            let Some(gradient) = upstream[index].filter(|_| depends[index]) else {
+                continue;
+            };
             let node = self.node(NodeId(index as u32));
             let inputs: Vec<Var<'g>> = node.inputs.iter().map(|&id| self.var(id)).collect();
-            let at = GradientAt { inputs: &inputs, output: self.var(NodeId(index as u32)), upstream: gradient };
+            let at = GradientAt {
+                inputs: &inputs,
+                output: self.var(NodeId(index as u32)),
+                upstream: gradient,
+            };
             if node.inputs.iter().all(|id| !depends[id.index()]) {
                 continue;
             }

@@ -17,7 +17,12 @@ pub type Known = HashMap<NodeId, Arc<Value>>;
 ///
 /// # Errors
 /// When a leaf is missing or an operator fails.
-pub fn evaluate(nodes: &[Node], wanted: &[NodeId], known: &Known, cx: &EvalContext) -> Result<Vec<Arc<Value>>> {
+pub fn evaluate(
+    nodes: &[Node],
+    wanted: &[NodeId],
+    known: &Known,
+    cx: &EvalContext,
+) -> Result<Vec<Arc<Value>>> {
     let mut uses = vec![0_usize; nodes.len()];
     let mut needed = vec![false; nodes.len()];
     let mut stack = wanted.to_vec();
@@ -40,13 +45,20 @@ pub fn evaluate(nodes: &[Node], wanted: &[NodeId], known: &Known, cx: &EvalConte
         let value = if let Some(value) = known.get(&id) {
             value.clone()
         } else if let Pattern::Constant(c) = node.op.pattern(&[]) {
-            Arc::new(Value::new([], Data::F64(vec![c]).in_precision(cx.precision))?)
+            Arc::new(Value::new(
+                [],
+                Data::F64(vec![c]).in_precision(cx.precision),
+            )?)
         } else {
             let inputs: Vec<&Value> = node.inputs.iter().map(|i| values[i].as_ref()).collect();
             Arc::new(node.op.evaluate(&inputs, cx)?)
         };
         values.insert(id, value);
-        for input in if known.contains_key(&id) { &[][..] } else { &node.inputs } {
+        for input in if known.contains_key(&id) {
+            &[][..]
+        } else {
+            &node.inputs
+        } {
             uses[input.index()] -= 1;
             if uses[input.index()] == 0 {
                 values.remove(input);
@@ -61,13 +73,26 @@ impl Graph {
     ///
     /// # Errors
     /// As [`evaluate`], and when the graph is not sound.
-    pub fn interpret(&self, wanted: &[NodeId], leaves: &[(&str, Value)], cx: &EvalContext) -> Result<Vec<Arc<Value>>> {
+    pub fn interpret(
+        &self,
+        wanted: &[NodeId],
+        leaves: &[(&str, Value)],
+        cx: &EvalContext,
+    ) -> Result<Vec<Arc<Value>>> {
         self.check()?;
         let mut known = Known::new();
         for (name, value) in leaves {
-            let Some(id) = self.inner.borrow().names.get(*name).copied() else { continue };
+            let Some(id) = self.inner.borrow().names.get(*name).copied() else {
+                continue;
+            };
             let data = value.data.clone().in_precision(cx.precision);
-            known.insert(id, Arc::new(Value { shape: value.shape.clone(), data }));
+            known.insert(
+                id,
+                Arc::new(Value {
+                    shape: value.shape.clone(),
+                    data,
+                }),
+            );
         }
         evaluate(&self.nodes(), wanted, &known, cx)
     }

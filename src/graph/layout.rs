@@ -33,7 +33,12 @@ pub struct Parameter {
 impl Parameter {
     /// A parameter that lies on the device as it does in files.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Self {
-        Self { name: name.into(), shape: shape.into(), border: Vec::new(), init }
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+            border: Vec::new(),
+            init,
+        }
     }
 
     /// Its sizes in files.
@@ -41,7 +46,12 @@ impl Parameter {
         if self.border.is_empty() {
             return self.shape.clone();
         }
-        Shape::new(self.border.iter().map(|&axis| self.shape.dims()[axis]).collect::<Vec<_>>())
+        Shape::new(
+            self.border
+                .iter()
+                .map(|&axis| self.shape.dims()[axis])
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// Values in the order of files, from the device's.
@@ -110,12 +120,18 @@ impl Layout {
         for (i, parameter) in parameters.iter().enumerate() {
             parameter.shape.check(&parameter.name)?;
             if parameters[..i].iter().any(|p| p.name == parameter.name) {
-                return Err(Error::Usage(format!("parameter '{}' is declared twice", parameter.name)));
+                return Err(Error::Usage(format!(
+                    "parameter '{}' is declared twice",
+                    parameter.name
+                )));
             }
             let count = parameter.shape.count();
             let room = count.next_multiple_of(ALIGNMENT);
             if count == 0 {
-                return Err(Error::shape(&parameter.name, format!("{:?} has no elements", parameter.shape)));
+                return Err(Error::shape(
+                    &parameter.name,
+                    format!("{:?} has no elements", parameter.shape),
+                ));
             }
             if room > limit {
                 return Err(Error::Limit {
@@ -130,10 +146,18 @@ impl Layout {
                 segments.push(0);
             }
             let segment = segments.len() - 1;
-            places.push(Place { segment, offset: segments[segment], count });
+            places.push(Place {
+                segment,
+                offset: segments[segment],
+                count,
+            });
             segments[segment] += room;
         }
-        Ok(Self { parameters, places, segments })
+        Ok(Self {
+            parameters,
+            places,
+            segments,
+        })
     }
 
     /// The position of the parameter called `name`.
@@ -156,8 +180,22 @@ mod tests {
         let p = |name: &str, n: usize| Parameter::new(name, [n], Init::Constant(0.0));
         let layout = Layout::new(vec![p("a", 100), p("b", 65), p("c", 200)], 4 * 300).unwrap();
         assert_eq!(layout.segments, [256, 256]);
-        assert_eq!(layout.places[1], Place { segment: 0, offset: 128, count: 65 });
-        assert_eq!(layout.places[2], Place { segment: 1, offset: 0, count: 200 });
+        assert_eq!(
+            layout.places[1],
+            Place {
+                segment: 0,
+                offset: 128,
+                count: 65
+            }
+        );
+        assert_eq!(
+            layout.places[2],
+            Place {
+                segment: 1,
+                offset: 0,
+                count: 200
+            }
+        );
         assert!(Layout::new(vec![p("a", 400)], 4 * 300).is_err());
         assert!(Layout::new(vec![p("a", 4), p("a", 4)], 4 * 300).is_err());
     }

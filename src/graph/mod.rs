@@ -97,7 +97,10 @@ impl fmt::Debug for Var<'_> {
 impl Graph {
     /// An empty graph whose random numbers are for `domain`.
     pub fn new(domain: Domain) -> Self {
-        Self { inner: RefCell::default(), domain }
+        Self {
+            inner: RefCell::default(),
+            domain,
+        }
     }
 
     /// The domain of its random numbers.
@@ -117,29 +120,48 @@ impl Graph {
 
     /// Column `column` of the current step's row of the schedule: a scalar. See [`crate::kernels::schedule`].
     pub fn schedule(&self, column: usize) -> Var<'_> {
-        self.leaf(LeafKind::Schedule(column), &format!("schedule {column}"), TensorType::f32([]))
+        self.leaf(
+            LeafKind::Schedule(column),
+            &format!("schedule {column}"),
+            TensorType::f32([]),
+        )
     }
 
     /// A scalar constant.
     pub fn constant(&self, value: f64) -> Var<'_> {
-        let leaf = Leaf { kind: LeafKind::Constant(value), name: String::new(), ty: TensorType::f32([]) };
+        let leaf = Leaf {
+            kind: LeafKind::Constant(value),
+            name: String::new(),
+            ty: TensorType::f32([]),
+        };
         self.apply(leaf, &[])
     }
 
     fn leaf(&self, kind: LeafKind, name: &str, ty: TensorType) -> Var<'_> {
-        let leaf = Leaf { kind, name: name.to_owned(), ty: ty.clone() };
+        let leaf = Leaf {
+            kind,
+            name: name.to_owned(),
+            ty: ty.clone(),
+        };
         let before = self.inner.borrow().names.get(name).copied();
         if let Some(id) = before {
             if self.ty_of(id) != ty {
                 self.fail(Error::shape(
                     format!("'{name}'"),
-                    format!("is {:?} here and {:?} elsewhere in the graph", ty.shape, self.ty_of(id).shape),
+                    format!(
+                        "is {:?} here and {:?} elsewhere in the graph",
+                        ty.shape,
+                        self.ty_of(id).shape
+                    ),
                 ));
             }
             return Var { graph: self, id };
         }
         let var = self.apply(leaf, &[]);
-        self.inner.borrow_mut().names.insert(name.to_owned(), var.id);
+        self.inner
+            .borrow_mut()
+            .names
+            .insert(name.to_owned(), var.id);
         var
     }
 
@@ -147,9 +169,14 @@ impl Graph {
     pub(crate) fn stream(&self, name: &str) -> u32 {
         let stream = stream(self.domain, name);
         let mut inner = self.inner.borrow_mut();
-        let clash = inner.streams.iter().find(|(other, s)| **s == stream || other.as_str() == name);
+        let clash = inner
+            .streams
+            .iter()
+            .find(|(other, s)| **s == stream || other.as_str() == name);
         if let Some((other, _)) = clash {
-            let message = format!("random node '{name}' would repeat the noise of '{other}'; give it another name");
+            let message = format!(
+                "random node '{name}' would repeat the noise of '{other}'; give it another name"
+            );
             inner.error.get_or_insert(message);
         }
         inner.streams.insert(name.to_owned(), stream);
@@ -185,7 +212,11 @@ impl Graph {
             return Var { graph: self, id };
         }
         let id = NodeId(inner.nodes.len() as u32);
-        inner.nodes.push(Node { op, inputs: ids, ty });
+        inner.nodes.push(Node {
+            op,
+            inputs: ids,
+            ty,
+        });
         if let Some(key) = key {
             inner.merged.insert(key, id);
         }
@@ -204,7 +235,9 @@ impl Graph {
 
     fn sink(&self, sink: Sink, var: Var<'_>) {
         if self.inner.borrow().sinks.iter().any(|(s, _)| *s == sink) {
-            self.fail(Error::Usage(format!("{sink:?} is given twice in one graph")));
+            self.fail(Error::Usage(format!(
+                "{sink:?} is given twice in one graph"
+            )));
         }
         self.inner.borrow_mut().sinks.push((sink, var.id));
     }
@@ -227,7 +260,11 @@ impl Graph {
     /// The node whose value is output `name`.
     pub fn find_output(&self, name: &str) -> Option<NodeId> {
         let inner = self.inner.borrow();
-        inner.sinks.iter().find(|(s, _)| matches!(s, Sink::Output(n) if n == name)).map(|(_, id)| *id)
+        inner
+            .sinks
+            .iter()
+            .find(|(s, _)| matches!(s, Sink::Output(n) if n == name))
+            .map(|(_, id)| *id)
     }
 
     /// All nodes; inputs come before what they are inputs of.

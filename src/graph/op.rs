@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::Var;
 use super::ops::leaf::Leaf;
 use crate::error::Result;
+use crate::kernels::Caps;
 use crate::kernels::functions::{Distribution, Function};
 use crate::kernels::matmul::Layout;
 use crate::kernels::philox::{Key, RandomState};
 use crate::kernels::reduce::Combine;
-use crate::kernels::Caps;
 use crate::real::Precision;
 use crate::reference::Twin;
 use crate::tensor::{TensorType, Value};
@@ -69,7 +69,13 @@ pub struct Lowering {
 impl Lowering {
     /// A single kernel.
     pub fn single(kernel: impl Twin + 'static, arguments: Vec<Argument>) -> Self {
-        Self { temporaries: Vec::new(), calls: vec![Call { kernel: Arc::new(kernel), arguments }] }
+        Self {
+            temporaries: Vec::new(),
+            calls: vec![Call {
+                kernel: Arc::new(kernel),
+                arguments,
+            }],
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use crate::tensor::Shape;
 /// A shorter way to say `op(inputs)`, if there is one.
 pub(super) fn simplify<'g>(graph: &'g Graph, op: &dyn Op, inputs: &[Var<'g>]) -> Option<Var<'g>> {
     let types: Vec<_> = inputs.iter().map(|v| v.ty()).collect();
-    let Pattern::Elementwise(function) = op.pattern(&types.iter().collect::<Vec<_>>()) else { return None };
+    let Pattern::Elementwise(function) = op.pattern(&types.iter().collect::<Vec<_>>()) else {
+        return None;
+    };
     if let (Function::Identity, [x]) = (function, inputs) {
         // A stretch of a stretch is one.
         let shape = op.infer(&[&types[0]]).ok()?.shape;
@@ -49,7 +51,12 @@ fn stretched<'g>(graph: &'g Graph, var: Var<'g>) -> Option<Var<'g>> {
 }
 
 /// The same function of unstretched operands, where broadcasting gives the same shape.
-fn without_stretches<'g>(graph: &'g Graph, function: Function, inputs: &[Var<'g>], shape: &Shape) -> Option<Var<'g>> {
+fn without_stretches<'g>(
+    graph: &'g Graph,
+    function: Function,
+    inputs: &[Var<'g>],
+    shape: &Shape,
+) -> Option<Var<'g>> {
     if function == Function::Identity {
         return None;
     }
@@ -57,7 +64,9 @@ fn without_stretches<'g>(graph: &'g Graph, function: Function, inputs: &[Var<'g>
     for i in 0..lean.len() {
         if let Some(inner) = stretched(graph, lean[i]) {
             let before = std::mem::replace(&mut lean[i], inner);
-            let broadcast = lean.iter().try_fold(Shape::scalar(), |s, v| s.broadcast(&v.shape()));
+            let broadcast = lean
+                .iter()
+                .try_fold(Shape::scalar(), |s, v| s.broadcast(&v.shape()));
             if broadcast.as_ref() != Some(shape) {
                 lean[i] = before;
             }

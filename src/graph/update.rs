@@ -54,7 +54,12 @@ pub enum Rule {
 
 impl Rule {
     /// Adam with the constants of its paper.
-    pub const ADAM: Self = Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
+    pub const ADAM: Self = Self::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        decay: 0.0,
+    };
 
     /// How many moments it keeps.
     pub fn moments(&self) -> usize {
@@ -65,7 +70,13 @@ impl Rule {
     }
 
     /// The row of the schedule for step `step` (from 0), in f64 until the last: rates and bias corrections.
-    pub fn schedule_row(&self, step: u64, learning_rate: f64, ema_decay: f64, model: f64) -> [f32; SCHEDULE_COLUMNS] {
+    pub fn schedule_row(
+        &self,
+        step: u64,
+        learning_rate: f64,
+        ema_decay: f64,
+        model: f64,
+    ) -> [f32; SCHEDULE_COLUMNS] {
         let mut row = [0.0; SCHEDULE_COLUMNS];
         row[schedule::LEARNING_RATE] = learning_rate as f32;
         if let Self::Adam { beta1, beta2, .. } | Self::AdamW { beta1, beta2, .. } = self {

@@ -1,6 +1,8 @@
 //! Adam and AdamW over a flat segment: `shaders/adam.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus};
+use super::{
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus,
+};
 use crate::tensor::DType;
 
 /// One Adam step of `count` parameters; rates and bias corrections are in the schedule.
@@ -26,7 +28,12 @@ impl Kernel for Adam {
     }
 
     fn variant(&self) -> String {
-        if self.decoupled { "flat vec4, decoupled decay" } else { "flat vec4" }.to_owned()
+        if self.decoupled {
+            "flat vec4, decoupled decay"
+        } else {
+            "flat vec4"
+        }
+        .to_owned()
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -63,6 +70,9 @@ impl Kernel for Adam {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 14.0 * self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 14.0 * self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

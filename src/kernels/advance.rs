@@ -33,7 +33,11 @@ impl Kernel for Advance {
             entry: "advance",
             context: serde_json::json!({}),
             constants: Vec::new(),
-            params: vec![self.batch as u32, TABLE_ROWS as u32, SCHEDULE_COLUMNS as u32],
+            params: vec![
+                self.batch as u32,
+                TABLE_ROWS as u32,
+                SCHEDULE_COLUMNS as u32,
+            ],
             workgroups: [1, 1, 1],
             linear: false,
             subgroups: false,
@@ -41,6 +45,9 @@ impl Kernel for Advance {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 0.0, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 0.0,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

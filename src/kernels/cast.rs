@@ -26,7 +26,10 @@ impl Kernel for Cast {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![Binding::read("source", self.from, self.count), Binding::write("out", self.to, self.count)]
+        vec![
+            Binding::read("source", self.from, self.count),
+            Binding::write("out", self.to, self.count),
+        ]
     }
 
     fn launch(&self) -> Launch {
@@ -47,6 +50,9 @@ impl Kernel for Cast {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

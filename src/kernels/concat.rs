@@ -38,7 +38,11 @@ impl Kernel for Concat {
 
     fn bindings(&self) -> Vec<Binding> {
         let part = |(j, length): (usize, &usize)| {
-            Binding::read(format!("part{j}"), self.dtype, self.outer * self.inner * length)
+            Binding::read(
+                format!("part{j}"),
+                self.dtype,
+                self.outer * self.inner * length,
+            )
         };
         let mut bindings: Vec<_> = self.lengths.iter().enumerate().map(part).collect();
         bindings.push(Binding::write("out", self.dtype, self.count()));
@@ -46,11 +50,22 @@ impl Kernel for Concat {
     }
 
     fn launch(&self) -> Launch {
-        let mut params =
-            vec![self.count() as u32, self.inner as u32, self.lengths.iter().sum::<usize>() as u32, 0];
+        let mut params = vec![
+            self.count() as u32,
+            self.inner as u32,
+            self.lengths.iter().sum::<usize>() as u32,
+            0,
+        ];
         params.extend(self.lengths.iter().flat_map(|&l| [l as u32, 0, 0, 0]));
         // Moved as bits: no arithmetic, so u32 whatever the type.
-        let bits: Vec<_> = self.bindings().into_iter().map(|b| Binding { dtype: DType::U32, ..b }).collect();
+        let bits: Vec<_> = self
+            .bindings()
+            .into_iter()
+            .map(|b| Binding {
+                dtype: DType::U32,
+                ..b
+            })
+            .collect();
         Launch {
             template: "concat",
             entry: "concat",
@@ -64,6 +79,9 @@ impl Kernel for Concat {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 0.0, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 0.0,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -43,6 +43,9 @@ impl Kernel for Ema {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 3.0 * self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 3.0 * self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -33,7 +33,11 @@ impl Indexing {
         let mut open = false;
         for axis in (0..domain.rank()).rev() {
             let size = domain.dims()[axis];
-            let own = if axis < missing { 1 } else { small.dims()[axis - missing] };
+            let own = if axis < missing {
+                1
+            } else {
+                small.dims()[axis - missing]
+            };
             if size != 1 {
                 if own == 1 {
                     open = false;
@@ -48,17 +52,32 @@ impl Indexing {
             }
             divisor *= size;
         }
-        Self { groups, dense: domain.count() == small.count() && small.count() != 1, base: 0, count: small.count() }
+        Self {
+            groups,
+            dense: domain.count() == small.count() && small.count() != 1,
+            base: 0,
+            count: small.count(),
+        }
     }
 
     /// An operand with one element for each of the domain's.
     pub fn dense(count: usize) -> Self {
-        Self { groups: Vec::new(), dense: true, base: 0, count }
+        Self {
+            groups: Vec::new(),
+            dense: true,
+            base: 0,
+            count,
+        }
     }
 
     /// Element `base` of a buffer of `count`, for every element of the domain.
     pub fn scalar_at(base: usize, count: usize) -> Self {
-        Self { groups: Vec::new(), dense: false, base: base as u32, count }
+        Self {
+            groups: Vec::new(),
+            dense: false,
+            base: base as u32,
+            count,
+        }
     }
 
     /// The operand's index for element `index` of the domain.
@@ -66,7 +85,12 @@ impl Indexing {
         if self.dense {
             return index;
         }
-        self.base as usize + self.groups.iter().map(|&[d, m, s]| index / d as usize % m as usize * s as usize).sum::<usize>()
+        self.base as usize
+            + self
+                .groups
+                .iter()
+                .map(|&[d, m, s]| index / d as usize % m as usize * s as usize)
+                .sum::<usize>()
     }
 
     /// The way the kernel reads it.
@@ -130,12 +154,20 @@ pub struct Expression {
 impl Expression {
     /// The accumulator itself.
     pub fn accumulator() -> Self {
-        Self { terms: vec![Term::Accumulator], operands: Vec::new(), results: vec![0] }
+        Self {
+            terms: vec![Term::Accumulator],
+            operands: Vec::new(),
+            results: vec![0],
+        }
     }
 
     /// The one operand of an unfused kernel, unchanged.
     pub fn operand(count: usize) -> Self {
-        Self { terms: vec![Term::Operand(0)], operands: vec![Indexing::dense(count)], results: vec![0] }
+        Self {
+            terms: vec![Term::Operand(0)],
+            operands: vec![Indexing::dense(count)],
+            results: vec![0],
+        }
     }
 
     /// Whether any term is random, so that the kernel binds `state`.
@@ -157,7 +189,8 @@ impl Expression {
 
     /// The `state` binding, where it is needed.
     pub fn state_binding(&self) -> Option<Binding> {
-        self.is_random().then(|| Binding::read("state", DType::U32, STATE_WORDS))
+        self.is_random()
+            .then(|| Binding::read("state", DType::U32, STATE_WORDS))
     }
 
     /// Words of the `groups` array in the uniform buffer: a vec4 each.
@@ -227,16 +260,28 @@ impl Expression {
                 Term::Accumulator => "accumulator".to_owned(),
                 Term::Operand(i) => format!("load_{prefix}{i}(index)"),
                 Term::Constant(x) => format!("real({})", literal(*x)),
-                Term::Random { distribution, key, stream } => {
+                Term::Random {
+                    distribution,
+                    key,
+                    stream,
+                } => {
                     let (counter, arguments) = match key {
                         Key::Step => ("step", format!("index, {stream}u")),
-                        Key::Example { examples, draws, width } => {
-                            ("example", format!("index, {stream}u, vec3<u32>({examples}u, {draws}u, {width}u)"))
-                        }
+                        Key::Example {
+                            examples,
+                            draws,
+                            width,
+                        } => (
+                            "example",
+                            format!("index, {stream}u, vec3<u32>({examples}u, {draws}u, {width}u)"),
+                        ),
                     };
                     match distribution {
                         Distribution::Bernoulli(p) => {
-                            format!("less(uniform_by_{counter}({arguments}), real({}))", literal(f64::from(*p)))
+                            format!(
+                                "less(uniform_by_{counter}({arguments}), real({}))",
+                                literal(f64::from(*p))
+                            )
                         }
                         other => format!("{}_by_{counter}({arguments})", other.name()),
                     }
@@ -287,7 +332,11 @@ mod tests {
         ] {
             let indexing = Indexing::broadcast(&domain, &small);
             for index in 0..domain.count() {
-                assert_eq!(indexing.source(index), domain.broadcast_index(&small, index), "{small:?} at {index}");
+                assert_eq!(
+                    indexing.source(index),
+                    domain.broadcast_index(&small, index),
+                    "{small:?} at {index}"
+                );
             }
         }
     }

@@ -137,8 +137,19 @@ impl Function {
     pub fn flops(self) -> f64 {
         match self {
             Self::Identity => 0.0,
-            Self::Exp | Self::ExpMinusOne | Self::Log | Self::LogOnePlus | Self::Sigmoid | Self::Tanh | Self::Erf => 10.0,
-            Self::Silu | Self::Gelu | Self::GeluTanh | Self::Softplus | Self::BceWithLogits | Self::Elu => 20.0,
+            Self::Exp
+            | Self::ExpMinusOne
+            | Self::Log
+            | Self::LogOnePlus
+            | Self::Sigmoid
+            | Self::Tanh
+            | Self::Erf => 10.0,
+            Self::Silu
+            | Self::Gelu
+            | Self::GeluTanh
+            | Self::Softplus
+            | Self::BceWithLogits
+            | Self::Elu => 20.0,
             _ => 1.0,
         }
     }

@@ -29,7 +29,11 @@ pub struct Gather {
 impl Gather {
     /// The result's element type.
     pub fn out_dtype(&self) -> DType {
-        if self.dtype == DType::U32 { DType::U32 } else { DType::F32 }
+        if self.dtype == DType::U32 {
+            DType::U32
+        } else {
+            DType::F32
+        }
     }
 
     fn is_vector(&self) -> bool {
@@ -43,7 +47,11 @@ impl Kernel for Gather {
     }
 
     fn variant(&self) -> String {
-        format!("{}{}", self.dtype.name(), if self.is_vector() { " vec4" } else { "" })
+        format!(
+            "{}{}",
+            self.dtype.name(),
+            if self.is_vector() { " vec4" } else { "" }
+        )
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -54,7 +62,11 @@ impl Kernel for Gather {
         if self.cursor {
             bindings.push(Binding::read("state", DType::U32, STATE_WORDS));
         }
-        bindings.push(Binding::write("out", self.out_dtype(), self.batch * self.width));
+        bindings.push(Binding::write(
+            "out",
+            self.out_dtype(),
+            self.batch * self.width,
+        ));
         bindings
     }
 
@@ -89,6 +101,9 @@ impl Kernel for Gather {
     fn cost(&self) -> Cost {
         let elements = (self.batch * self.width) as f64;
         let read = if self.dtype == DType::U8 { 1.0 } else { 4.0 };
-        Cost { flops: 2.0 * elements, bytes: elements * (read + 4.0) + 4.0 * self.batch as f64 }
+        Cost {
+            flops: 2.0 * elements,
+            bytes: elements * (read + 4.0) + 4.0 * self.batch as f64,
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS, bytes_of};
+use super::{
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS, bytes_of,
+};
 use crate::tensor::DType;
 
 /// The most figures that a step may report, its loss the first.
@@ -25,15 +27,24 @@ impl Kernel for Guard {
     }
 
     fn variant(&self) -> String {
-        if self.max_norm > 0.0 { format!("clip {}", self.max_norm) } else { "no clipping".to_owned() }
+        if self.max_norm > 0.0 {
+            format!("clip {}", self.max_norm)
+        } else {
+            "no clipping".to_owned()
+        }
     }
 
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = vec![Binding::read("partials", DType::F32, self.partials)];
-        bindings.extend((0..self.metrics).map(|i| Binding::read(format!("metric{i}"), DType::F32, 1)));
+        bindings
+            .extend((0..self.metrics).map(|i| Binding::read(format!("metric{i}"), DType::F32, 1)));
         bindings.push(Binding::read_write("state", DType::U32, STATE_WORDS));
         bindings.push(Binding::write("control", DType::F32, CONTROL_FLOATS));
-        bindings.push(Binding::read_write("ring", DType::F32, RING_ROWS * RING_COLUMNS));
+        bindings.push(Binding::read_write(
+            "ring",
+            DType::F32,
+            RING_ROWS * RING_COLUMNS,
+        ));
         bindings
     }
 
@@ -43,7 +54,11 @@ impl Kernel for Guard {
             entry: "guard",
             context: json!({"metrics": self.metrics}),
             constants: Vec::new(),
-            params: vec![self.partials as u32, RING_ROWS as u32, self.max_norm.to_bits()],
+            params: vec![
+                self.partials as u32,
+                RING_ROWS as u32,
+                self.max_norm.to_bits(),
+            ],
             workgroups: [1, 1, 1],
             linear: false,
             subgroups: false,
@@ -51,6 +66,9 @@ impl Kernel for Guard {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: self.partials as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: self.partials as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -20,7 +20,11 @@ pub struct Map {
 impl Map {
     /// A map over `count` elements.
     pub fn new(caps: &Caps, count: usize, expression: Expression) -> Self {
-        Self { count, expression, workgroup: if caps.software { 128 } else { 256 }.min(caps.invocations) }
+        Self {
+            count,
+            expression,
+            workgroup: if caps.software { 128 } else { 256 }.min(caps.invocations),
+        }
     }
 
     fn is_vector(&self) -> bool {
@@ -29,7 +33,11 @@ impl Map {
 
     /// Four vec4 an invocation where there is enough work: a quarter faster on lavapipe.
     fn per_thread(&self) -> usize {
-        if self.is_vector() && self.count >= 1 << 16 { 4 } else { 1 }
+        if self.is_vector() && self.count >= 1 << 16 {
+            4
+        } else {
+            1
+        }
     }
 }
 
@@ -39,7 +47,11 @@ impl Kernel for Map {
     }
 
     fn variant(&self) -> String {
-        if self.is_vector() { format!("vec4 x{}", self.per_thread()) } else { "scalar".to_owned() }
+        if self.is_vector() {
+            format!("vec4 x{}", self.per_thread())
+        } else {
+            "scalar".to_owned()
+        }
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -52,7 +64,9 @@ impl Kernel for Map {
 
     fn launch(&self) -> Launch {
         let vector = self.is_vector();
-        let mut context = self.expression.context("x", if vector { Width::Four } else { Width::One }, 0);
+        let mut context =
+            self.expression
+                .context("x", if vector { Width::Four } else { Width::One }, 0);
         let more = json!({
                 "vector": vector,
                 "per_thread": self.per_thread(),
@@ -79,6 +93,9 @@ impl Kernel for Map {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: self.count as f64 * self.expression.flops(), bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: self.count as f64 * self.expression.flops(),
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -64,10 +64,15 @@ impl Variant {
                 8
             };
             // The wider tile wants enough columns to keep every core busy.
-            let quads = if n >= 16 * lanes as usize && rows == 32 { 2 } else { 1 };
+            let quads = if n >= 16 * lanes as usize && rows == 32 {
+                2
+            } else {
+                1
+            };
             variants.push(Self::Subgroup { lanes, rows, quads });
         }
-        let tiled = (caps.invocations >= 256 && caps.workgroup_bytes >= 2 * 16 * 68 * 4).then_some(Self::Tiled);
+        let tiled = (caps.invocations >= 256 && caps.workgroup_bytes >= 2 * 16 * 68 * 4)
+            .then_some(Self::Tiled);
         if caps.software {
             variants.push(Self::Registers);
             variants.extend(tiled);
@@ -118,7 +123,14 @@ impl Matmul {
     ///
     /// # Errors
     /// When the grid is over the limit of workgroups.
-    pub fn new(caps: &Caps, layout: Layout, batch: usize, m: usize, n: usize, k: usize) -> Result<Self> {
+    pub fn new(
+        caps: &Caps,
+        layout: Layout,
+        batch: usize,
+        m: usize,
+        n: usize,
+        k: usize,
+    ) -> Result<Self> {
         let variant = Variant::candidates(caps, m, n, layout)[0];
         let kernel = Self {
             layout,
@@ -140,18 +152,38 @@ impl Matmul {
     /// Elements of A, B and C.
     pub fn counts(&self) -> (usize, usize, usize) {
         let of = |batched: bool| if batched { self.batch } else { 1 };
-        (of(self.a_batched) * self.m * self.k, of(self.b_batched) * self.k * self.n, self.batch * self.m * self.n)
+        (
+            of(self.a_batched) * self.m * self.k,
+            of(self.b_batched) * self.k * self.n,
+            self.batch * self.m * self.n,
+        )
     }
 
     fn workgroups(&self) -> [u32; 3] {
         let (rows, columns) = self.variant.tile();
-        [self.n.div_ceil(columns) as u32, self.m.div_ceil(rows) as u32, self.batch as u32]
+        [
+            self.n.div_ceil(columns) as u32,
+            self.m.div_ceil(rows) as u32,
+            self.batch as u32,
+        ]
     }
 
     fn vectors(&self) -> (bool, bool, bool) {
-        let a = if self.layout == Layout::Tn { self.m } else { self.k };
-        let b = if self.layout == Layout::Nt { self.k } else { self.n };
-        (a.is_multiple_of(4), b.is_multiple_of(4), self.n.is_multiple_of(4))
+        let a = if self.layout == Layout::Tn {
+            self.m
+        } else {
+            self.k
+        };
+        let b = if self.layout == Layout::Nt {
+            self.k
+        } else {
+            self.n
+        };
+        (
+            a.is_multiple_of(4),
+            b.is_multiple_of(4),
+            self.n.is_multiple_of(4),
+        )
     }
 }
 
@@ -163,7 +195,9 @@ impl Kernel for Matmul {
     fn variant(&self) -> String {
         let (_, _, vector) = self.vectors();
         let body = match self.variant {
-            Variant::Subgroup { lanes, rows, quads } => format!("subgroup{lanes} {rows}x{}", 4 * quads),
+            Variant::Subgroup { lanes, rows, quads } => {
+                format!("subgroup{lanes} {rows}x{}", 4 * quads)
+            }
             Variant::Registers => "registers 8x8".to_owned(),
             Variant::Tiled => "tiled 64x64x16".to_owned(),
         };
@@ -173,13 +207,20 @@ impl Kernel for Matmul {
             (self.row_sums, "row_sums"),
             (self.epilogue.terms.len() > 1, "epilogue"),
         ];
-        let marks: String = marks.iter().filter(|m| m.0).map(|m| format!(" +{}", m.1)).collect();
+        let marks: String = marks
+            .iter()
+            .filter(|m| m.0)
+            .map(|m| format!(" +{}", m.1))
+            .collect();
         format!("{} {body}{marks}", self.layout.name())
     }
 
     fn bindings(&self) -> Vec<Binding> {
         let (a, b, c) = self.counts();
-        let mut bindings = vec![Binding::read("a", DType::F32, a), Binding::read("b", DType::F32, b)];
+        let mut bindings = vec![
+            Binding::read("a", DType::F32, a),
+            Binding::read("b", DType::F32, b),
+        ];
         bindings.extend(self.epilogue.read_bindings("e"));
         bindings.extend(self.epilogue.state_binding());
         for i in 0..self.epilogue.results.len() {
@@ -203,7 +244,9 @@ impl Kernel for Matmul {
             Variant::Registers => ("registers", 1, 8, 2),
             Variant::Tiled => ("tiled", 1, 4, 1),
         };
-        let mut context = self.epilogue.context("e", if vector { Width::Four } else { Width::One }, 0);
+        let mut context =
+            self.epilogue
+                .context("e", if vector { Width::Four } else { Width::One }, 0);
         let more = json!({
                 "layout": self.layout.name(),
                 "variant": variant,

@@ -30,8 +30,21 @@ pub mod sgd;
 
 /// Every template that has entry points, by stem.
 pub const TEMPLATES: &[&str] = &[
-    "adam", "advance", "cast", "concat", "ema", "gather", "guard", "map", "matmul", "rearrange", "reduce",
-    "reparameterize", "rmsprop", "scatter_add", "sgd",
+    "adam",
+    "advance",
+    "cast",
+    "concat",
+    "ema",
+    "gather",
+    "guard",
+    "map",
+    "matmul",
+    "rearrange",
+    "reduce",
+    "reparameterize",
+    "rmsprop",
+    "scatter_add",
+    "sgd",
 ];
 
 /// The largest number of workgroups in one dimension that every device grants.
@@ -81,7 +94,11 @@ impl Caps {
 
     /// The same device without its subgroup operations.
     pub fn without_subgroups(&self) -> Self {
-        Self { subgroup_min_size: 0, subgroup_max_size: 0, ..self.clone() }
+        Self {
+            subgroup_min_size: 0,
+            subgroup_max_size: 0,
+            ..self.clone()
+        }
     }
 }
 
@@ -113,17 +130,32 @@ pub struct Binding {
 impl Binding {
     /// A binding that is only read.
     pub fn read(name: impl Into<String>, dtype: DType, count: usize) -> Self {
-        Self { name: name.into(), access: Access::Read, dtype, count }
+        Self {
+            name: name.into(),
+            access: Access::Read,
+            dtype,
+            count,
+        }
     }
 
     /// A binding that is wholly written.
     pub fn write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
-        Self { name: name.into(), access: Access::Write, dtype, count }
+        Self {
+            name: name.into(),
+            access: Access::Write,
+            dtype,
+            count,
+        }
     }
 
     /// A binding that is updated in place.
     pub fn read_write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
-        Self { name: name.into(), access: Access::ReadWrite, dtype, count }
+        Self {
+            name: name.into(),
+            access: Access::ReadWrite,
+            dtype,
+            count,
+        }
     }
 
     /// Bytes that must be bound.
@@ -180,7 +212,14 @@ pub trait Kernel: Debug + Send + Sync {
 pub fn bytes_of(bindings: &[Binding]) -> f64 {
     bindings
         .iter()
-        .map(|b| b.bytes() as f64 * if b.access == Access::ReadWrite { 2.0 } else { 1.0 })
+        .map(|b| {
+            b.bytes() as f64
+                * if b.access == Access::ReadWrite {
+                    2.0
+                } else {
+                    1.0
+                }
+        })
         .sum()
 }
 
@@ -276,7 +315,10 @@ pub(crate) fn merge(context: &mut serde_json::Value, more: serde_json::Value) {
 }
 
 /// Bindings as `shared/bindings.wgsl` wants them; `vector` says which are read four elements at a time.
-pub(crate) fn wgsl_bindings(bindings: &[Binding], vector: impl Fn(&str) -> bool) -> serde_json::Value {
+pub(crate) fn wgsl_bindings(
+    bindings: &[Binding],
+    vector: impl Fn(&str) -> bool,
+) -> serde_json::Value {
     let rows: Vec<_> = bindings
         .iter()
         .map(|b| {
@@ -293,9 +335,11 @@ pub(crate) fn wgsl_bindings(bindings: &[Binding], vector: impl Fn(&str) -> bool)
 
 /// Whether an expression's operand is read four elements at a time.
 pub(crate) fn operand_is_vector(context: &serde_json::Value, name: &str) -> bool {
-    context["operands"]
-        .as_array()
-        .is_some_and(|operands| operands.iter().any(|o| o["name"] == name && o["vector"] == true))
+    context["operands"].as_array().is_some_and(|operands| {
+        operands
+            .iter()
+            .any(|o| o["name"] == name && o["vector"] == true)
+    })
 }
 
 /// Pads a uniform buffer whose `groups` array starts at word `fixed` to at least one group.

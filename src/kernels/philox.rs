@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..10 {
         if round > 0 {
-            key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+            key = [
+                key[0].wrapping_add(0x9e37_79b9),
+                key[1].wrapping_add(0xbb67_ae85),
+            ];
         }
         let p = u64::from(0xd251_1f53_u32) * u64::from(counter[0]);
         let q = u64::from(0xcd9e_8d57_u32) * u64::from(counter[2]);
@@ -41,7 +44,12 @@ pub fn stream(domain: Domain, name: &str) -> u32 {
         Domain::Validation => "validation/",
         Domain::Sampling => "sampling/",
     };
-    prefix.bytes().chain(name.bytes()).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    prefix
+        .bytes()
+        .chain(name.bytes())
+        .fold(0x811c_9dc5, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        })
 }
 
 /// What a random number belongs to.
@@ -79,11 +87,25 @@ impl RandomState {
     pub fn pair(&self, key: Key, stream: u32, index: usize) -> (u32, u32, bool) {
         let index = index as u32;
         let (column, counter) = match key {
-            Key::Step => (index, [index / 4, self.step as u32, (self.step >> 32) as u32, stream]),
-            Key::Example { examples, draws, width } => {
+            Key::Step => (
+                index,
+                [
+                    index / 4,
+                    self.step as u32,
+                    (self.step >> 32) as u32,
+                    stream,
+                ],
+            ),
+            Key::Example {
+                examples,
+                draws,
+                width,
+            } => {
                 let (row, column) = (index / width, index % width);
                 let example = self.cursor.wrapping_add(row % examples);
-                let draw = (self.step as u32).wrapping_mul(draws).wrapping_add(row / examples);
+                let draw = (self.step as u32)
+                    .wrapping_mul(draws)
+                    .wrapping_add(row / examples);
                 (column, [column / 4, example, draw, stream])
             }
         };
@@ -105,22 +127,46 @@ mod tests {
 
     #[test]
     fn philox_gives_the_known_answers_of_random123() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox4x32([!0; 4], [!0; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
-            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox4x32([!0; 4], [!0; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox4x32(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
 
     #[test]
     fn noise_of_an_example_does_not_depend_on_the_batch() {
-        let whole = Key::Example { examples: 8, draws: 1, width: 3 };
-        let part = Key::Example { examples: 2, draws: 1, width: 3 };
-        let start = RandomState { seed: 7, step: 0, cursor: 0 };
+        let whole = Key::Example {
+            examples: 8,
+            draws: 1,
+            width: 3,
+        };
+        let part = Key::Example {
+            examples: 2,
+            draws: 1,
+            width: 3,
+        };
+        let start = RandomState {
+            seed: 7,
+            step: 0,
+            cursor: 0,
+        };
         let later = RandomState { cursor: 6, ..start };
         for column in 0..3 {
-            assert_eq!(start.word(whole, 5, 7 * 3 + column), later.word(part, 5, 3 + column));
+            assert_eq!(
+                start.word(whole, 5, 7 * 3 + column),
+                later.word(part, 5, 3 + column)
+            );
         }
     }
 

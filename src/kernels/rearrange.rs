@@ -41,11 +41,22 @@ impl Rearrange {
             offset: 0,
             bound: shape.dims()[from],
         });
-        Self { source_count: shape.count(), axes: axes.collect(), fill: 0.0, dtype }
+        Self {
+            source_count: shape.count(),
+            axes: axes.collect(),
+            fill: 0.0,
+            dtype,
+        }
     }
 
     /// The window of sizes `sizes` that begins at `offsets`, which may lie outside of `shape` and is filled there.
-    pub fn window(shape: &Shape, offsets: &[isize], sizes: &[usize], fill: f32, dtype: DType) -> Self {
+    pub fn window(
+        shape: &Shape,
+        offsets: &[isize],
+        sizes: &[usize],
+        fill: f32,
+        dtype: DType,
+    ) -> Self {
         let strides = shape.strides();
         let axes = (0..shape.rank()).map(|i| Axis {
             size: sizes[i],
@@ -53,7 +64,12 @@ impl Rearrange {
             offset: offsets[i],
             bound: shape.dims()[i],
         });
-        Self { source_count: shape.count(), axes: axes.collect(), fill, dtype }
+        Self {
+            source_count: shape.count(),
+            axes: axes.collect(),
+            fill,
+            dtype,
+        }
     }
 
     /// Elements of the result.
@@ -101,7 +117,11 @@ impl Kernel for Rearrange {
         };
         let mut params = vec![units as u32, fill, 0, 0];
         for (i, axis) in self.axes.iter().rev().enumerate() {
-            let (w, stride) = if i == 0 { (width, axis.stride) } else { (1, axis.stride / width) };
+            let (w, stride) = if i == 0 {
+                (width, axis.stride)
+            } else {
+                (1, axis.stride / width)
+            };
             params.extend([
                 (axis.size / w) as u32,
                 stride as u32,
@@ -123,6 +143,9 @@ impl Kernel for Rearrange {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 0.0, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 0.0,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

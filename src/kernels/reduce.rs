@@ -81,11 +81,21 @@ impl Reduce {
     }
 
     /// Into how many chunks a reduction of this shape should be cut: 1 where its results already fill the device.
-    pub fn split(caps: &Caps, combine: Combine, outer: usize, length: usize, inner: usize) -> usize {
+    pub fn split(
+        caps: &Caps,
+        combine: Combine,
+        outer: usize,
+        length: usize,
+        inner: usize,
+    ) -> usize {
         let results = outer * inner;
         let wanted = if caps.software { 256 } else { 8192 };
         // A second dispatch costs more than a short serial loop saves. Argmax has pairs, which do not combine twice.
-        if combine == Combine::Argmax || results == 0 || results * length < 1 << 15 || results * 4 > wanted {
+        if combine == Combine::Argmax
+            || results == 0
+            || results * length < 1 << 15
+            || results * 4 > wanted
+        {
             return 1;
         }
         wanted.div_ceil(results).min(length / 64).max(1)
@@ -98,7 +108,11 @@ impl Reduce {
             epilogue: self.epilogue.clone(),
             ..Self::new(caps, self.combine, 1, chunks, results)
         };
-        let first = Self { chunks, epilogue: Expression::accumulator(), ..self };
+        let first = Self {
+            chunks,
+            epilogue: Expression::accumulator(),
+            ..self
+        };
         (first, second)
     }
 
@@ -124,7 +138,11 @@ impl Reduce {
 
     fn groups(&self) -> u64 {
         let units = (self.results() / if self.mode() == Mode::Columns { 4 } else { 1 }) as u64;
-        if self.cooperative { units } else { units.div_ceil(u64::from(self.workgroup)) }
+        if self.cooperative {
+            units
+        } else {
+            units.div_ceil(u64::from(self.workgroup))
+        }
     }
 }
 
@@ -140,16 +158,35 @@ impl Kernel for Reduce {
             Mode::Elements => "elements",
         };
         let tree = if self.cooperative { " tree" } else { "" };
-        let fused = [(&self.prologue, " +prologue"), (&self.epilogue, " +epilogue")];
-        let fused: String = fused.iter().filter(|f| f.0.terms.len() > 1).map(|f| f.1).collect();
-        format!("{} {mode}{tree} /{}{fused}", self.combine.name(), self.chunks)
+        let fused = [
+            (&self.prologue, " +prologue"),
+            (&self.epilogue, " +epilogue"),
+        ];
+        let fused: String = fused
+            .iter()
+            .filter(|f| f.0.terms.len() > 1)
+            .map(|f| f.1)
+            .collect();
+        format!(
+            "{} {mode}{tree} /{}{fused}",
+            self.combine.name(),
+            self.chunks
+        )
     }
 
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = self.prologue.read_bindings("x");
         bindings.extend(self.epilogue.read_bindings("e"));
-        bindings.extend(self.prologue.state_binding().or_else(|| self.epilogue.state_binding()));
-        let dtype = if self.combine == Combine::Argmax { DType::U32 } else { DType::F32 };
+        bindings.extend(
+            self.prologue
+                .state_binding()
+                .or_else(|| self.epilogue.state_binding()),
+        );
+        let dtype = if self.combine == Combine::Argmax {
+            DType::U32
+        } else {
+            DType::F32
+        };
         let results = 0..self.epilogue.results.len();
         bindings.extend(results.map(|i| Binding::write(format!("out{i}"), dtype, self.results())));
         bindings
@@ -171,7 +208,11 @@ impl Kernel for Reduce {
         };
         let any = |field: &str| value[field] == true || context[field] == true;
         let operands = both("operands");
-        let is_vector = |name: &str| operands.iter().any(|o| o["name"] == name && o["vector"] == true);
+        let is_vector = |name: &str| {
+            operands
+                .iter()
+                .any(|o| o["name"] == name && o["vector"] == true)
+        };
         let out_vector = mode == Mode::Columns && self.combine != Combine::Argmax;
         let mut more = json!({
             "kind": self.combine.name(),
@@ -220,6 +261,9 @@ impl Kernel for Reduce {
 
     fn cost(&self) -> Cost {
         let elements = (self.outer * self.length * self.inner) as f64;
-        Cost { flops: elements * (1.0 + self.prologue.flops()), bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: elements * (1.0 + self.prologue.flops()),
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

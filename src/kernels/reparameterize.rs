@@ -38,14 +38,25 @@ impl Kernel for Reparameterize {
     fn launch(&self) -> Launch {
         let (by_example, examples, draws, width) = match self.key {
             Key::Step => (0, 1, 1, 1),
-            Key::Example { examples, draws, width } => (1, examples, draws, width),
+            Key::Example {
+                examples,
+                draws,
+                width,
+            } => (1, examples, draws, width),
         };
         Launch {
             template: "reparameterize",
             entry: "reparameterize",
             context: json!({}),
             constants: vec![("WORKGROUP", 64.0)],
-            params: vec![self.count as u32, self.stream, by_example, examples, draws, width],
+            params: vec![
+                self.count as u32,
+                self.stream,
+                by_example,
+                examples,
+                draws,
+                width,
+            ],
             workgroups: fold(self.count.div_ceil(4 * 64) as u64),
             linear: true,
             subgroups: false,
@@ -53,6 +64,9 @@ impl Kernel for Reparameterize {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 40.0 * self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 40.0 * self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! RMSProp over a flat segment: `shaders/rmsprop.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus};
+use super::{
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus,
+};
 use crate::tensor::DType;
 
 /// One step of `count` parameters.
@@ -60,6 +62,9 @@ impl Kernel for Rmsprop {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 10.0 * self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 10.0 * self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

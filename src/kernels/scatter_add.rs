@@ -46,7 +46,10 @@ impl Kernel for RankPositions {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        vec![Binding::read("index", DType::U32, self.count), Binding::write("order", DType::U32, self.count)]
+        vec![
+            Binding::read("index", DType::U32, self.count),
+            Binding::write("order", DType::U32, self.count),
+        ]
     }
 
     fn launch(&self) -> Launch {
@@ -54,7 +57,10 @@ impl Kernel for RankPositions {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: (self.count * self.count) as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: (self.count * self.count) as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }
 
@@ -77,10 +83,18 @@ impl Kernel for ScatterAdd {
     }
 
     fn launch(&self) -> Launch {
-        launch("sum", "scatter_add", [self.count, self.rows, self.width], self.rows * self.width)
+        launch(
+            "sum",
+            "scatter_add",
+            [self.count, self.rows, self.width],
+            self.rows * self.width,
+        )
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: (self.count * self.width) as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: (self.count * self.width) as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

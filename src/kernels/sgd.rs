@@ -42,7 +42,12 @@ impl Kernel for Sgd {
             entry: "sgd",
             context: serde_json::json!({}),
             constants: vec![("WORKGROUP", 64.0)],
-            params: vec![units as u32, self.momentum.to_bits(), self.decay.to_bits(), u32::from(self.nesterov)],
+            params: vec![
+                units as u32,
+                self.momentum.to_bits(),
+                self.decay.to_bits(),
+                u32::from(self.nesterov),
+            ],
             workgroups: fold(units.div_ceil(64) as u64),
             linear: true,
             subgroups: false,
@@ -50,6 +55,9 @@ impl Kernel for Sgd {
     }
 
     fn cost(&self) -> Cost {
-        Cost { flops: 6.0 * self.count as f64, bytes: bytes_of(&self.bindings()) }
+        Cost {
+            flops: 6.0 * self.count as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
     }
 }

@@ -46,7 +46,12 @@ const MAX_WIDTH: usize = 1 << 20;
 impl Config {
     /// 784-400-20 with a Bernoulli decoder.
     pub fn mnist() -> Self {
-        Self { width: 784, hidden: vec![400], latent: 20, decoder: Decoder::Bernoulli }
+        Self {
+            width: 784,
+            hidden: vec![400],
+            latent: 20,
+            decoder: Decoder::Bernoulli,
+        }
     }
 
     /// Refuses sizes of zero, absurd ones, and too many layers, before anything is allocated.
@@ -58,19 +63,29 @@ impl Config {
         let hidden = self.hidden.iter().map(|&h| ("hidden", h));
         for (name, size) in sizes.into_iter().chain(hidden) {
             if size == 0 || size > MAX_WIDTH {
-                return Err(Error::Usage(format!("vae: {name} is {size}; it must be from 1 to {MAX_WIDTH}")));
+                return Err(Error::Usage(format!(
+                    "vae: {name} is {size}; it must be from 1 to {MAX_WIDTH}"
+                )));
             }
         }
         if self.hidden.is_empty() || self.hidden.len() > 16 {
             let count = self.hidden.len();
-            return Err(Error::Usage(format!("vae: hidden has {count} layers; it must have from 1 to 16")));
+            return Err(Error::Usage(format!(
+                "vae: hidden has {count} layers; it must have from 1 to 16"
+            )));
         }
         let mut widths = vec![self.width];
         widths.extend(&self.hidden);
         widths.push(self.latent);
-        let weights: usize = widths.windows(2).map(|w| w[0].saturating_mul(w[1])).fold(0, usize::saturating_add);
+        let weights: usize = widths
+            .windows(2)
+            .map(|w| w[0].saturating_mul(w[1]))
+            .fold(0, usize::saturating_add);
         if weights > 1 << 28 {
-            return Err(Error::Usage(format!("vae: {weights} weights an encoder are above {}", 1 << 28)));
+            return Err(Error::Usage(format!(
+                "vae: {weights} weights an encoder are above {}",
+                1 << 28
+            )));
         }
         Ok(())
     }
@@ -108,7 +123,13 @@ impl Vae {
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let single = config.hidden.len() == 1;
-        let name = |part: &str, i: usize, alone: &str| if single { alone.to_owned() } else { format!("{part}.{i}") };
+        let name = |part: &str, i: usize, alone: &str| {
+            if single {
+                alone.to_owned()
+            } else {
+                format!("{part}.{i}")
+            }
+        };
         let mut encoder = Vec::new();
         let mut size = config.width;
         for (i, &hidden) in config.hidden.iter().enumerate() {
@@ -124,7 +145,14 @@ impl Vae {
             size = hidden;
         }
         let output = Linear::new("fc4", size, config.width);
-        Ok(Self { config, encoder, to_mu, to_log_variance, decoder, output })
+        Ok(Self {
+            config,
+            encoder,
+            to_mu,
+            to_log_variance,
+            decoder,
+            output,
+        })
     }
 
     /// What it was built from.
@@ -134,7 +162,10 @@ impl Vae {
 
     /// q(z | x): `x` is `[batch, width]`.
     pub fn encode<'g>(&self, x: Var<'g>) -> Posterior<'g> {
-        let h = self.encoder.iter().fold(x, |h, layer| layer.forward(h).relu());
+        let h = self
+            .encoder
+            .iter()
+            .fold(x, |h, layer| layer.forward(h).relu());
         Posterior {
             mu: self.to_mu.forward(h),
             // The clamp of diffusers: inside of it nothing changes, outside exp stays finite.
@@ -144,7 +175,10 @@ impl Vae {
 
     /// Logits (Bernoulli) or means (Gaussian) of p(x | z): `z` is `[batch, latent]`.
     pub fn decode<'g>(&self, z: Var<'g>) -> Var<'g> {
-        let h = self.decoder.iter().fold(z, |h, layer| layer.forward(h).relu());
+        let h = self
+            .decoder
+            .iter()
+            .fold(z, |h, layer| layer.forward(h).relu());
         self.output.forward(h)
     }
 
@@ -153,7 +187,10 @@ impl Vae {
         match self.config.decoder {
             Decoder::Bernoulli => decoded.bce_with_logits(x),
             Decoder::Gaussian => {
-                let log_variance = decoded.graph().parameter(DECODER_LOG_VARIANCE, [1]).clamp(-12.0, 12.0);
+                let log_variance = decoded
+                    .graph()
+                    .parameter(DECODER_LOG_VARIANCE, [1])
+                    .clamp(-12.0, 12.0);
                 decoded.gaussian_nll(log_variance, x)
             }
         }
@@ -170,11 +207,18 @@ impl Vae {
     fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {
         if data.width != self.config.width {
             let (wanted, got) = (self.config.width, data.width);
-            return Err(Error::Usage(format!("vae: the model takes {wanted} values an input, the data has {got}")));
+            return Err(Error::Usage(format!(
+                "vae: the model takes {wanted} values an input, the data has {got}"
+            )));
         }
-        let ty = TensorType { shape: [data.rows, data.width].into(), dtype: data.dtype };
+        let ty = TensorType {
+            shape: [data.rows, data.width].into(),
+            dtype: data.dtype,
+        };
         let index = graph.input("index", TensorType::u32([data.indices]));
-        Ok(graph.input("data", ty).gather_batch(index, batch, data.scale, data.shift))
+        Ok(graph
+            .input("data", ty)
+            .gather_batch(index, batch, data.scale, data.shift))
     }
 
     /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
@@ -189,10 +233,14 @@ impl Vae {
         let x = self.batch(&graph, data, batch)?;
         let Posterior { mu, log_variance } = self.encode(x);
         let (latent, width) = (self.config.latent, self.config.width);
-        let eps = graph.normal_by_example("importance", draws, batch, latent).reshape([draws, batch, latent]);
+        let eps = graph
+            .normal_by_example("importance", draws, batch, latent)
+            .reshape([draws, batch, latent]);
         let z = mu.reparameterize_with(log_variance, eps);
         let prior_ratio = ((eps.square() + log_variance - z.square()) * 0.5).sum(&[2]);
-        let decoded = self.decode(z.reshape([draws * batch, latent])).reshape([draws, batch, width]);
+        let decoded = self
+            .decode(z.reshape([draws * batch, latent]))
+            .reshape([draws, batch, width]);
         let log_likelihood = -self.reconstruction_error(decoded, x).sum(&[2]);
         graph.output("log_weight", log_likelihood + prior_ratio);
         Ok(graph)
@@ -237,10 +285,21 @@ impl Model for Vae {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let layers = self.encoder.iter().chain([&self.to_mu, &self.to_log_variance]).chain(&self.decoder);
-        let mut parameters: Vec<Parameter> = layers.chain([&self.output]).flat_map(Linear::parameters).collect();
+        let layers = self
+            .encoder
+            .iter()
+            .chain([&self.to_mu, &self.to_log_variance])
+            .chain(&self.decoder);
+        let mut parameters: Vec<Parameter> = layers
+            .chain([&self.output])
+            .flat_map(Linear::parameters)
+            .collect();
         if self.config.decoder == Decoder::Gaussian {
-            parameters.push(Parameter::new(DECODER_LOG_VARIANCE, [1], Init::Constant(0.0)));
+            parameters.push(Parameter::new(
+                DECODER_LOG_VARIANCE,
+                [1],
+                Init::Constant(0.0),
+            ));
         }
         parameters
     }
@@ -255,9 +314,16 @@ impl Model for Vae {
         let reconstruction = self.reconstruction_error(self.decode(z), x).sum_all();
         let kl = mu.kl_to_standard_normal(log_variance).sum_all();
         let loss = reconstruction + kl * graph.schedule(schedule::MODEL);
-        let parameters: Vec<Var<'_>> =
-            self.parameters().into_iter().map(|p| graph.parameter(&p.name, p.shape)).collect();
-        for (parameter, gradient) in self.parameters().iter().zip(graph.gradients(loss, &parameters)) {
+        let parameters: Vec<Var<'_>> = self
+            .parameters()
+            .into_iter()
+            .map(|p| graph.parameter(&p.name, p.shape))
+            .collect();
+        for (parameter, gradient) in self
+            .parameters()
+            .iter()
+            .zip(graph.gradients(loss, &parameters))
+        {
             graph.output_gradient(&parameter.name, gradient);
         }
         graph.output("loss", loss);
@@ -273,7 +339,10 @@ impl Model for Vae {
         let x = self.batch(&graph, data, batch)?;
         let Posterior { mu, log_variance } = self.encode(x);
         let z = mu.reparameterize_by_example("z", 1, log_variance);
-        graph.output("reconstruction", self.reconstruction_error(self.decode(z), x).sum(&[1]));
+        graph.output(
+            "reconstruction",
+            self.reconstruction_error(self.decode(z), x).sum(&[1]),
+        );
         graph.output("kl", mu.kl_to_standard_normal(log_variance).sum(&[1]));
         Ok(graph)
     }

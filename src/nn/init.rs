@@ -10,7 +10,9 @@ pub fn generator(seed: u64, name: &str) -> ChaCha8Rng {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     // FNV-1a of the name, in the key, so that adding a parameter moves no other.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
     key[8..16].copy_from_slice(&hash.to_le_bytes());
     ChaCha8Rng::from_seed(key)
 }
@@ -34,7 +36,9 @@ pub fn draw(parameter: &Parameter, seed: u64) -> Vec<f32> {
     let count = parameter.shape.count();
     let border: Vec<f32> = match parameter.init {
         Init::Constant(value) => vec![value; count],
-        Init::Uniform(bound) => (0..count).map(|_| bound * (2.0 * unit(&mut rng) - 1.0)).collect(),
+        Init::Uniform(bound) => (0..count)
+            .map(|_| bound * (2.0 * unit(&mut rng) - 1.0))
+            .collect(),
         Init::Normal(mean, deviation) => (0..count.div_ceil(2))
             .flat_map(|_| <[f64; 2]>::from(normal_pair(&mut rng)))
             .map(|x| mean + deviation * x as f32)

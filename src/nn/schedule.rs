@@ -43,7 +43,11 @@ impl LearningRate {
 
 /// A linear rise from 0 to `value` over `steps` steps; 0 steps for no rise.
 pub fn warm_up(value: f64, steps: u64, step: u64) -> f64 {
-    if step < steps { value * (step + 1) as f64 / steps as f64 } else { value }
+    if step < steps {
+        value * (step + 1) as f64 / steps as f64
+    } else {
+        value
+    }
 }
 
 /// The decay of a moving average with the usual warm-up: min(decay, (1 + step) / (10 + step)).
@@ -57,7 +61,11 @@ mod tests {
 
     #[test]
     fn schedules_begin_and_end_where_they_should() {
-        let rate = LearningRate { peak: 1e-3, shape: Shape::Cosine, warmup: 10 };
+        let rate = LearningRate {
+            peak: 1e-3,
+            shape: Shape::Cosine,
+            warmup: 10,
+        };
         assert!((rate.at(0, 110) - 1e-4).abs() < 1e-12);
         assert!((rate.at(10, 110) - 1e-3).abs() < 1e-12);
         assert!((rate.at(60, 110) - 5e-4).abs() < 1e-12);

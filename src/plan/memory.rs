@@ -30,11 +30,16 @@ pub fn assign(program: &Program, reuse: bool) -> Slots {
         .filter(|&b| program.buffers[b].origin == Origin::Transient && lives[b].is_some())
         .collect();
     order.sort_by_key(|&b| lives[b]);
-    let mut slots = Slots { of: vec![None; program.buffers.len()], sizes: Vec::new() };
+    let mut slots = Slots {
+        of: vec![None; program.buffers.len()],
+        sizes: Vec::new(),
+    };
     // The dispatch after which each slot is free.
     let mut busy_until: Vec<usize> = Vec::new();
     for b in order {
-        let Some((first, last)) = lives[b] else { continue };
+        let Some((first, last)) = lives[b] else {
+            continue;
+        };
         let bytes = program.buffers[b].ty.bytes();
         let free = (0..slots.sizes.len()).filter(|&s| reuse && busy_until[s] < first);
         // The smallest that is large enough, else the largest, which then grows.
@@ -56,7 +61,9 @@ pub fn overlap(program: &Program, slots: &Slots) -> Option<(BufferId, BufferId)>
     let lives = lifetimes(program);
     for a in 0..program.buffers.len() {
         for b in 0..a {
-            if let (Some(x), Some(y), Some((a0, a1)), Some((b0, b1))) = (slots.of[a], slots.of[b], lives[a], lives[b]) {
+            if let (Some(x), Some(y), Some((a0, a1)), Some((b0, b1))) =
+                (slots.of[a], slots.of[b], lives[a], lives[b])
+            {
                 if x == y && a0 <= b1 && b0 <= a1 {
                     return Some((BufferId(b), BufferId(a)));
                 }

@@ -34,7 +34,11 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { fuse: true, retain: false, subgroups: true }
+        Self {
+            fuse: true,
+            retain: false,
+            subgroups: true,
+        }
     }
 }
 
@@ -69,20 +73,53 @@ impl Plan {
         bindings: &[(&str, BufferSlice)],
         options: PlanOptions,
     ) -> Result<Self> {
-        let gpu = store.gpu().clone();
-        let caps = if options.subgroups { gpu.caps().clone() } else { gpu.caps().without_subgroups() };
-        let program = lower::lower(graph, &caps, store.layout(), lower::LowerOptions { fuse: options.fuse })?;
+        let gpu = store.gpu();
+        let caps = if options.subgroups {
+            gpu.caps().clone()
+        } else {
+            gpu.caps().without_subgroups()
+        };
+        let program = lower::lower(
+            graph,
+            &caps,
+            store.layout(),
+            lower::LowerOptions { fuse: options.fuse },
+        )?;
         let slots = memory::assign(&program, !options.retain);
+        Self::assemble(graph, store, bindings, program, slots)
+    }
+
+    /// A plan from kernels and slots that were made elsewhere: what [`Plan::compile`] ends with, and how verification plants faults.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`].
+    pub fn assemble(
+        graph: &Graph,
+        store: &Store,
+        bindings: &[(&str, BufferSlice)],
+        program: Program,
+        slots: memory::Slots,
+    ) -> Result<Self> {
+        let gpu = store.gpu().clone();
+        let software = gpu.caps().software;
         let mut own = Vec::new();
         let make = |label: &str, bytes: u64, own: &mut Vec<wgpu::Buffer>| -> Result<BufferSlice> {
             let size = bytes.max(16).next_multiple_of(16);
             let buffer = gpu.create_buffer(label, size + 2 * GUARD)?;
             own.push(buffer.clone());
-            Ok(BufferSlice { buffer, offset: GUARD, size })
+            Ok(BufferSlice {
+                buffer,
+                offset: GUARD,
+                size,
+            })
         };
-        let slot_places =
-            slots.sizes.iter().map(|&bytes| make("slot", bytes, &mut own)).collect::<Result<Vec<_>>>()?;
-        let mut inputs: HashMap<&str, BufferSlice> = bindings.iter().map(|(n, b)| (*n, b.clone())).collect();
+        let slot_places = slots
+            .sizes
+            .iter()
+            .map(|&bytes| make("slot", bytes, &mut own))
+            .collect::<Result<Vec<_>>>()?;
+        let mut inputs: HashMap<&str, BufferSlice> =
+            bindings.iter().map(|(n, b)| (*n, b.clone())).collect();
         let mut places: Vec<BufferSlice> = Vec::with_capacity(program.buffers.len());
         for (i, spec) in program.buffers.iter().enumerate() {
             let place = match &spec.origin {
@@ -101,21 +138,41 @@ impl Plan {
             });
         }
         if let Some(name) = bindings.iter().map(|b| b.0).find(|name| {
-            !program.buffers.iter().any(|b| matches!(&b.origin, Origin::Input(n) if n == name))
+            !program
+                .buffers
+                .iter()
+                .any(|b| matches!(&b.origin, Origin::Input(n) if n == name))
         }) {
-            return Err(Error::Usage(format!("'{name}' is bound, but the graph has no such input")));
+            return Err(Error::Usage(format!(
+                "'{name}' is bound, but the graph has no such input"
+            )));
         }
         let nodes = graph.nodes();
-        let segments = segments(&program, caps.software);
-        let mut plan = Self { gpu, program, nodes, places, own, slots, bound: Vec::new(), segments };
-        plan.bound = (0..plan.program.dispatches.len()).map(|i| plan.bind_dispatch(i)).collect::<Result<_>>()?;
+        let segments = segments(&program, software);
+        let mut plan = Self {
+            gpu,
+            program,
+            nodes,
+            places,
+            own,
+            slots,
+            bound: Vec::new(),
+            segments,
+        };
+        plan.bound = (0..plan.program.dispatches.len())
+            .map(|i| plan.bind_dispatch(i))
+            .collect::<Result<_>>()?;
         plan.gpu.save_pipelines();
         Ok(plan)
     }
 
     fn bind_dispatch(&self, index: usize) -> Result<Bound> {
         let dispatch = &self.program.dispatches[index];
-        let buffers: Vec<BufferSlice> = dispatch.buffers.iter().map(|b| self.places[b.0].clone()).collect();
+        let buffers: Vec<BufferSlice> = dispatch
+            .buffers
+            .iter()
+            .map(|b| self.places[b.0].clone())
+            .collect();
         self.gpu.bind(dispatch.kernel.as_ref(), &buffers)
     }
 
@@ -164,7 +221,8 @@ impl Plan {
     pub fn run(&self, steps: usize) -> Result<()> {
         let device = self.gpu.device();
         let submit = |record: &dyn Fn(&mut wgpu::CommandEncoder)| {
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder =
+                device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             record(&mut encoder);
             self.gpu.queue().submit([encoder.finish()]);
         };
@@ -172,7 +230,9 @@ impl Plan {
             submit(&|encoder| (0..steps).for_each(|_| self.record(encoder)));
         } else {
             for _ in 0..steps {
-                self.segments.iter().for_each(|s| submit(&|encoder| self.record_range(encoder, s.clone())));
+                self.segments
+                    .iter()
+                    .for_each(|s| submit(&|encoder| self.record_range(encoder, s.clone())));
             }
         }
         self.gpu.check()
@@ -183,7 +243,10 @@ impl Plan {
     /// # Errors
     /// When the device is lost.
     pub fn run_one(&self, index: usize) -> Result<()> {
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self
+            .gpu
+            .device()
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.record_range(&mut encoder, index..index + 1);
         self.gpu.queue().submit([encoder.finish()]);
         self.gpu.wait()
@@ -194,14 +257,22 @@ impl Plan {
     /// # Errors
     /// When there is none of that name.
     pub fn buffer(&self, name: &str) -> Result<&BufferSlice> {
-        let output = self.program.outputs.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
+        let output = self
+            .program
+            .outputs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, b)| *b);
         let input = || {
             let is = |b: &program::BufferSpec| matches!(&b.origin, Origin::Input(n) if n == name);
             self.program.buffers.iter().position(is).map(BufferId)
         };
         match output.or_else(input) {
             Some(buffer) => Ok(self.place(buffer)),
-            None => Err(Error::Usage(format!("the plan has no output or input '{name}'; it has {}", self.names()))),
+            None => Err(Error::Usage(format!(
+                "the plan has no output or input '{name}'; it has {}",
+                self.names()
+            ))),
         }
     }
 
@@ -224,11 +295,17 @@ impl Plan {
             _ => false,
         });
         let position = position.ok_or_else(|| {
-            Error::Usage(format!("the plan has no output or input '{name}'; it has {}", self.names()))
+            Error::Usage(format!(
+                "the plan has no output or input '{name}'; it has {}",
+                self.names()
+            ))
         })?;
         let before = std::mem::replace(&mut self.places[position], slice);
         for i in 0..self.bound.len() {
-            if self.program.dispatches[i].buffers.contains(&BufferId(position)) {
+            if self.program.dispatches[i]
+                .buffers
+                .contains(&BufferId(position))
+            {
                 match self.bind_dispatch(i) {
                     Ok(bound) => self.bound[i] = bound,
                     Err(error) => {
@@ -254,9 +331,17 @@ impl Plan {
     /// # Errors
     /// When there is none of that name or the device is lost.
     pub fn read(&self, name: &str) -> Result<Value> {
-        let id = self.program.outputs.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
+        let id = self
+            .program
+            .outputs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, b)| *b);
         let id = id.ok_or_else(|| {
-            Error::Usage(format!("the plan has no output '{name}'; it has {}", self.names()))
+            Error::Usage(format!(
+                "the plan has no output '{name}'; it has {}",
+                self.names()
+            ))
         })?;
         let data = self.read_buffers(&[id])?.remove(0);
         Value::new(self.program.buffers[id.0].ty.shape.clone(), data)
@@ -269,7 +354,10 @@ impl Plan {
     pub fn read_buffers(&self, ids: &[BufferId]) -> Result<Vec<Data>> {
         let exact = |id: &BufferId| {
             let bytes = self.program.buffers[id.0].ty.bytes().max(4);
-            BufferSlice { size: bytes, ..self.places[id.0].clone() }
+            BufferSlice {
+                size: bytes,
+                ..self.places[id.0].clone()
+            }
         };
         let bytes = self.gpu.read(&ids.iter().map(exact).collect::<Vec<_>>())?;
         Ok(ids
@@ -289,7 +377,8 @@ impl Plan {
     pub fn poison(&self) -> Result<()> {
         for buffer in &self.own {
             let words = vec![POISON; buffer.size() as usize / 4];
-            self.gpu.write(&buffer.into(), bytemuck::cast_slice(&words))?;
+            self.gpu
+                .write(&buffer.into(), bytemuck::cast_slice(&words))?;
         }
         Ok(())
     }
@@ -300,8 +389,19 @@ impl Plan {
     /// When the device is lost.
     pub fn guards_intact(&self) -> Result<bool> {
         let ends = |b: &wgpu::Buffer| {
-            let end = BufferSlice { buffer: b.clone(), offset: b.size() - GUARD, size: GUARD };
-            [BufferSlice { buffer: b.clone(), offset: 0, size: GUARD }, end]
+            let end = BufferSlice {
+                buffer: b.clone(),
+                offset: b.size() - GUARD,
+                size: GUARD,
+            };
+            [
+                BufferSlice {
+                    buffer: b.clone(),
+                    offset: 0,
+                    size: GUARD,
+                },
+                end,
+            ]
         };
         let ranges: Vec<BufferSlice> = self.own.iter().flat_map(ends).collect();
         let intact = |bytes: &Vec<u8>| bytes.chunks_exact(4).all(|w| w == POISON.to_le_bytes());
@@ -310,10 +410,16 @@ impl Plan {
 
     /// Flops and bytes of one step.
     pub fn cost(&self) -> Cost {
-        self.program.dispatches.iter().fold(Cost::default(), |sum, d| {
-            let cost = d.kernel.cost();
-            Cost { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes }
-        })
+        self.program
+            .dispatches
+            .iter()
+            .fold(Cost::default(), |sum, d| {
+                let cost = d.kernel.cost();
+                Cost {
+                    flops: sum.flops + cost.flops,
+                    bytes: sum.bytes + cost.bytes,
+                }
+            })
     }
 
     /// Bytes of the plan's own buffers.
@@ -330,11 +436,18 @@ impl Plan {
 /// A program as a table. See [`Plan::explain`].
 pub fn explain(program: &Program, slots: &memory::Slots) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers", "#", "kernel", "variant", "MFLOP", "KiB");
+    let _ = writeln!(
+        text,
+        "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers",
+        "#", "kernel", "variant", "MFLOP", "KiB"
+    );
     let mut total = Cost::default();
     for (i, dispatch) in program.dispatches.iter().enumerate() {
         let cost = dispatch.kernel.cost();
-        total = Cost { flops: total.flops + cost.flops, bytes: total.bytes + cost.bytes };
+        total = Cost {
+            flops: total.flops + cost.flops,
+            bytes: total.bytes + cost.bytes,
+        };
         let bindings = dispatch.kernel.bindings();
         let mut parts: [Vec<String>; 2] = Default::default();
         for (id, binding) in dispatch.buffers.iter().zip(&bindings) {

@@ -98,7 +98,11 @@ impl Program {
     /// A new virtual buffer.
     pub fn buffer(&mut self, origin: Origin, ty: TensorType) -> BufferId {
         let shared = origin != Origin::Transient;
-        if let Some(found) = self.buffers.iter().position(|b| shared && b.origin == origin && b.ty == ty) {
+        if let Some(found) = self
+            .buffers
+            .iter()
+            .position(|b| shared && b.origin == origin && b.ty == ty)
+        {
             return BufferId(found);
         }
         self.buffers.push(BufferSpec { origin, ty });

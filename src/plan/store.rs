@@ -6,7 +6,9 @@ use super::program::{Flat, Origin};
 use crate::error::{Error, Result};
 use crate::gpu::{BufferSlice, Gpu};
 use crate::graph::layout::Layout;
-use crate::kernels::{CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state};
+use crate::kernels::{
+    CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
+};
 
 /// What a store keeps beside parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,15 +46,26 @@ impl Store {
     pub fn new(gpu: &Gpu, layout: Layout, options: StoreOptions) -> Result<Self> {
         let mut wanted = vec![(Flat::Parameters, "parameters")];
         if options.training {
-            wanted.extend([(Flat::Gradients, "gradients"), (Flat::Moment1, "moment1"), (Flat::Moment2, "moment2")]);
+            wanted.extend([
+                (Flat::Gradients, "gradients"),
+                (Flat::Moment1, "moment1"),
+                (Flat::Moment2, "moment2"),
+            ]);
         }
         if options.ema {
             wanted.push((Flat::Ema, "ema"));
         }
         let segments = |name: &str| -> Result<Vec<wgpu::Buffer>> {
-            layout.segments.iter().map(|&count| gpu.create_buffer(name, 4 * count as u64)).collect()
+            layout
+                .segments
+                .iter()
+                .map(|&count| gpu.create_buffer(name, 4 * count as u64))
+                .collect()
         };
-        let flats = wanted.into_iter().map(|(f, name)| Ok((f, segments(name)?))).collect::<Result<_>>()?;
+        let flats = wanted
+            .into_iter()
+            .map(|(f, name)| Ok((f, segments(name)?)))
+            .collect::<Result<_>>()?;
         let inner = Inner {
             gpu: gpu.clone(),
             flats,
@@ -64,7 +77,9 @@ impl Store {
             layout,
             options,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Its device.
@@ -81,7 +96,9 @@ impl Store {
         let found = self.inner.flats.iter().find(|(f, _)| *f == flat);
         let options = self.inner.options;
         found.map(|(_, b)| b.as_slice()).ok_or_else(|| {
-            Error::Usage(format!("the store has no {flat:?} buffers: it was made with {options:?}"))
+            Error::Usage(format!(
+                "the store has no {flat:?} buffers: it was made with {options:?}"
+            ))
         })
     }
 
@@ -90,7 +107,11 @@ impl Store {
         let part = |flat: Flat, position: usize| -> Result<Option<BufferSlice>> {
             let place = self.inner.layout.places[position];
             let buffer = self.segments(flat)?[place.segment].clone();
-            Ok(Some(BufferSlice { buffer, offset: 4 * place.offset as u64, size: 4 * place.count as u64 }))
+            Ok(Some(BufferSlice {
+                buffer,
+                offset: 4 * place.offset as u64,
+                size: 4 * place.count as u64,
+            }))
         };
         let whole = |buffer: &wgpu::Buffer| Ok(Some(BufferSlice::from(buffer)));
         match origin {
@@ -99,7 +120,11 @@ impl Store {
             Origin::Segment(flat, segment) => {
                 let count = self.inner.layout.segments[*segment];
                 let buffer = self.segments(*flat)?[*segment].clone();
-                Ok(Some(BufferSlice { buffer, offset: 0, size: 4 * count as u64 }))
+                Ok(Some(BufferSlice {
+                    buffer,
+                    offset: 0,
+                    size: 4 * count as u64,
+                }))
             }
             Origin::State => whole(&self.inner.state),
             Origin::Schedule => whole(&self.inner.schedule),
@@ -123,7 +148,10 @@ impl Store {
             .iter()
             .map(|p| {
                 let bytes = &segments[p.segment][4 * p.offset..4 * (p.offset + p.count)];
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect()
             })
             .collect())
     }
@@ -136,18 +164,24 @@ impl Store {
         let layout = self.layout();
         if tensors.len() != layout.places.len() {
             let (wanted, got) = (layout.places.len(), tensors.len());
-            return Err(Error::Usage(format!("the store has {wanted} tensors, got {got}")));
+            return Err(Error::Usage(format!(
+                "the store has {wanted} tensors, got {got}"
+            )));
         }
         let mut segments: Vec<Vec<f32>> = layout.segments.iter().map(|&n| vec![0.0; n]).collect();
-        for ((place, parameter), tensor) in layout.places.iter().zip(&layout.parameters).zip(tensors) {
+        for ((place, parameter), tensor) in
+            layout.places.iter().zip(&layout.parameters).zip(tensors)
+        {
             if tensor.len() != place.count {
                 let why = format!("has {} elements, got {}", place.count, tensor.len());
                 return Err(Error::shape(&parameter.name, why));
             }
-            segments[place.segment][place.offset..place.offset + place.count].copy_from_slice(tensor);
+            segments[place.segment][place.offset..place.offset + place.count]
+                .copy_from_slice(tensor);
         }
         for (buffer, values) in self.segments(flat)?.iter().zip(&segments) {
-            self.gpu().write(&buffer.into(), bytemuck::cast_slice(values))?;
+            self.gpu()
+                .write(&buffer.into(), bytemuck::cast_slice(values))?;
         }
         Ok(())
     }
@@ -163,7 +197,8 @@ impl Store {
         words[state::SEED_LOW] = seed as u32;
         words[state::SEED_HIGH] = (seed >> 32) as u32;
         words[state::CURSOR] = cursor;
-        self.gpu().write(&(&self.inner.state).into(), bytemuck::cast_slice(&words))
+        self.gpu()
+            .write(&(&self.inner.state).into(), bytemuck::cast_slice(&words))
     }
 
     /// Moves the cursor.
@@ -171,7 +206,11 @@ impl Store {
     /// # Errors
     /// Never in practice.
     pub fn set_cursor(&self, cursor: u32) -> Result<()> {
-        let slice = BufferSlice { buffer: self.inner.state.clone(), offset: 4 * state::CURSOR as u64, size: 4 };
+        let slice = BufferSlice {
+            buffer: self.inner.state.clone(),
+            offset: 4 * state::CURSOR as u64,
+            size: 4,
+        };
         self.gpu().write(&slice, &cursor.to_le_bytes())
     }
 
@@ -179,14 +218,25 @@ impl Store {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn write_schedule(&self, first: u64, rows: &[[f32; SCHEDULE_COLUMNS]], current: bool) -> Result<()> {
+    pub fn write_schedule(
+        &self,
+        first: u64,
+        rows: &[[f32; SCHEDULE_COLUMNS]],
+        current: bool,
+    ) -> Result<()> {
         for (i, row) in rows.iter().enumerate() {
             let at = ((first + i as u64) % TABLE_ROWS as u64) * 4 * SCHEDULE_COLUMNS as u64;
-            let slice = BufferSlice { buffer: self.inner.table.clone(), offset: at, size: 4 * SCHEDULE_COLUMNS as u64 };
+            let slice = BufferSlice {
+                buffer: self.inner.table.clone(),
+                offset: at,
+                size: 4 * SCHEDULE_COLUMNS as u64,
+            };
             self.gpu().write(&slice, bytemuck::cast_slice(row))?;
         }
         match rows.first() {
-            Some(row) if current => self.gpu().write(&(&self.inner.schedule).into(), bytemuck::cast_slice(row)),
+            Some(row) if current => self
+                .gpu()
+                .write(&(&self.inner.schedule).into(), bytemuck::cast_slice(row)),
             _ => Ok(()),
         }
     }

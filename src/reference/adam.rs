@@ -13,9 +13,13 @@ fn run<T: Real>(kernel: &Adam, buffers: &mut [Data]) {
     let mut param = take::<T>(&mut buffers[0]);
     let mut moment1 = take::<T>(&mut buffers[2]);
     let mut moment2 = take::<T>(&mut buffers[3]);
-    let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
+    let (gradient, schedule, control) =
+        (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
     let c = |x: f32| T::from_f64(decimal(x));
-    let (rate1, rate2) = (T::from_f64(1.0 - decimal(kernel.beta1)), T::from_f64(1.0 - decimal(kernel.beta2)));
+    let (rate1, rate2) = (
+        T::from_f64(1.0 - decimal(kernel.beta1)),
+        T::from_f64(1.0 - decimal(kernel.beta2)),
+    );
     let (beta2, decay) = (c(kernel.beta2), c(kernel.decay));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {

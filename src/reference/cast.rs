@@ -8,8 +8,20 @@ use crate::tensor::{DType, Data};
 /// Converts an array; reals to integers truncate towards zero and clamp.
 pub fn cast(source: &Data, to: DType, reals: crate::real::Precision) -> Data {
     match to {
-        DType::U32 => Data::U32(source.to_f64().into_iter().map(|x| x.clamp(0.0, 4_294_967_040.0) as u32).collect()),
-        DType::U8 => Data::U8(source.to_f64().into_iter().map(|x| x.clamp(0.0, 255.0) as u8).collect()),
+        DType::U32 => Data::U32(
+            source
+                .to_f64()
+                .into_iter()
+                .map(|x| x.clamp(0.0, 4_294_967_040.0) as u32)
+                .collect(),
+        ),
+        DType::U8 => Data::U8(
+            source
+                .to_f64()
+                .into_iter()
+                .map(|x| x.clamp(0.0, 255.0) as u8)
+                .collect(),
+        ),
         DType::F32 => Data::F64(source.to_f64()).in_precision(reals),
     }
 }

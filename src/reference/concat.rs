@@ -28,7 +28,10 @@ impl Twin for Concat {
             (DType::F32, Precision::F32) => reals::<f32>(self, parts),
             (DType::F32, Precision::F64) => reals::<f64>(self, parts),
             (DType::F32, Precision::Tracked) => reals::<Tracked>(self, parts),
-            _ => Data::U32(concat(self, &parts.iter().map(Data::as_u32).collect::<Vec<_>>())),
+            _ => Data::U32(concat(
+                self,
+                &parts.iter().map(Data::as_u32).collect::<Vec<_>>(),
+            )),
         };
         buffers[self.lengths.len()] = out;
     }

@@ -18,7 +18,12 @@ pub struct Evaluator<'a, T> {
 impl<'a, T: Real> Evaluator<'a, T> {
     /// `operands` in the expression's order; `state` for its random terms.
     pub fn new(expression: &'a Expression, operands: Vec<&'a [T]>, state: RandomState) -> Self {
-        Self { expression, operands, state, values: Vec::with_capacity(expression.terms.len()) }
+        Self {
+            expression,
+            operands,
+            state,
+            values: Vec::with_capacity(expression.terms.len()),
+        }
     }
 
     /// The values of all terms at element `index` of the domain.
@@ -29,13 +34,17 @@ impl<'a, T: Real> Evaluator<'a, T> {
                 Term::Accumulator => accumulator,
                 Term::Operand(i) => self.operands[*i][self.expression.operands[*i].source(index)],
                 Term::Constant(x) => T::from_f64(*x),
-                Term::Random { distribution, key, stream } => {
-                    random::draw(*distribution, &self.state, *key, *stream, index)
-                }
+                Term::Random {
+                    distribution,
+                    key,
+                    stream,
+                } => random::draw(*distribution, &self.state, *key, *stream, index),
                 Term::Call(function, arguments) => match *arguments.as_slice() {
                     [a] => apply(*function, &[self.values[a]]),
                     [a, b] => apply(*function, &[self.values[a], self.values[b]]),
-                    [a, b, c] => apply(*function, &[self.values[a], self.values[b], self.values[c]]),
+                    [a, b, c] => {
+                        apply(*function, &[self.values[a], self.values[b], self.values[c]])
+                    }
                     _ => accumulator,
                 },
             };

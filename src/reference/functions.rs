@@ -28,14 +28,19 @@ pub fn apply<T: Real>(function: Function, x: &[T]) -> T {
         Function::LogOnePlus => x[0].ln_1p(),
         Function::Relu => x[0].max(c(0.0)),
         Function::LeakyRelu => x[0].greater(c(0.0)).select(x[0], x[1] * x[0]),
-        Function::Elu => x[0].greater(c(0.0)).select(x[0], x[1] * x[0].min(c(0.0)).exp_m1()),
+        Function::Elu => x[0]
+            .greater(c(0.0))
+            .select(x[0], x[1] * x[0].min(c(0.0)).exp_m1()),
         Function::Sigmoid => sigmoid(x[0]),
         Function::Tanh => x[0].tanh(),
         Function::Silu => x[0] * sigmoid(x[0]),
         Function::Erf => x[0].erf(),
-        Function::Gelu => c(0.5) * x[0] * (c(1.0) + (x[0] * c(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        Function::Gelu => {
+            c(0.5) * x[0] * (c(1.0) + (x[0] * c(std::f64::consts::FRAC_1_SQRT_2)).erf())
+        }
         Function::GeluTanh => {
-            let inner = c((2.0 / std::f64::consts::PI).sqrt()) * (x[0] + c(0.044715) * x[0] * x[0] * x[0]);
+            let inner =
+                c((2.0 / std::f64::consts::PI).sqrt()) * (x[0] + c(0.044715) * x[0] * x[0] * x[0]);
             c(0.5) * x[0] * (c(1.0) + inner.tanh())
         }
         Function::Softplus => x[0].max(c(0.0)) + (-x[0].abs()).exp().ln_1p(),

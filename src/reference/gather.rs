@@ -18,9 +18,14 @@ pub fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item
 /// The rows `index` from `cursor` on of `data`; reals and bytes are scaled and shifted, u32 copied.
 pub fn gather<T: Real>(kernel: &Gather, data: &Data, index: &[u32], cursor: u32) -> Data {
     let places = places(kernel, index, cursor);
-    let real = |x: T| x * T::from_f64(f64::from(kernel.scale)) + T::from_f64(f64::from(kernel.shift));
+    let real =
+        |x: T| x * T::from_f64(f64::from(kernel.scale)) + T::from_f64(f64::from(kernel.shift));
     match data {
-        Data::U8(bytes) => T::into_data(places.map(|p| real(T::from_f64(f64::from(bytes[p])))).collect()),
+        Data::U8(bytes) => T::into_data(
+            places
+                .map(|p| real(T::from_f64(f64::from(bytes[p]))))
+                .collect(),
+        ),
         Data::U32(words) => Data::U32(places.map(|p| words[p]).collect()),
         reals => {
             let reals = T::of(reals);
@@ -32,7 +37,11 @@ pub fn gather<T: Real>(kernel: &Gather, data: &Data, index: &[u32], cursor: u32)
 twin!(Gather, run);
 
 fn run<T: Real>(kernel: &Gather, buffers: &mut [Data]) {
-    let cursor = if kernel.cursor { buffers[2].as_u32()[CURSOR] } else { 0 };
+    let cursor = if kernel.cursor {
+        buffers[2].as_u32()[CURSOR]
+    } else {
+        0
+    };
     let out = gather::<T>(kernel, &buffers[0], buffers[1].as_u32(), cursor);
     if let Some(last) = buffers.last_mut() {
         *last = out;

@@ -12,7 +12,9 @@ twin!(Guard, run);
 fn run<T: Real>(kernel: &Guard, buffers: &mut [Data]) {
     let zero = T::from_f64(0.0);
     let total = T::of(&buffers[0]).iter().fold(zero, |sum, &p| sum + p);
-    let metrics: Vec<T> = (0..kernel.metrics).map(|i| T::of(&buffers[1 + i])[0]).collect();
+    let metrics: Vec<T> = (0..kernel.metrics)
+        .map(|i| T::of(&buffers[1 + i])[0])
+        .collect();
     let [state, control, ring] = [1, 2, 3].map(|i| kernel.metrics + i);
 
     let mut words = buffers[state].as_u32().to_vec();

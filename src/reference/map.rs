@@ -12,7 +12,10 @@ pub fn map<T: Real>(kernel: &Map, operands: Vec<&[T]>, state: RandomState) -> Ve
     let mut evaluator = Evaluator::new(&kernel.expression, operands, state);
     let mut out = vec![Vec::with_capacity(kernel.count); kernel.expression.results.len()];
     for index in 0..kernel.count {
-        for (out, result) in out.iter_mut().zip(evaluator.results(index, T::from_f64(0.0))) {
+        for (out, result) in out
+            .iter_mut()
+            .zip(evaluator.results(index, T::from_f64(0.0)))
+        {
             out.push(result);
         }
     }
@@ -24,7 +27,11 @@ twin!(Map, run);
 fn run<T: Real>(kernel: &Map, buffers: &mut [Data]) {
     let count = kernel.expression.operands.len();
     let random = kernel.expression.is_random();
-    let state = if random { random_state(buffers[count].as_u32()) } else { RandomState::default() };
+    let state = if random {
+        random_state(buffers[count].as_u32())
+    } else {
+        RandomState::default()
+    };
     let results = map::<T>(kernel, buffers[..count].iter().map(T::of).collect(), state);
     for (i, result) in results.into_iter().enumerate() {
         buffers[count + usize::from(random) + i] = T::into_data(result);

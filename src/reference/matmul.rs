@@ -14,18 +14,30 @@ pub fn matmul<T: Real>(kernel: &Matmul, a: &[T], b: &[T]) -> Vec<T> {
     let &Matmul { m, n, k, .. } = kernel;
     let a_at = |batch: usize, row: usize, p: usize| {
         let start = if kernel.a_batched { batch * m * k } else { 0 };
-        a[start + if kernel.layout == Layout::Tn { p * m + row } else { row * k + p }]
+        a[start
+            + if kernel.layout == Layout::Tn {
+                p * m + row
+            } else {
+                row * k + p
+            }]
     };
     let b_at = |batch: usize, p: usize, column: usize| {
         let start = if kernel.b_batched { batch * k * n } else { 0 };
-        b[start + if kernel.layout == Layout::Nt { column * k + p } else { p * n + column }]
+        b[start
+            + if kernel.layout == Layout::Nt {
+                column * k + p
+            } else {
+                p * n + column
+            }]
     };
     (0..kernel.batch * m)
         .into_par_iter()
         .flat_map_iter(|line| {
             let (batch, row) = (line / m, line % m);
             (0..n).map(move |column| {
-                (0..k).fold(T::from_f64(0.0), |sum, p| sum + a_at(batch, row, p) * b_at(batch, p, column))
+                (0..k).fold(T::from_f64(0.0), |sum, p| {
+                    sum + a_at(batch, row, p) * b_at(batch, p, column)
+                })
             })
         })
         .collect()
@@ -36,8 +48,14 @@ pub fn row_sums<T: Real>(kernel: &Matmul, a: &[T]) -> Vec<T> {
     let &Matmul { m, k, .. } = kernel;
     (0..kernel.batch * m)
         .map(|line| {
-            let (batch, row) = if kernel.a_batched { (line / m, line % m) } else { (0, line % m) };
-            (0..k).fold(T::from_f64(0.0), |sum, p| sum + a[(batch * k + p) * m + row])
+            let (batch, row) = if kernel.a_batched {
+                (line / m, line % m)
+            } else {
+                (0, line % m)
+            };
+            (0..k).fold(T::from_f64(0.0), |sum, p| {
+                sum + a[(batch * k + p) * m + row]
+            })
         })
         .collect()
 }
@@ -47,20 +65,31 @@ twin!(Matmul, run);
 fn run<T: Real>(kernel: &Matmul, buffers: &mut [Data]) {
     let operands = kernel.epilogue.operands.len();
     let random = kernel.epilogue.is_random();
-    let state = if random { random_state(buffers[2 + operands].as_u32()) } else { RandomState::default() };
+    let state = if random {
+        random_state(buffers[2 + operands].as_u32())
+    } else {
+        RandomState::default()
+    };
     let first_out = 2 + operands + usize::from(random);
-    let mut out: Vec<Vec<T>> =
-        (0..kernel.epilogue.results.len()).map(|i| take::<T>(&mut buffers[first_out + i])).collect();
+    let mut out: Vec<Vec<T>> = (0..kernel.epilogue.results.len())
+        .map(|i| take::<T>(&mut buffers[first_out + i]))
+        .collect();
 
     let sums = matmul::<T>(kernel, T::of(&buffers[0]), T::of(&buffers[1]));
     let extra = buffers[2..2 + operands].iter().map(T::of).collect();
     let mut epilogue = Evaluator::new(&kernel.epilogue, extra, state);
     for (index, &sum) in sums.iter().enumerate() {
         for (out, result) in out.iter_mut().zip(epilogue.results(index, sum)) {
-            out[index] = if kernel.accumulate { out[index] + result } else { result };
+            out[index] = if kernel.accumulate {
+                out[index] + result
+            } else {
+                result
+            };
         }
     }
-    let row_sums = kernel.row_sums.then(|| row_sums::<T>(kernel, T::of(&buffers[0])));
+    let row_sums = kernel
+        .row_sums
+        .then(|| row_sums::<T>(kernel, T::of(&buffers[0])));
     let results = out.len();
     for (i, out) in out.into_iter().enumerate() {
         buffers[first_out + i] = T::into_data(out);

@@ -67,7 +67,9 @@ macro_rules! twin {
                 match $crate::reference::precision_of(buffers) {
                     $crate::real::Precision::F32 => $run::<f32>(self, buffers),
                     $crate::real::Precision::F64 => $run::<f64>(self, buffers),
-                    $crate::real::Precision::Tracked => $run::<$crate::real::Tracked>(self, buffers),
+                    $crate::real::Precision::Tracked => {
+                        $run::<$crate::real::Tracked>(self, buffers)
+                    }
                 }
             }
         }

@@ -10,7 +10,13 @@ use crate::kernels::philox::{Key, RandomState};
 use crate::real::Real;
 
 /// Element `index` of a random tensor.
-pub fn draw<T: Real>(distribution: Distribution, state: &RandomState, key: Key, stream: u32, index: usize) -> T {
+pub fn draw<T: Real>(
+    distribution: Distribution,
+    state: &RandomState,
+    key: Key,
+    stream: u32,
+    index: usize,
+) -> T {
     match distribution {
         Distribution::Uniform => uniform(state.word(key, stream, index)),
         Distribution::Normal => {
@@ -61,9 +67,12 @@ fn minus_two_log<T: Real>(n: u32) -> T {
         -2.499_999_399_3e-1,
         3.333_333_117_4e-1,
     ];
-    let p = coefficients[1..].iter().fold(c(coefficients[0]), |p, &a| p * f + c(a));
+    let p = coefficients[1..]
+        .iter()
+        .fold(c(coefficients[0]), |p, &a| p * f + c(a));
     let e = c(f64::from(exponent));
-    let log = (p * f * square + e * c(-2.121_944_40e-4)) - c(0.5) * square + f + e * c(0.693_359_375);
+    let log =
+        (p * f * square + e * c(-2.121_944_40e-4)) - c(0.5) * square + f + e * c(0.693_359_375);
     c(-2.0) * log
 }
 
@@ -74,8 +83,11 @@ fn unit_circle<T: Real>(w: u32) -> (T, T) {
     let c = T::from_f64;
     let x = c(f64::from(rest)) * c(std::f64::consts::TAU / 16_777_216.0);
     let z = x * x;
-    let sine = ((c(-1.951_529_589_1e-4) * z + c(8.332_160_873_6e-3)) * z - c(1.666_665_461_1e-1)) * z * x + x;
-    let cosine = ((c(2.443_315_711_809_948e-5) * z - c(1.388_731_625_493_765e-3)) * z + c(4.166_664_568_298_827e-2))
+    let sine =
+        ((c(-1.951_529_589_1e-4) * z + c(8.332_160_873_6e-3)) * z - c(1.666_665_461_1e-1)) * z * x
+            + x;
+    let cosine = ((c(2.443_315_711_809_948e-5) * z - c(1.388_731_625_493_765e-3)) * z
+        + c(4.166_664_568_298_827e-2))
         * z
         * z
         - c(0.5) * z
@@ -95,9 +107,19 @@ mod tests {
 
     #[test]
     fn normals_stay_within_the_stated_bound() {
-        let state = RandomState { seed: 1, step: 2, cursor: 0 };
+        let state = RandomState {
+            seed: 1,
+            step: 2,
+            cursor: 0,
+        };
         let mut worst: f64 = 0.0;
-        let edges = [(0, 0), (!0, !0), (!0, 0), (0, 0x2000_0000), (0xffff_fe00, 0x8000_0000)];
+        let edges = [
+            (0, 0),
+            (!0, !0),
+            (!0, 0),
+            (0, 0x2000_0000),
+            (0xffff_fe00, 0x8000_0000),
+        ];
         let random = (0..250_000).map(|i| {
             let (a, b, _) = state.pair(Key::Step, 9, 2 * i);
             (a, b)
@@ -117,14 +139,20 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distributions() {
-        let state = RandomState { seed: 3, step: 0, cursor: 0 };
+        let state = RandomState {
+            seed: 3,
+            step: 0,
+            cursor: 0,
+        };
         let n = 200_000;
         for (distribution, mean, variance) in [
             (Distribution::Normal, 0.0, 1.0),
             (Distribution::Uniform, 0.5, 1.0 / 12.0),
             (Distribution::Bernoulli(0.3), 0.3, 0.21),
         ] {
-            let x: Vec<f64> = (0..n).map(|i| draw(distribution, &state, Key::Step, 4, i)).collect();
+            let x: Vec<f64> = (0..n)
+                .map(|i| draw(distribution, &state, Key::Step, 4, i))
+                .collect();
             let m = x.iter().sum::<f64>() / n as f64;
             let v = x.iter().map(|x| (x - m) * (x - m)).sum::<f64>() / n as f64;
             assert!((m - mean).abs() < 5.0 * (variance / n as f64).sqrt());

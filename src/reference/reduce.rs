@@ -11,12 +11,19 @@ use crate::tensor::Data;
 pub fn combine<T: Real>(how: Combine, values: impl Iterator<Item = T> + Clone) -> T {
     match how {
         Combine::Sum => values.fold(T::from_f64(0.0), |sum, v| sum + v),
-        Combine::Max => values.reduce(T::max).unwrap_or(T::from_f64(f64::from(f32::MIN))),
-        Combine::Min => values.reduce(T::min).unwrap_or(T::from_f64(f64::from(f32::MAX))),
+        Combine::Max => values
+            .reduce(T::max)
+            .unwrap_or(T::from_f64(f64::from(f32::MIN))),
+        Combine::Min => values
+            .reduce(T::min)
+            .unwrap_or(T::from_f64(f64::from(f32::MAX))),
         Combine::Argmax => T::from_f64(0.0),
         Combine::LogSumExp => {
             let largest = combine(Combine::Max, values.clone());
-            largest + values.fold(T::from_f64(0.0), |sum, v| sum + (v - largest).exp()).ln()
+            largest
+                + values
+                    .fold(T::from_f64(0.0), |sum, v| sum + (v - largest).exp())
+                    .ln()
         }
     }
 }
@@ -39,10 +46,13 @@ fn chunks<T: Real>(kernel: &Reduce, operands: Vec<&[T]>, state: RandomState) -> 
     (0..kernel.results())
         .map(|result| {
             let (chunk, output) = (result / outputs, result % outputs);
-            let first = output / kernel.inner * kernel.length * kernel.inner + output % kernel.inner;
+            let first =
+                output / kernel.inner * kernel.length * kernel.inner + output % kernel.inner;
             let begin = (chunk * kernel.chunk()).min(kernel.length);
             let end = (begin + kernel.chunk()).min(kernel.length);
-            (begin..end).map(|r| prologue.value(first + r * kernel.inner)).collect()
+            (begin..end)
+                .map(|r| prologue.value(first + r * kernel.inner))
+                .collect()
         })
         .collect()
 }
@@ -53,7 +63,11 @@ fn run<T: Real>(kernel: &Reduce, buffers: &mut [Data]) {
     let before = kernel.prologue.operands.len();
     let after = kernel.epilogue.operands.len();
     let random = kernel.prologue.is_random() || kernel.epilogue.is_random();
-    let state = if random { random_state(buffers[before + after].as_u32()) } else { RandomState::default() };
+    let state = if random {
+        random_state(buffers[before + after].as_u32())
+    } else {
+        RandomState::default()
+    };
     let first_out = before + after + usize::from(random);
     let values = chunks::<T>(kernel, buffers[..before].iter().map(T::of).collect(), state);
     if kernel.combine == Combine::Argmax {

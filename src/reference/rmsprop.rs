@@ -13,7 +13,8 @@ fn run<T: Real>(kernel: &Rmsprop, buffers: &mut [Data]) {
     let mut param = take::<T>(&mut buffers[0]);
     let mut velocity = take::<T>(&mut buffers[2]);
     let mut mean_square = take::<T>(&mut buffers[3]);
-    let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
+    let (gradient, schedule, control) =
+        (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
     let c = |x: f32| T::from_f64(decimal(x));
     let rate = T::from_f64(1.0 - decimal(kernel.alpha));
     if control[1].to_f64() == 0.0 {

@@ -12,14 +12,19 @@ twin!(Sgd, run);
 fn run<T: Real>(kernel: &Sgd, buffers: &mut [Data]) {
     let mut param = take::<T>(&mut buffers[0]);
     let mut velocity = take::<T>(&mut buffers[2]);
-    let (gradient, schedule, control) = (T::of(&buffers[1]), T::of(&buffers[3]), T::of(&buffers[4]));
+    let (gradient, schedule, control) =
+        (T::of(&buffers[1]), T::of(&buffers[3]), T::of(&buffers[4]));
     let c = |x: f32| T::from_f64(decimal(x));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
             let g = gradient[i] * control[0] + c(kernel.decay) * param[i];
             let b = c(kernel.momentum) * velocity[i] + g;
             velocity[i] = b;
-            let direction = if kernel.nesterov { g + c(kernel.momentum) * b } else { b };
+            let direction = if kernel.nesterov {
+                g + c(kernel.momentum) * b
+            } else {
+                b
+            };
             param[i] = param[i] - schedule[LEARNING_RATE] * direction;
         }
     }

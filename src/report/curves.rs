@@ -16,7 +16,13 @@ pub fn save(records: &[Record], names: &[&str], path: &Path) -> Result<()> {
         .iter()
         .map(|name| {
             let value = |r: &Record| r.values.get(*name)?.as_f64().filter(|v| v.is_finite());
-            (*name, records.iter().filter_map(|r| Some((r.step as f64, value(r)?))).collect::<Vec<_>>())
+            (
+                *name,
+                records
+                    .iter()
+                    .filter_map(|r| Some((r.step as f64, value(r)?)))
+                    .collect::<Vec<_>>(),
+            )
         })
         .filter(|(_, points)| !points.is_empty())
         .collect();
@@ -25,7 +31,11 @@ pub fn save(records: &[Record], names: &[&str], path: &Path) -> Result<()> {
         return Ok(());
     }
     let last = all().map(|p| p.0).fold(1.0, f64::max);
-    let (low, high) = all().map(|p| p.1).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
+    let (low, high) = all()
+        .map(|p| p.1)
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| {
+            (l.min(y), h.max(y))
+        });
     let margin = (high - low).max(1e-6) * 0.05;
     let mut text = String::new();
     draw(&mut text, &series, last, low - margin, high + margin)
@@ -47,15 +57,29 @@ fn draw(
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..last, low..high)?;
-    chart.configure_mesh().x_desc("step").y_desc("nats an example").light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("nats an example")
+        .light_line_style(WHITE)
+        .draw()?;
     for (i, (name, points)) in series.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
         chart
-            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(
+                points.iter().copied(),
+                color.stroke_width(2),
+            ))?
             .label(*name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2)));
+            .legend(move |(x, y)| {
+                PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2))
+            });
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
     root.present()?;
     drop(chart);
     drop(root);

@@ -18,14 +18,27 @@ pub fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     let columns = columns.clamp(1, count.max(1));
     let rows = count.div_ceil(columns);
     let scale = (64 / shape.height.max(shape.width).max(1)).clamp(1, 4) as u32;
-    let (cell_w, cell_h) = (shape.width as u32 * scale + GAP, shape.height as u32 * scale + GAP);
-    let mut picture = RgbImage::from_pixel(columns as u32 * cell_w + GAP, rows as u32 * cell_h + GAP, Rgb([40; 3]));
+    let (cell_w, cell_h) = (
+        shape.width as u32 * scale + GAP,
+        shape.height as u32 * scale + GAP,
+    );
+    let mut picture = RgbImage::from_pixel(
+        columns as u32 * cell_w + GAP,
+        rows as u32 * cell_h + GAP,
+        Rgb([40; 3]),
+    );
     for (i, image) in values.chunks_exact(shape.count().max(1)).enumerate() {
-        let (left, top) = ((i % columns) as u32 * cell_w + GAP, (i / columns) as u32 * cell_h + GAP);
+        let (left, top) = (
+            (i % columns) as u32 * cell_w + GAP,
+            (i / columns) as u32 * cell_h + GAP,
+        );
         for y in 0..shape.height as u32 * scale {
             for x in 0..shape.width as u32 * scale {
-                let at = ((y / scale) as usize * shape.width + (x / scale) as usize) * shape.channels;
-                let byte = |c: usize| (image[at + c.min(shape.channels - 1)].clamp(0.0, 1.0) * 255.0).round() as u8;
+                let at =
+                    ((y / scale) as usize * shape.width + (x / scale) as usize) * shape.channels;
+                let byte = |c: usize| {
+                    (image[at + c.min(shape.channels - 1)].clamp(0.0, 1.0) * 255.0).round() as u8
+                };
                 picture.put_pixel(left + x, top + y, Rgb([byte(0), byte(1), byte(2)]));
             }
         }
@@ -41,7 +54,8 @@ pub fn scatter(points: &[f32], half: f32) -> RgbImage {
         let place = |v: f32| ((v / half * 0.5 + 0.5) * SIDE as f32) as i64;
         let (x, y) = (place(p[0]), i64::from(SIDE) - place(p[1]));
         for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-            if (0..i64::from(SIDE)).contains(&(x + dx)) && (0..i64::from(SIDE)).contains(&(y + dy)) {
+            if (0..i64::from(SIDE)).contains(&(x + dx)) && (0..i64::from(SIDE)).contains(&(y + dy))
+            {
                 let pixel = picture.get_pixel_mut((x + dx) as u32, (y + dy) as u32);
                 let Rgb([r, g, b]) = *pixel;
                 *pixel = Rgb([r / 2 + 15, g / 2 + 40, b / 2 + 90]);
@@ -74,7 +88,11 @@ pub fn save_animation(pictures: &[RgbImage], milliseconds: u32, path: &Path) -> 
         let fail = |e: image::ImageError| Error::format(path, format!("cannot be encoded: {e}"));
         encoder.set_repeat(Repeat::Infinite).map_err(fail)?;
         for (i, picture) in pictures.iter().enumerate() {
-            let time = if i + 1 == pictures.len() { 4 * milliseconds } else { milliseconds };
+            let time = if i + 1 == pictures.len() {
+                4 * milliseconds
+            } else {
+                milliseconds
+            };
             let rgba = image::DynamicImage::ImageRgb8(picture.clone()).into_rgba8();
             let frame = Frame::from_parts(rgba, 0, 0, Delay::from_numer_denom_ms(time, 1));
             encoder.encode_frame(frame).map_err(fail)?;

@@ -30,14 +30,24 @@ impl Evaluator {
     ///
     /// # Errors
     /// When they do not fit.
-    pub fn new(device: &Device, model: &dyn Model, weights: &[Vec<f32>], batch: usize, seed: u64) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        model: &dyn Model,
+        weights: &[Vec<f32>],
+        batch: usize,
+        seed: u64,
+    ) -> Result<Self> {
         if batch == 0 {
             return Err(Error::Usage("--batch must be at least 1".to_owned()));
         }
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
         let mut session = Session::new(device, layout, StoreOptions::default())?;
         session.write(Flat::Parameters, weights)?;
-        Ok(Self { session, batch, seed })
+        Ok(Self {
+            session,
+            batch,
+            seed,
+        })
     }
 
     /// Runs a graph over all of `dataset` in order, a batch at a time, and hands each batch's outputs and real number of examples
@@ -55,9 +65,14 @@ impl Evaluator {
     ) -> Result<()> {
         let rows = dataset.rows();
         let width = dataset.shape.count().max(1);
-        let element = if dataset.dtype() == crate::tensor::DType::U8 { 1 } else { 4 };
+        let element = if dataset.dtype() == crate::tensor::DType::U8 {
+            1
+        } else {
+            4
+        };
         // In slices that fit on the device, each a whole number of batches.
-        let most = (RESIDENT_BYTES as usize / (width * element)).max(self.batch) / self.batch * self.batch;
+        let most =
+            (RESIDENT_BYTES as usize / (width * element)).max(self.batch) / self.batch * self.batch;
         for start in (0..rows).step_by(most) {
             let end = rows.min(start + most);
             let slice = dataset.select(&(start..end).collect::<Vec<_>>());
@@ -72,7 +87,10 @@ impl Evaluator {
                     let seed = self.seed.wrapping_add((start / most) as u64);
                     self.session.set_state(repeat, seed, first as u32)?;
                     self.session.run(&mut executable, 1)?;
-                    let values = outputs.iter().map(|name| executable.read(name)).collect::<Result<Vec<_>>>()?;
+                    let values = outputs
+                        .iter()
+                        .map(|name| executable.read(name))
+                        .collect::<Result<Vec<_>>>()?;
                     take(start + first, self.batch.min(count - first), values);
                 }
             }
@@ -84,7 +102,12 @@ impl Evaluator {
     ///
     /// # Errors
     /// As [`Evaluator::over`].
-    pub fn figures(&mut self, model: &dyn Model, dataset: &Dataset, outputs: &[&str]) -> Result<BTreeMap<String, f64>> {
+    pub fn figures(
+        &mut self,
+        model: &dyn Model,
+        dataset: &Dataset,
+        outputs: &[&str],
+    ) -> Result<BTreeMap<String, f64>> {
         let mut sums = vec![0.0; outputs.len()];
         let build = |data: &DataType, batch: usize| model.evaluation(data, batch);
         self.over(dataset, 1, build, outputs, |_, real, values| {
@@ -93,32 +116,58 @@ impl Evaluator {
             }
         })?;
         let count = dataset.rows() as f64;
-        Ok(outputs.iter().zip(sums).map(|(name, sum)| ((*name).to_owned(), sum / count)).collect())
+        Ok(outputs
+            .iter()
+            .zip(sums)
+            .map(|(name, sum)| ((*name).to_owned(), sum / count))
+            .collect())
     }
 
     /// The mean log-likelihood by importance sampling: ln (1/K) sum_k w_k an example (Burda et al. 2016, eq. 8), in nats.
     ///
     /// # Errors
     /// As [`Evaluator::over`].
-    pub fn log_likelihood(&mut self, model: &Vae, dataset: &Dataset, samples: usize) -> Result<f64> {
+    pub fn log_likelihood(
+        &mut self,
+        model: &Vae,
+        dataset: &Dataset,
+        samples: usize,
+    ) -> Result<f64> {
         if samples == 0 {
-            return Err(Error::Usage("--importance-samples must be at least 1".to_owned()));
+            return Err(Error::Usage(
+                "--importance-samples must be at least 1".to_owned(),
+            ));
         }
         // Draws a run: as many as divide the samples and keep the tensors small.
         let most = ((1 << 22) / (self.batch * model.config().width)).max(1);
-        let draws = (1..=samples.min(most)).rev().find(|d| samples.is_multiple_of(*d)).unwrap_or(1);
+        let draws = (1..=samples.min(most))
+            .rev()
+            .find(|d| samples.is_multiple_of(*d))
+            .unwrap_or(1);
         let mut weights: Vec<Vec<f64>> = vec![Vec::with_capacity(samples); dataset.rows()];
         let build = |data: &DataType, batch: usize| model.importance(data, batch, draws);
         let batch = self.batch;
-        self.over(dataset, (samples / draws) as u64, build, &["log_weight"], |first, real, values| {
-            let values = values[0].data.to_f64();
-            for example in 0..real {
-                weights[first + example].extend((0..draws).map(|d| values[d * batch + example]));
-            }
-        })?;
+        self.over(
+            dataset,
+            (samples / draws) as u64,
+            build,
+            &["log_weight"],
+            |first, real, values| {
+                let values = values[0].data.to_f64();
+                for example in 0..real {
+                    weights[first + example]
+                        .extend((0..draws).map(|d| values[d * batch + example]));
+                }
+            },
+        )?;
         let one = |log_weights: &Vec<f64>| {
-            let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            largest + (log_weights.iter().map(|w| (w - largest).exp()).sum::<f64>() / samples as f64).ln()
+            let largest = log_weights
+                .iter()
+                .copied()
+                .fold(f64::NEG_INFINITY, f64::max);
+            largest
+                + (log_weights.iter().map(|w| (w - largest).exp()).sum::<f64>() / samples as f64)
+                    .ln()
         };
         Ok(weights.iter().map(one).sum::<f64>() / dataset.rows() as f64)
     }
@@ -127,7 +176,13 @@ impl Evaluator {
     ///
     /// # Errors
     /// When it does not fit the device.
-    pub fn once(&mut self, graph: &Graph, inputs: Vec<(&str, Value)>, output: &str, first: u32) -> Result<Value> {
+    pub fn once(
+        &mut self,
+        graph: &Graph,
+        inputs: Vec<(&str, Value)>,
+        output: &str,
+        first: u32,
+    ) -> Result<Value> {
         let mut executable = self.session.compile(graph, &[])?;
         for (name, value) in inputs {
             executable.write(name, value)?;

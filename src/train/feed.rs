@@ -28,7 +28,13 @@ impl Feed {
     ///
     /// # Errors
     /// When memory is exhausted.
-    pub fn new(session: &Session, dataset: Dataset, batch: usize, seed: u64, limit: u64) -> Result<Self> {
+    pub fn new(
+        session: &Session,
+        dataset: Dataset,
+        batch: usize,
+        seed: u64,
+        limit: u64,
+    ) -> Result<Self> {
         let rows = dataset.rows();
         let width = dataset.shape.count();
         let element = if dataset.dtype() == DType::U8 { 1 } else { 4 };
@@ -41,21 +47,49 @@ impl Feed {
         let held = window.map_or(rows, |steps| steps * batch);
         let values = match (window, &dataset.values) {
             (None, values) => values.clone(),
-            (Some(_), values) => Data::zeros(values_dtype(values), crate::real::Precision::F32, held * width),
+            (Some(_), values) => Data::zeros(
+                values_dtype(values),
+                crate::real::Precision::F32,
+                held * width,
+            ),
         };
         let data = session.upload("data", Value::new([held, width], values)?)?;
-        let index = session.upload("index", Value::new([held], Data::U32((0..held as u32).collect()))?)?;
+        let index = session.upload(
+            "index",
+            Value::new([held], Data::U32((0..held as u32).collect()))?,
+        )?;
         if let Some(steps) = window {
-            log::info!("{} has {bytes} bytes, above {limit}: streamed, {steps} steps at a time", dataset.name);
+            log::info!(
+                "{} has {bytes} bytes, above {limit}: streamed, {steps} steps at a time",
+                dataset.name
+            );
         }
-        Ok(Self { dataset, batch, seed, window, data, index, order: None, filled: None })
+        Ok(Self {
+            dataset,
+            batch,
+            seed,
+            window,
+            data,
+            index,
+            order: None,
+            filled: None,
+        })
     }
 
     /// What graphs have to know of the data.
     pub fn data_type(&self) -> DataType {
         let (scale, shift) = self.dataset.scaling();
-        let rows = self.window.map_or(self.dataset.rows(), |steps| steps * self.batch);
-        DataType { rows, width: self.dataset.shape.count(), dtype: self.dataset.dtype(), indices: rows, scale, shift }
+        let rows = self
+            .window
+            .map_or(self.dataset.rows(), |steps| steps * self.batch);
+        DataType {
+            rows,
+            width: self.dataset.shape.count(),
+            dtype: self.dataset.dtype(),
+            indices: rows,
+            scale,
+            shift,
+        }
     }
 
     /// The uploaded inputs by name.
@@ -87,7 +121,12 @@ impl Feed {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn prepare(&mut self, session: &mut Session, step: u64, executables: &mut [&mut Executable]) -> Result<usize> {
+    pub fn prepare(
+        &mut self,
+        session: &mut Session,
+        step: u64,
+        executables: &mut [&mut Executable],
+    ) -> Result<usize> {
         let per_epoch = self.steps_per_epoch();
         let (epoch, position) = (step / per_epoch, (step % per_epoch) as usize);
         if let Some((first, steps)) = self.filled {
@@ -110,8 +149,10 @@ impl Feed {
             Some(window) => {
                 let steps = window.min(left);
                 let first = position * self.batch;
-                let rows: Vec<usize> =
-                    order[first..order.len().min(first + steps * self.batch)].iter().map(|&r| r as usize).collect();
+                let rows: Vec<usize> = order[first..order.len().min(first + steps * self.batch)]
+                    .iter()
+                    .map(|&r| r as usize)
+                    .collect();
                 let mut values = self.dataset.select(&rows).values;
                 let wanted = window * self.batch * self.dataset.shape.count();
                 match &mut values {
@@ -140,5 +181,9 @@ impl Feed {
 }
 
 fn values_dtype(values: &Data) -> DType {
-    if matches!(values, Data::U8(_)) { DType::U8 } else { DType::F32 }
+    if matches!(values, Data::U8(_)) {
+        DType::U8
+    } else {
+        DType::F32
+    }
 }

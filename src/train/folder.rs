@@ -80,7 +80,10 @@ impl RunFolder {
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
         let has_run = path.join("config.json").exists();
         if resume && !has_run {
-            return Err(Error::format(path, "has no run to resume (no config.json); leave out --resume to begin one"));
+            return Err(Error::format(
+                path,
+                "has no run to resume (no config.json); leave out --resume to begin one",
+            ));
         }
         fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join(".lock");
@@ -93,14 +96,23 @@ impl RunFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(Error::format(path, "is in use by another wgen process; wait for it or choose another --out"));
+                return Err(Error::format(
+                    path,
+                    "is in use by another wgen process; wait for it or choose another --out",
+                ));
             }
             Err(fs::TryLockError::Error(e)) => return Err(Error::io(&lock_path, e)),
         }
         if has_run && !resume {
-            return Err(Error::format(path, "already has a run; continue it with --resume or choose another --out"));
+            return Err(Error::format(
+                path,
+                "already has a run; continue it with --resume or choose another --out",
+            ));
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Its path.
@@ -113,7 +125,8 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_config(&self, config: &Config) -> Result<()> {
-        let text = serde_json::to_string_pretty(config).map_err(|e| Error::format(&self.path, e.to_string()))?;
+        let text = serde_json::to_string_pretty(config)
+            .map_err(|e| Error::format(&self.path, e.to_string()))?;
         write_synced(&self.path.join("config.json"), text.as_bytes())
     }
 
@@ -139,7 +152,10 @@ impl RunFolder {
         fs::create_dir_all(&temporary).map_err(io(&temporary))?;
         let write = || {
             let p = &layout.parameters;
-            write_tensors(&temporary.join("model.safetensors"), &to_file(p, &checkpoint.weights, ""))?;
+            write_tensors(
+                &temporary.join("model.safetensors"),
+                &to_file(p, &checkpoint.weights, ""),
+            )?;
             let mut moments = to_file(p, &checkpoint.moments[0], "moment1.");
             moments.extend(to_file(p, &checkpoint.moments[1], "moment2."));
             write_tensors(&temporary.join("optimizer.safetensors"), &moments)?;
@@ -168,7 +184,9 @@ impl RunFolder {
 
     /// Removes checkpoints but the newest two, and what a killed process left unfinished.
     fn prune(&self, newest: u64) {
-        let Ok(entries) = fs::read_dir(self.checkpoints()) else { return };
+        let Ok(entries) = fs::read_dir(self.checkpoints()) else {
+            return;
+        };
         let mut steps: Vec<u64> = Vec::new();
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -199,7 +217,10 @@ impl RunFolder {
         }
         let name = fs::read_to_string(&pointer).map_err(|e| Error::io(&pointer, e))?;
         if name.parse::<u64>().is_err() {
-            return Err(Error::format(&pointer, format!("holds '{}', which is no step", name.escape_debug())));
+            return Err(Error::format(
+                &pointer,
+                format!("holds '{}', which is no step", name.escape_debug()),
+            ));
         }
         let dir = self.checkpoints().join(name);
         let tensors = |file: &str, prefix: &str| {
@@ -210,9 +231,17 @@ impl RunFolder {
         let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         Ok(Some(Checkpoint {
             weights: tensors("model.safetensors", "")?,
-            moments: [tensors("optimizer.safetensors", "moment1.")?, tensors("optimizer.safetensors", "moment2.")?],
-            ema: if ema { Some(tensors("ema.safetensors", "")?) } else { None },
-            progress: serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?,
+            moments: [
+                tensors("optimizer.safetensors", "moment1.")?,
+                tensors("optimizer.safetensors", "moment2.")?,
+            ],
+            ema: if ema {
+                Some(tensors("ema.safetensors", "")?)
+            } else {
+                None
+            },
+            progress: serde_json::from_str(&text)
+                .map_err(|e| Error::format(&path, e.to_string()))?,
         }))
     }
 }
@@ -224,15 +253,24 @@ impl RunFolder {
 pub fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     if !path.exists() {
-        return Err(Error::format(folder, "is no run folder: it has no config.json"));
+        return Err(Error::format(
+            folder,
+            "is no run folder: it has no config.json",
+        ));
     }
     let size = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
     if size > 1 << 20 {
-        return Err(Error::format(&path, format!("has {size} bytes; a configuration has a few hundred")));
+        return Err(Error::format(
+            &path,
+            format!("has {size} bytes; a configuration has a few hundred"),
+        ));
     }
     let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let config: Config = serde_json::from_str(&text).map_err(|e| Error::format(&path, format!("is malformed: {e}")))?;
-    config.check().map_err(|e| Error::format(&path, e.to_string()))?;
+    let config: Config = serde_json::from_str(&text)
+        .map_err(|e| Error::format(&path, format!("is malformed: {e}")))?;
+    config
+        .check()
+        .map_err(|e| Error::format(&path, e.to_string()))?;
     Ok(config)
 }
 

@@ -12,11 +12,11 @@ use super::session::Session;
 use super::{Training, folder};
 use crate::data::epoch_order;
 use crate::error::{Error, Result};
-use crate::graph::{NodeId, Sink};
 use crate::graph::interpreter::{Known, evaluate};
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
 use crate::graph::update::Update;
+use crate::graph::{NodeId, Sink};
 use crate::kernels::SCHEDULE_COLUMNS;
 use crate::kernels::philox::RandomState;
 use crate::models::{DataType, Model};
@@ -51,7 +51,10 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         return Ok(Vec::new());
     }
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 impl Metrics {
@@ -63,13 +66,26 @@ impl Metrics {
         let kept: Vec<Record> = read(path)?.into_iter().filter(|r| r.step <= step).collect();
         let mut text = String::new();
         for record in &kept {
-            text.push_str(&serde_json::to_string(record).map_err(|e| Error::format(path, e.to_string()))?);
+            text.push_str(
+                &serde_json::to_string(record).map_err(|e| Error::format(path, e.to_string()))?,
+            );
             text.push('\n');
         }
         folder::write_synced(path, text.as_bytes())?;
-        let file = File::options().append(true).open(path).map_err(|e| Error::io(path, e))?;
-        let last = kept.into_iter().next_back().map(|r| r.values).unwrap_or_default();
-        Ok(Self { path: path.to_owned(), file, last })
+        let file = File::options()
+            .append(true)
+            .open(path)
+            .map_err(|e| Error::io(path, e))?;
+        let last = kept
+            .into_iter()
+            .next_back()
+            .map(|r| r.values)
+            .unwrap_or_default();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            last,
+        })
     }
 
     /// Adds a line.
@@ -77,9 +93,12 @@ impl Metrics {
     /// # Errors
     /// When the disk is full.
     pub fn append(&mut self, record: &Record) -> Result<()> {
-        let mut line = serde_json::to_string(record).map_err(|e| Error::format(&self.path, e.to_string()))?;
+        let mut line =
+            serde_json::to_string(record).map_err(|e| Error::format(&self.path, e.to_string()))?;
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, e))?;
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|e| Error::io(&self.path, e))?;
         self.last = record.values.clone();
         Ok(())
     }
@@ -110,7 +129,10 @@ pub(super) fn first_fault(
     let weights = session.read(Flat::Parameters)?;
     for (parameter, tensor) in session.layout().parameters.iter().zip(&weights) {
         if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
-            return Ok(Some((format!("parameter '{}'", parameter.name), format!("{} at {i}", tensor[i]))));
+            return Ok(Some((
+                format!("parameter '{}'", parameter.name),
+                format!("{} at {i}", tensor[i]),
+            )));
         }
     }
     let dataset = feed.dataset();
@@ -118,20 +140,38 @@ pub(super) fn first_fault(
     let order = epoch_order(dataset.rows(), training.seed, step / per_epoch);
     let first = (step % per_epoch) as usize * training.batch;
     let batch = feed.batch_of(step);
-    let rows: Vec<usize> = order[first..first + batch].iter().map(|&r| r as usize).collect();
+    let rows: Vec<usize> = order[first..first + batch]
+        .iter()
+        .map(|&r| r as usize)
+        .collect();
     let part = dataset.select(&rows);
-    let data = DataType { rows: batch, indices: batch, ..feed.data_type() };
-    let update =
-        Update { rule: training.optimizer, max_norm: 0.0, ema: false, metrics: model.metrics(), batch };
+    let data = DataType {
+        rows: batch,
+        indices: batch,
+        ..feed.data_type()
+    };
+    let update = Update {
+        rule: training.optimizer,
+        max_norm: 0.0,
+        ema: false,
+        metrics: model.metrics(),
+        batch,
+    };
     let graph = model.training(&data, &update)?;
     let nodes = graph.nodes();
     let cx = EvalContext {
         precision: Precision::F64,
-        state: RandomState { seed: training.seed, step, cursor: 0 },
+        state: RandomState {
+            seed: training.seed,
+            step,
+            cursor: 0,
+        },
     };
     let mut known = Known::new();
     for (i, node) in nodes.iter().enumerate() {
-        let Some(leaf) = node.op.as_leaf() else { continue };
+        let Some(leaf) = node.op.as_leaf() else {
+            continue;
+        };
         let data = match (&leaf.kind, leaf.name.as_str()) {
             (LeafKind::Input, "data") => part.values.clone(),
             (LeafKind::Input, "index") => Data::U32((0..batch as u32).collect()),
@@ -151,7 +191,10 @@ pub(super) fn first_fault(
         let beyond = |x: &f64| !x.is_finite() || x.abs() > f64::from(f32::MAX);
         if let Some(at) = value.data.to_f64().iter().position(beyond) {
             let x = value.data.to_f64()[at];
-            let name = node.op.as_leaf().map_or(String::new(), |l| format!(" '{}'", l.name));
+            let name = node
+                .op
+                .as_leaf()
+                .map_or(String::new(), |l| format!(" '{}'", l.name));
             return Ok(Some((
                 format!("{}{name} (node {i}, {:?})", node.op.name(), node.ty.shape),
                 format!("{x:e} at element {at}"),

@@ -60,7 +60,9 @@ impl Config {
         model.check()?;
         if self.image.count() != model.width {
             let (image, width) = (self.image, model.width);
-            return Err(Error::Usage(format!("image is {image:?}, which has not the model's {width} values")));
+            return Err(Error::Usage(format!(
+                "image is {image:?}, which has not the model's {width} values"
+            )));
         }
         self.training.check()
     }
@@ -117,7 +119,11 @@ impl Default for Training {
             batch: 128,
             seed: 0,
             optimizer: Rule::ADAM,
-            learning_rate: schedule::LearningRate { peak: 1e-3, shape: schedule::Shape::Constant, warmup: 0 },
+            learning_rate: schedule::LearningRate {
+                peak: 1e-3,
+                shape: schedule::Shape::Constant,
+                warmup: 0,
+            },
             beta: 1.0,
             beta_warmup: 0,
             ema: None,
@@ -138,13 +144,21 @@ impl Training {
     pub fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::Usage(message));
         match (self.steps, self.epochs) {
-            (Some(_), Some(_)) => return wrong("--steps and --epochs exclude each other".to_owned()),
-            (Some(0), _) | (_, Some(0)) => return wrong("training for 0 steps makes nothing; give at least 1".to_owned()),
+            (Some(_), Some(_)) => {
+                return wrong("--steps and --epochs exclude each other".to_owned());
+            }
+            (Some(0), _) | (_, Some(0)) => {
+                return wrong("training for 0 steps makes nothing; give at least 1".to_owned());
+            }
             (None, None) => return wrong("give --steps or --epochs".to_owned()),
             _ => {}
         }
         if self.batch == 0 || self.batch > 1 << 20 {
-            return wrong(format!("--batch {} must be from 1 to {}", self.batch, 1 << 20));
+            return wrong(format!(
+                "--batch {} must be from 1 to {}",
+                self.batch,
+                1 << 20
+            ));
         }
         let finite = [
             ("--lr", self.learning_rate.peak, f64::MIN_POSITIVE),
@@ -157,13 +171,20 @@ impl Training {
             }
         }
         if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
-            return wrong(format!("--ema {} must be in [0, 1)", self.ema.unwrap_or(0.0)));
+            return wrong(format!(
+                "--ema {} must be in [0, 1)",
+                self.ema.unwrap_or(0.0)
+            ));
         }
         if self.patience > 0 && self.validation == 0 {
             return wrong("--patience needs --validation N examples to judge by".to_owned());
         }
         if self.log_steps == 0 || self.log_steps > RING_ROWS as u64 / 2 {
-            return wrong(format!("log_steps {} must be from 1 to {}", self.log_steps, RING_ROWS / 2));
+            return wrong(format!(
+                "log_steps {} must be from 1 to {}",
+                self.log_steps,
+                RING_ROWS / 2
+            ));
         }
         Ok(())
     }
@@ -240,26 +261,42 @@ impl Trainer {
     /// # Errors
     /// When options or data do not fit, the folder cannot be used, or a checkpoint is damaged. Nothing is written before options and
     /// data were found to be right.
-    pub fn new(device: &Device, config: Config, dataset: Dataset, out: &Path, resume: bool) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        config: Config,
+        dataset: Dataset,
+        out: &Path,
+        resume: bool,
+    ) -> Result<Self> {
         config.check()?;
         let training = &config.training;
         if dataset.shape != config.image {
-            return Err(Error::Usage(format!("the data is {:?}, the run's is {:?}", dataset.shape, config.image)));
+            return Err(Error::Usage(format!(
+                "the data is {:?}, the run's is {:?}",
+                dataset.shape, config.image
+            )));
         }
         let model = config.build()?;
         let (dataset, validation) = dataset.split(training.validation, training.seed)?;
         if training.batch > dataset.rows() {
             let (batch, rows) = (training.batch, dataset.rows());
-            return Err(Error::Usage(format!("--batch {batch} is larger than the data, which has {rows} examples")));
+            return Err(Error::Usage(format!(
+                "--batch {batch} is larger than the data, which has {rows} examples"
+            )));
         }
         let caps = device.caps();
         let layout = Layout::new(model.parameters(), caps.binding_bytes)?;
         let folder = RunFolder::open(out, resume)?;
-        let options = StoreOptions { training: true, ema: training.ema.is_some() };
+        let options = StoreOptions {
+            training: true,
+            ema: training.ema.is_some(),
+        };
         let mut session = Session::new(device, layout.clone(), options)?;
         let limit = caps.binding_bytes.min(1 << 30);
         let feed = Feed::new(&session, dataset, training.batch, training.seed, limit)?;
-        let total = training.steps.unwrap_or_else(|| training.epochs.unwrap_or(1) * feed.steps_per_epoch());
+        let total = training
+            .steps
+            .unwrap_or_else(|| training.epochs.unwrap_or(1) * feed.steps_per_epoch());
 
         let compile = |batch: usize| -> Result<Executable> {
             let update = Update {
@@ -272,23 +309,46 @@ impl Trainer {
             session.compile(&model.training(&feed.data_type(), &update)?, &feed.inputs())
         };
         let full = compile(training.batch)?;
-        let rest = feed.remainder().map(|rest| Ok::<_, Error>((rest, compile(rest)?))).transpose()?;
+        let rest = feed
+            .remainder()
+            .map(|rest| Ok::<_, Error>((rest, compile(rest)?)))
+            .transpose()?;
         let variants = full.variants();
-        let saved = if resume { folder.load(&layout, training.ema.is_some())? } else { None };
+        let saved = if resume {
+            folder.load(&layout, training.ema.is_some())?
+        } else {
+            None
+        };
         let checkpoint = match saved {
             Some(saved) => {
                 if saved.progress.variants != variants {
-                    log::warn!("this device chose other kernel variants than the run began with: bits will differ");
+                    log::warn!(
+                        "this device chose other kernel variants than the run began with: bits will differ"
+                    );
                 }
                 saved
             }
             None => {
-                let weights: Vec<Vec<f32>> =
-                    layout.parameters.iter().map(|p| init::draw(p, training.seed)).collect();
+                let weights: Vec<Vec<f32>> = layout
+                    .parameters
+                    .iter()
+                    .map(|p| init::draw(p, training.seed))
+                    .collect();
                 let zeros: Vec<Vec<f32>> = weights.iter().map(|w| vec![0.0; w.len()]).collect();
-                let progress = Progress { step: 0, best: None, since_best: 0, variants, device: device.name() };
+                let progress = Progress {
+                    step: 0,
+                    best: None,
+                    since_best: 0,
+                    variants,
+                    device: device.name(),
+                };
                 let ema = training.ema.map(|_| weights.clone());
-                Checkpoint { weights, moments: [zeros.clone(), zeros], ema, progress }
+                Checkpoint {
+                    weights,
+                    moments: [zeros.clone(), zeros],
+                    ema,
+                    progress,
+                }
             }
         };
         session.write(Flat::Parameters, &checkpoint.weights)?;
@@ -300,7 +360,10 @@ impl Trainer {
         if !resume {
             folder.write_config(&config)?;
         }
-        let metrics = Metrics::open(&folder.path().join("metrics.jsonl"), checkpoint.progress.step)?;
+        let metrics = Metrics::open(
+            &folder.path().join("metrics.jsonl"),
+            checkpoint.progress.step,
+        )?;
         let progress = checkpoint.progress;
         let device = device.clone();
         Ok(Self {
@@ -342,21 +405,28 @@ impl Trainer {
     /// # Errors
     /// When the device is lost.
     pub fn weights(&self) -> Result<Vec<Vec<f32>>> {
-        self.session.read(if self.config.training.ema.is_some() { Flat::Ema } else { Flat::Parameters })
+        self.session.read(if self.config.training.ema.is_some() {
+            Flat::Ema
+        } else {
+            Flat::Parameters
+        })
     }
 
     fn schedule_row(&self, step: u64) -> [f32; SCHEDULE_COLUMNS] {
         let t = &self.config.training;
         let ema = t.ema.map_or(0.0, |decay| schedule::ema_decay(decay, step));
         let model = schedule::warm_up(t.beta, t.beta_warmup, step);
-        t.optimizer.schedule_row(step, t.learning_rate.at(step, self.total), ema, model)
+        t.optimizer
+            .schedule_row(step, t.learning_rate.at(step, self.total), ema, model)
     }
 
     /// Steps after which something is decided or written: logging, epochs, checkpoints, the end.
     fn next_boundary(&self, step: u64) -> u64 {
         let after = |every: u64| (step / every + 1) * every;
         let t = &self.config.training;
-        let mut next = after(t.log_steps).min(after(self.feed.steps_per_epoch())).min(self.total);
+        let mut next = after(t.log_steps)
+            .min(after(self.feed.steps_per_epoch()))
+            .min(self.total);
         if t.checkpoint_steps > 0 {
             next = next.min(after(t.checkpoint_steps));
         }
@@ -367,7 +437,11 @@ impl Trainer {
     ///
     /// # Errors
     /// When a loss is not finite, the device is lost, or a file cannot be written. The last checkpoint stays.
-    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Self, Event<'_>) -> Result<()>) -> Result<Summary> {
+    pub fn run(
+        &mut self,
+        stop: &AtomicBool,
+        mut tell: impl FnMut(&Self, Event<'_>) -> Result<()>,
+    ) -> Result<Summary> {
         let begin = Instant::now();
         let t = self.config.training.clone();
         let per_epoch = self.feed.steps_per_epoch();
@@ -396,17 +470,37 @@ impl Trainer {
             let finished = pending.replace((first, step, read));
             let record = finished.map(|f| self.collect(f)).transpose()?;
             let total = self.total;
-            tell(self, Event::Step { step, total, record: record.as_ref() })?;
+            tell(
+                self,
+                Event::Step {
+                    step,
+                    total,
+                    record: record.as_ref(),
+                },
+            )?;
             if !synchronous {
                 continue;
             }
             if let Some(last) = pending.take() {
                 let record = self.collect(last)?;
-                tell(self, Event::Step { step, total, record: Some(&record) })?;
+                tell(
+                    self,
+                    Event::Step {
+                        step,
+                        total,
+                        record: Some(&record),
+                    },
+                )?;
             }
             if step.is_multiple_of(per_epoch) || step == self.total {
                 let validation = self.validate(step)?;
-                tell(self, Event::Epoch { epoch: step.div_ceil(per_epoch), validation })?;
+                tell(
+                    self,
+                    Event::Epoch {
+                        epoch: step.div_ceil(per_epoch),
+                        validation,
+                    },
+                )?;
             }
             self.checkpoint(step)?;
             tell(self, Event::Checkpoint { step })?;
@@ -439,12 +533,16 @@ impl Trainer {
     fn submit(&mut self, step: u64, boundary: u64) -> Result<u64> {
         let mut executables: Vec<&mut Executable> = vec![&mut self.full];
         executables.extend(self.rest.as_mut().map(|(_, e)| e));
-        let ready = self.feed.prepare(&mut self.session, step, &mut executables)? as u64;
+        let ready = self
+            .feed
+            .prepare(&mut self.session, step, &mut executables)? as u64;
         let batch = self.feed.batch_of(step);
         let mut count = (boundary - step).min(ready).min(CHUNK as u64);
         if batch == self.config.training.batch {
             // The last, smaller batch of an epoch has its own plan.
-            let same = (0..count).take_while(|i| self.feed.batch_of(step + i) == batch).count();
+            let same = (0..count)
+                .take_while(|i| self.feed.batch_of(step + i) == batch)
+                .count();
             count = same as u64;
         } else {
             count = 1;
@@ -494,22 +592,46 @@ impl Trainer {
 
     /// Computes the refused step again on the CPU, in f64, and names the first tensor that is not finite in f32.
     fn name_fault(&mut self, step: u64) -> Error {
-        let found = metrics::first_fault(&self.model, &self.session, &self.feed, &self.config.training, step, self.schedule_row(step));
+        let found = metrics::first_fault(
+            &self.model,
+            &self.session,
+            &self.feed,
+            &self.config.training,
+            step,
+            self.schedule_row(step),
+        );
         let (tensor, detail) = match found {
             Ok(Some(found)) => found,
-            Ok(None) => ("the loss or the gradient's norm".to_owned(), "finite on the CPU in f64".to_owned()),
-            Err(error) => ("the loss or the gradient's norm".to_owned(), error.to_string()),
+            Ok(None) => (
+                "the loss or the gradient's norm".to_owned(),
+                "finite on the CPU in f64".to_owned(),
+            ),
+            Err(error) => (
+                "the loss or the gradient's norm".to_owned(),
+                error.to_string(),
+            ),
         };
-        Error::NotFinite { step, tensor, detail }
+        Error::NotFinite {
+            step,
+            tensor,
+            detail,
+        }
     }
 
     /// The mean loss of held-out examples; keeps the weights if they are the best so far.
     fn validate(&mut self, step: u64) -> Result<Option<f64>> {
-        let Some(validation) = &self.validation else { return Ok(None) };
+        let Some(validation) = &self.validation else {
+            return Ok(None);
+        };
         let weights = self.weights()?;
         let batch = self.config.training.batch;
-        let mut evaluator =
-            evaluate::Evaluator::new(&self.device, &self.model, &weights, batch, self.config.training.seed)?;
+        let mut evaluator = evaluate::Evaluator::new(
+            &self.device,
+            &self.model,
+            &weights,
+            batch,
+            self.config.training.seed,
+        )?;
         let figures = evaluator.figures(&self.model, validation, &["reconstruction", "kl"])?;
         let loss: f64 = figures.values().sum();
         let mut values = serde_json::Map::new();
@@ -534,8 +656,15 @@ impl Trainer {
         self.progress.step = step;
         let checkpoint = Checkpoint {
             weights: self.session.read(Flat::Parameters)?,
-            moments: [self.session.read(Flat::Moment1)?, self.session.read(Flat::Moment2)?],
-            ema: if self.config.training.ema.is_some() { Some(self.session.read(Flat::Ema)?) } else { None },
+            moments: [
+                self.session.read(Flat::Moment1)?,
+                self.session.read(Flat::Moment2)?,
+            ],
+            ema: if self.config.training.ema.is_some() {
+                Some(self.session.read(Flat::Ema)?)
+            } else {
+                None
+            },
             progress: self.progress.clone(),
         };
         self.metrics.flush()?;
@@ -547,5 +676,12 @@ impl Trainer {
 pub fn resident_type(dataset: &Dataset) -> DataType {
     let (scale, shift) = dataset.scaling();
     let rows = dataset.rows();
-    DataType { rows, width: dataset.shape.count(), dtype: dataset.dtype(), indices: rows, scale, shift }
+    DataType {
+        rows,
+        width: dataset.shape.count(),
+        dtype: dataset.dtype(),
+        indices: rows,
+        scale,
+        shift,
+    }
 }

@@ -10,7 +10,9 @@ use crate::graph::layout::Layout;
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
 use crate::graph::{Graph, Node, NodeId, Sink};
-use crate::kernels::{Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state};
+use crate::kernels::{
+    Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
+};
 use crate::plan::program::{Flat, Origin, Program};
 use crate::plan::{Plan, PlanOptions, Store, StoreOptions, lower};
 use crate::real::Precision;
@@ -37,7 +39,9 @@ impl Device {
             Choice::Named(_) => Gpu::new(choice).map(Self::Gpu),
             Choice::Auto => match Gpu::new(choice) {
                 Ok(gpu) => Ok(Self::Gpu(gpu)),
-                Err(Error::NoAdapter(why)) if std::env::var_os("WGPU_ADAPTER_NAME").is_none_or(|n| n.is_empty()) => {
+                Err(Error::NoAdapter(why))
+                    if std::env::var_os("WGPU_ADAPTER_NAME").is_none_or(|n| n.is_empty()) =>
+                {
                     log::warn!("no GPU: {why}; running on the CPU");
                     Ok(Self::Cpu)
                 }
@@ -58,7 +62,12 @@ impl Device {
     pub fn caps(&self) -> Caps {
         match self {
             Self::Gpu(gpu) => gpu.caps().clone(),
-            Self::Cpu => Caps { software: true, binding_bytes: 8 << 30, buffer_bytes: 8 << 30, ..Caps::portable() },
+            Self::Cpu => Caps {
+                software: true,
+                binding_bytes: 8 << 30,
+                buffer_bytes: 8 << 30,
+                ..Caps::portable()
+            },
         }
     }
 }
@@ -127,7 +136,10 @@ impl RingRead {
             Self::Gpu(readback) => {
                 let bytes = readback.wait()?;
                 let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                let ring = bytes[0].chunks_exact(4).map(|b| f32::from_bits(word(b))).collect();
+                let ring = bytes[0]
+                    .chunks_exact(4)
+                    .map(|b| f32::from_bits(word(b)))
+                    .collect();
                 Ok((ring, bytes[1].chunks_exact(4).map(word).collect()))
             }
         }
@@ -183,7 +195,10 @@ impl Session {
         match self {
             Self::Gpu(store) => store.read(flat),
             Self::Cpu(host) => {
-                let tensor = |p: &crate::graph::layout::Place| match host.arrays.get(&Origin::Segment(flat, p.segment)) {
+                let tensor = |p: &crate::graph::layout::Place| match host
+                    .arrays
+                    .get(&Origin::Segment(flat, p.segment))
+                {
                     Some(Data::F32(values)) => Ok(values[p.offset..p.offset + p.count].to_vec()),
                     _ => Err(Error::Usage(format!("the store has no {flat:?} buffers"))),
                 };
@@ -202,9 +217,14 @@ impl Session {
             Self::Cpu(host) => {
                 for (place, tensor) in host.layout.places.iter().zip(tensors) {
                     if tensor.len() != place.count {
-                        return Err(Error::shape("store", format!("{} elements, got {}", place.count, tensor.len())));
+                        return Err(Error::shape(
+                            "store",
+                            format!("{} elements, got {}", place.count, tensor.len()),
+                        ));
                     }
-                    if let Some(Data::F32(values)) = host.arrays.get_mut(&Origin::Segment(flat, place.segment)) {
+                    if let Some(Data::F32(values)) =
+                        host.arrays.get_mut(&Origin::Segment(flat, place.segment))
+                    {
                         values[place.offset..place.offset + place.count].copy_from_slice(tensor);
                     }
                 }
@@ -253,18 +273,25 @@ impl Session {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn write_schedule(&mut self, first: u64, rows: &[[f32; SCHEDULE_COLUMNS]], current: bool) -> Result<()> {
+    pub fn write_schedule(
+        &mut self,
+        first: u64,
+        rows: &[[f32; SCHEDULE_COLUMNS]],
+        current: bool,
+    ) -> Result<()> {
         match self {
             Self::Gpu(store) => store.write_schedule(first, rows, current),
             Self::Cpu(host) => {
                 if let Some(Data::F32(table)) = host.arrays.get_mut(&Origin::Table) {
                     for (i, row) in rows.iter().enumerate() {
-                        let at = ((first + i as u64) % TABLE_ROWS as u64) as usize * SCHEDULE_COLUMNS;
+                        let at =
+                            ((first + i as u64) % TABLE_ROWS as u64) as usize * SCHEDULE_COLUMNS;
                         table[at..at + SCHEDULE_COLUMNS].copy_from_slice(row);
                     }
                 }
                 if let (true, Some(row)) = (current, rows.first()) {
-                    host.arrays.insert(Origin::Schedule, Data::F32(row.to_vec()));
+                    host.arrays
+                        .insert(Origin::Schedule, Data::F32(row.to_vec()));
                 }
                 Ok(())
             }
@@ -277,10 +304,15 @@ impl Session {
     /// When the device is lost.
     pub fn begin_ring(&self) -> Result<RingRead> {
         match self {
-            Self::Gpu(store) => Ok(RingRead::Gpu(store.gpu().begin_read(&store.ring_and_state())?)),
+            Self::Gpu(store) => Ok(RingRead::Gpu(
+                store.gpu().begin_read(&store.ring_and_state())?,
+            )),
             Self::Cpu(host) => {
                 let ring = host.arrays[&Origin::Ring].to_f32();
-                Ok(RingRead::Cpu(ring, host.arrays[&Origin::State].as_u32().to_vec()))
+                Ok(RingRead::Cpu(
+                    ring,
+                    host.arrays[&Origin::State].as_u32().to_vec(),
+                ))
             }
         }
     }
@@ -306,9 +338,17 @@ impl Session {
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn replace(&self, resident: &mut Resident, data: Data, executables: &mut [&mut Executable], name: &str) -> Result<()> {
+    pub fn replace(
+        &self,
+        resident: &mut Resident,
+        data: Data,
+        executables: &mut [&mut Executable],
+        name: &str,
+    ) -> Result<()> {
         match (self, resident) {
-            (Self::Gpu(store), Resident::Gpu(slice)) => store.gpu().write(slice, &data.to_device_bytes()),
+            (Self::Gpu(store), Resident::Gpu(slice)) => {
+                store.gpu().write(slice, &data.to_device_bytes())
+            }
             (_, Resident::Cpu(value)) => {
                 *value = Arc::new(Value::new(value.shape.clone(), data)?);
                 for executable in executables {
@@ -336,7 +376,12 @@ impl Session {
                         Resident::Cpu(_) => None,
                     })
                     .collect();
-                Ok(Executable::Gpu(Box::new(Plan::compile(graph, store, &bindings, PlanOptions::default())?)))
+                Ok(Executable::Gpu(Box::new(Plan::compile(
+                    graph,
+                    store,
+                    &bindings,
+                    PlanOptions::default(),
+                )?)))
             }
             Self::Cpu(host) => {
                 graph.check()?;
@@ -366,7 +411,9 @@ impl Session {
     pub fn run(&mut self, executable: &mut Executable, steps: usize) -> Result<()> {
         match (self, executable) {
             (Self::Gpu(_), Executable::Gpu(plan)) => plan.run(steps),
-            (Self::Cpu(host), Executable::Cpu(program)) => (0..steps).try_for_each(|_| program.step(host)),
+            (Self::Cpu(host), Executable::Cpu(program)) => {
+                (0..steps).try_for_each(|_| program.step(host))
+            }
             _ => Err(Error::Usage("an executable of another session".to_owned())),
         }
     }
@@ -396,7 +443,9 @@ impl Executable {
             Self::Gpu(plan) => plan.read(name),
             Self::Cpu(program) => match program.outputs.get(name) {
                 Some(value) => Ok(value.as_ref().clone()),
-                None => Err(Error::Usage(format!("there is no output '{name}', or nothing was run yet"))),
+                None => Err(Error::Usage(format!(
+                    "there is no output '{name}', or nothing was run yet"
+                ))),
             },
         }
     }
@@ -406,7 +455,8 @@ impl Executable {
         match self {
             Self::Gpu(plan) => {
                 let each = plan.program().dispatches.iter();
-                each.map(|d| format!("{} {}", d.kernel.family(), d.kernel.variant())).collect()
+                each.map(|d| format!("{} {}", d.kernel.family(), d.kernel.variant()))
+                    .collect()
             }
             Self::Cpu(_) => vec!["interpreter f32".to_owned()],
         }
@@ -418,7 +468,9 @@ impl HostProgram {
     fn known(&self, host: &HostStore) -> Result<Known> {
         let mut known = Known::new();
         for (i, node) in self.nodes.iter().enumerate() {
-            let Some(leaf) = node.op.as_leaf() else { continue };
+            let Some(leaf) = node.op.as_leaf() else {
+                continue;
+            };
             let value = match leaf.kind {
                 LeafKind::Constant(_) => continue,
                 LeafKind::Input => match self.inputs.get(&leaf.name) {
@@ -438,9 +490,10 @@ impl HostProgram {
                         _ => continue,
                     }
                 }
-                LeafKind::Schedule(column) => {
-                    Arc::new(Value::f32([], vec![host.arrays[&Origin::Schedule].to_f32()[column]])?)
-                }
+                LeafKind::Schedule(column) => Arc::new(Value::f32(
+                    [],
+                    vec![host.arrays[&Origin::Schedule].to_f32()[column]],
+                )?),
             };
             known.insert(NodeId(i as u32), value);
         }
@@ -451,15 +504,27 @@ impl HostProgram {
         let state = random_state(host.arrays[&Origin::State].as_u32());
         let known = self.known(host)?;
         let wanted: Vec<NodeId> = self.sinks.iter().map(|(_, id)| *id).collect();
-        let values = evaluate(&self.nodes, &wanted, &known, &EvalContext { precision: Precision::F32, state })?;
+        let values = evaluate(
+            &self.nodes,
+            &wanted,
+            &known,
+            &EvalContext {
+                precision: Precision::F32,
+                state,
+            },
+        )?;
         for ((sink, _), value) in self.sinks.iter().zip(values) {
             match sink {
                 Sink::Output(name) => {
                     self.outputs.insert(name.clone(), value);
                 }
                 Sink::Gradient(name) => {
-                    let Some(place) = host.layout.find(name).map(|p| host.layout.places[p]) else { continue };
-                    let segment = host.arrays.get_mut(&Origin::Segment(Flat::Gradients, place.segment));
+                    let Some(place) = host.layout.find(name).map(|p| host.layout.places[p]) else {
+                        continue;
+                    };
+                    let segment = host
+                        .arrays
+                        .get_mut(&Origin::Segment(Flat::Gradients, place.segment));
                     if let (Some(Data::F32(flat)), Data::F32(gradient)) = (segment, &value.data) {
                         flat[place.offset..place.offset + place.count].copy_from_slice(gradient);
                     }
@@ -474,7 +539,11 @@ impl HostProgram {
 }
 
 /// Runs the kernels after the gradients by their twins.
-fn run_update(update: &Program, host: &mut HostStore, outputs: &HashMap<String, Arc<Value>>) -> Result<()> {
+fn run_update(
+    update: &Program,
+    host: &mut HostStore,
+    outputs: &HashMap<String, Arc<Value>>,
+) -> Result<()> {
     let mut transient: HashMap<usize, Data> = HashMap::new();
     for dispatch in &update.dispatches {
         let mut arrays: Vec<Data> = Vec::with_capacity(dispatch.buffers.len());
@@ -483,7 +552,9 @@ fn run_update(update: &Program, host: &mut HostStore, outputs: &HashMap<String, 
             arrays.push(match &spec.origin {
                 Origin::Transient => {
                     let count = spec.ty.shape.count();
-                    transient.remove(&id.0).unwrap_or_else(|| Data::zeros(DType::F32, Precision::F32, count))
+                    transient
+                        .remove(&id.0)
+                        .unwrap_or_else(|| Data::zeros(DType::F32, Precision::F32, count))
                 }
                 Origin::Output(name) => outputs[name].data.clone(),
                 // Moved, not copied: parameters and moments are large.

@@ -18,7 +18,13 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
     let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
         .iter()
-        .map(|(name, (shape, values))| (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .map(|(name, (shape, values))| {
+            (
+                name,
+                shape,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        })
         .collect();
     let views = bytes
         .iter()
@@ -29,7 +35,8 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let data = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, e.to_string()))?;
+    let data = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::format(path, e.to_string()))?;
     super::folder::write_synced(path, &data)
 }
 
@@ -50,10 +57,16 @@ pub fn read_tensors(path: &Path) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
-            return Err(Error::format(path, format!("tensor '{name}' is {:?}; F32 is wanted", view.dtype())));
+            return Err(Error::format(
+                path,
+                format!("tensor '{name}' is {:?}; F32 is wanted", view.dtype()),
+            ));
         }
-        let values =
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
     }
     Ok(tensors)
@@ -62,26 +75,46 @@ pub fn read_tensors(path: &Path) -> Result<Tensors> {
 /// Tensors of the device as a file has them: border order, names with `prefix`.
 pub fn to_file(parameters: &[Parameter], values: &[Vec<f32>], prefix: &str) -> Tensors {
     let each = parameters.iter().zip(values);
-    each.map(|(p, v)| (format!("{prefix}{}", p.name), (p.border_shape().dims().to_vec(), p.to_border(v)))).collect()
+    each.map(|(p, v)| {
+        (
+            format!("{prefix}{}", p.name),
+            (p.border_shape().dims().to_vec(), p.to_border(v)),
+        )
+    })
+    .collect()
 }
 
 /// Tensors of a file in the layout's order, as they lie on the device.
 ///
 /// # Errors
 /// When one is missing, misshapen, superfluous, or holds a NaN or an infinity.
-pub fn from_file(path: &Path, tensors: &Tensors, layout: &Layout, prefix: &str) -> Result<Vec<Vec<f32>>> {
+pub fn from_file(
+    path: &Path,
+    tensors: &Tensors,
+    layout: &Layout,
+    prefix: &str,
+) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::new();
     for parameter in &layout.parameters {
         let name = format!("{prefix}{}", parameter.name);
         let Some((shape, tensor)) = tensors.get(&name) else {
-            return Err(Error::format(path, format!("lacks tensor '{name}'; it is not a file of this model")));
+            return Err(Error::format(
+                path,
+                format!("lacks tensor '{name}'; it is not a file of this model"),
+            ));
         };
         let wanted = parameter.border_shape();
         if shape != wanted.dims() {
-            return Err(Error::format(path, format!("tensor '{name}' is {shape:?}, the model has {wanted:?}")));
+            return Err(Error::format(
+                path,
+                format!("tensor '{name}' is {shape:?}, the model has {wanted:?}"),
+            ));
         }
         if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
-            return Err(Error::format(path, format!("tensor '{name}' holds {} at {i}", tensor[i])));
+            return Err(Error::format(
+                path,
+                format!("tensor '{name}' holds {} at {i}", tensor[i]),
+            ));
         }
         values.push(parameter.from_border(tensor));
     }
@@ -90,7 +123,10 @@ pub fn from_file(path: &Path, tensors: &Tensors, layout: &Layout, prefix: &str) 
         bare.is_none_or(|bare| layout.find(bare).is_some())
     };
     match tensors.keys().find(|name| !known(name)) {
-        Some(extra) => Err(Error::format(path, format!("has tensor '{extra}', which the model does not have"))),
+        Some(extra) => Err(Error::format(
+            path,
+            format!("has tensor '{extra}', which the model does not have"),
+        )),
         None => Ok(values),
     }
 }

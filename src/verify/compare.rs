@@ -48,11 +48,18 @@ impl Comparison {
     /// Compares what a device gave with what its twin says: integers exactly, reals within their tracked tolerance.
     pub fn array(&mut self, name: &str, got: &Data, expected: &Data) {
         self.elements += expected.len();
-        self.require(got.len() == expected.len(), || format!("'{name}' has {} elements, not {}", got.len(), expected.len()));
+        self.require(got.len() == expected.len(), || {
+            format!(
+                "'{name}' has {} elements, not {}",
+                got.len(),
+                expected.len()
+            )
+        });
         match (got, expected) {
             (Data::F32(got), Data::Tracked(expected)) => self.reals(name, got, expected),
             (got, expected) => {
-                let first = (0..got.len().min(expected.len())).find(|&i| got.to_f64()[i] != expected.to_f64()[i]);
+                let first = (0..got.len().min(expected.len()))
+                    .find(|&i| got.to_f64()[i] != expected.to_f64()[i]);
                 if let Some(i) = first {
                     let (a, b) = (got.to_f64()[i], expected.to_f64()[i]);
                     self.worst_of_tolerance = f64::INFINITY;
@@ -64,17 +71,27 @@ impl Comparison {
 
     fn reals(&mut self, name: &str, got: &[f32], expected: &[Tracked]) {
         use crate::real::Real;
-        let range = expected.iter().map(|e| e.to_f64().abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
+        let range = expected
+            .iter()
+            .map(|e| e.to_f64().abs())
+            .filter(|x| x.is_finite())
+            .fold(0.0, f64::max);
         let mut worst: Option<(usize, f64)> = None;
         for (i, (&g, e)) in got.iter().zip(expected).enumerate() {
             let (value, tolerance) = (e.to_f64(), e.tolerance() + FLOOR);
             if !e.is_finite() || !tolerance.is_finite() {
                 // Beyond f32: any value that is not finite, or at the end of the range, is right.
                 let fits = !g.is_finite() || f64::from(g.abs()) >= f64::from(f32::MAX) / 2.0;
-                self.require(fits, || format!("'{name}'[{i}] is {g}, expected an overflow"));
+                self.require(fits, || {
+                    format!("'{name}'[{i}] is {g}, expected an overflow")
+                });
                 continue;
             }
-            let difference = if g.is_finite() { (f64::from(g) - value).abs() } else { f64::INFINITY };
+            let difference = if g.is_finite() {
+                (f64::from(g) - value).abs()
+            } else {
+                f64::INFINITY
+            };
             let share = difference / tolerance;
             if worst.is_none_or(|(_, w)| share > w) {
                 worst = Some((i, share));
@@ -112,7 +129,9 @@ mod tests {
 
     #[test]
     fn a_nan_and_a_factor_are_caught() {
-        let exact: Vec<Tracked> = [1.0, 2.0, 3.0].map(|x| Tracked::from_f64(x) * Tracked::from_f64(1.0)).to_vec();
+        let exact: Vec<Tracked> = [1.0, 2.0, 3.0]
+            .map(|x| Tracked::from_f64(x) * Tracked::from_f64(1.0))
+            .to_vec();
         for (got, passes) in [
             (vec![1.0, 2.0, 3.0], true),
             (vec![1.0, 2.002, 3.0], false),

@@ -4,8 +4,9 @@
 //! local, and tolerances come from [`Tracked`](crate::real::Tracked): derived, element by element, never tuned.
 
 pub mod cases;
+pub mod chains;
 pub mod compare;
-pub mod faults;
+
 pub mod step;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,12 @@ const GUARD: u64 = 256;
 pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Comparison> {
     let bindings = kernel.bindings();
     if inputs.len() != bindings.len() {
-        return Err(Error::Usage(format!("{} has {} bindings, got {}", kernel.family(), bindings.len(), inputs.len())));
+        return Err(Error::Usage(format!(
+            "{} has {} bindings, got {}",
+            kernel.family(),
+            bindings.len(),
+            inputs.len()
+        )));
     }
     let mut slices = Vec::new();
     let mut buffers = Vec::new();
@@ -41,8 +47,12 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         let buffer = gpu.create_buffer(&binding.name, size + 2 * GUARD)?;
         let mut words = vec![POISON; buffer.size() as usize / 4];
         let end = (GUARD + binding.bytes()) as usize / 4;
-        for (i, word) in words.iter_mut().enumerate().filter(|(i, _)| *i < GUARD as usize / 4 || *i >= end) {
-            *word = guard_word(slices.len(), i);
+        for (i, word) in words
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| *i < GUARD as usize / 4 || *i >= end)
+        {
+            *word = guard_word(binding.dtype, slices.len(), i);
         }
         if binding.access != Access::Write {
             let bytes = input.to_device_bytes();
@@ -53,11 +63,17 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         }
         gpu.write(&(&buffer).into(), bytemuck::cast_slice(&words))?;
         // The guard behind the tensor is bound with it: a kernel that does not keep to its count reads or writes poison.
-        slices.push(BufferSlice { buffer: buffer.clone(), offset: GUARD, size: size + GUARD });
+        slices.push(BufferSlice {
+            buffer: buffer.clone(),
+            offset: GUARD,
+            size: size + GUARD,
+        });
         buffers.push((buffer, words));
     }
     let bound = gpu.bind_whole(kernel, &slices)?;
-    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut encoder = gpu
+        .device()
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         bound.record(&mut pass);
@@ -76,10 +92,14 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         .collect();
     kernel.reference(&mut expected);
     let mut comparison = Comparison::default();
-    for (((binding, expected), after), (_, before)) in bindings.iter().zip(&expected).zip(&after).zip(&buffers) {
+    for (((binding, expected), after), (_, before)) in
+        bindings.iter().zip(&expected).zip(&after).zip(&buffers)
+    {
         let before: &[u8] = bytemuck::cast_slice(before);
         if binding.access == Access::Read {
-            comparison.require(after == before, || format!("'{}' is only read, and changed", binding.name));
+            comparison.require(after == before, || {
+                format!("'{}' is only read, and changed", binding.name)
+            });
             continue;
         }
         let (start, end) = (GUARD as usize, GUARD as usize + binding.bytes() as usize);
@@ -91,8 +111,12 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
     Ok(comparison)
 }
 
-/// What stands around buffer number `buffer`: large finite floats, all different, so that neither arithmetic nor a copy keeps them.
-fn guard_word(buffer: usize, position: usize) -> u32 {
+/// What stands around buffer number `buffer`: large finite floats, all different, so that neither arithmetic nor a copy keeps them;
+/// around integers small ones, which an index or a comparison would take for real.
+fn guard_word(dtype: DType, buffer: usize, position: usize) -> u32 {
+    if dtype == DType::U32 {
+        return (position + 13 * buffer) as u32 % 47;
+    }
     0x4900_0000 | (buffer as u32 & 0x7f) << 16 | (position as u32).wrapping_mul(7919) & 0xffff
 }
 
@@ -130,10 +154,18 @@ impl Report {
 
     /// Adds a comparison to the line called `name`.
     pub fn add(&mut self, name: &str, case: &str, comparison: &Comparison) {
-        let position = self.lines.iter().position(|l| l.name == name).unwrap_or_else(|| {
-            self.lines.push(Line { name: name.to_owned(), passed: true, ..Line::default() });
-            self.lines.len() - 1
-        });
+        let position = self
+            .lines
+            .iter()
+            .position(|l| l.name == name)
+            .unwrap_or_else(|| {
+                self.lines.push(Line {
+                    name: name.to_owned(),
+                    passed: true,
+                    ..Line::default()
+                });
+                self.lines.len() - 1
+            });
         let line = &mut self.lines[position];
         line.cases += 1;
         line.worst_relative = line.worst_relative.max(comparison.worst_relative);
@@ -142,7 +174,8 @@ impl Report {
         if !comparison.passed() {
             line.passed = false;
             if line.failures.len() < 5 {
-                line.failures.push(format!("{case}: {}", comparison.failures.join("; ")));
+                line.failures
+                    .push(format!("{case}: {}", comparison.failures.join("; ")));
             }
         }
     }
@@ -162,7 +195,12 @@ pub struct Options {
 /// # Errors
 /// When something cannot be run at all, or the filter matches nothing. Differences are in the report.
 pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
-    let wanted = |name: &str| options.filter.as_ref().is_none_or(|f| name.contains(f.as_str()));
+    let wanted = |name: &str| {
+        options
+            .filter
+            .as_ref()
+            .is_none_or(|f| name.contains(f.as_str()))
+    };
     let mut report = Report::default();
     let mut families: BTreeMap<&str, Vec<cases::Case>> = BTreeMap::new();
     for case in cases::all(gpu.caps(), options.quick) {
@@ -186,7 +224,9 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     }
     if report.lines.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
-        return Err(Error::Usage(format!("--filter '{filter}' matches no kernel family and no model")));
+        return Err(Error::Usage(format!(
+            "--filter '{filter}' matches no kernel family and no model"
+        )));
     }
     Ok(report)
 }
@@ -213,7 +253,10 @@ impl Kernel for Refolded<'_> {
         let groups = launch.workgroups[0];
         // Two rows: more workgroups than before where their number is odd, so that some have nothing to do.
         let x = groups.div_ceil(2);
-        crate::kernels::Launch { workgroups: [x, 2, 1], ..launch }
+        crate::kernels::Launch {
+            workgroups: [x, 2, 1],
+            ..launch
+        }
     }
 
     fn cost(&self) -> crate::kernels::Cost {
@@ -236,13 +279,19 @@ pub fn run(gpu: &Gpu, case: &cases::Case) -> Result<Comparison> {
         let mut comparison = kernel(gpu, case.kernel.as_ref(), &case.inputs)?;
         let launch = case.kernel.launch();
         if launch.linear && launch.workgroups[0] > 1 && launch.workgroups[1] == 1 {
-            comparison.merge("grid folded", kernel(gpu, &Refolded(case.kernel.as_ref()), &case.inputs)?);
+            comparison.merge(
+                "grid folded",
+                kernel(gpu, &Refolded(case.kernel.as_ref()), &case.inputs)?,
+            );
         }
         Ok(comparison)
     };
     match both() {
         Err(Error::Shader { name, message }) => {
-            let mut comparison = Comparison { worst_of_tolerance: f64::INFINITY, ..Comparison::default() };
+            let mut comparison = Comparison {
+                worst_of_tolerance: f64::INFINITY,
+                ..Comparison::default()
+            };
             comparison.require(false, || format!("shader {name}: {message}"));
             Ok(comparison)
         }

@@ -19,7 +19,9 @@ use crate::kernels::philox::RandomState;
 use crate::models::vae::{Config, Decoder, Vae};
 use crate::models::{DataType, Model};
 use crate::nn::init;
-use crate::plan::program::{BufferId, Flat, Origin};
+use crate::plan::lower::{LowerOptions, lower};
+use crate::plan::memory::{self, Slots};
+use crate::plan::program::{BufferId, Flat, Origin, Program};
 use crate::plan::{Plan, PlanOptions, Store, StoreOptions};
 use crate::real::{Precision, Tracked};
 use crate::tensor::{DType, Data, Value};
@@ -28,7 +30,7 @@ use crate::tensor::{DType, Data, Value};
 pub type Run = fn(&Gpu, bool) -> Result<Vec<(String, Comparison)>>;
 
 /// The models whose training steps are verified.
-pub const MODELS: &[(&str, Run)] = &[("vae", vae), ("chains", super::faults::random_chains)];
+pub const MODELS: &[(&str, Run)] = &[("vae", vae), ("chains", super::chains::random_chains)];
 
 /// A graph with everything that a step of it needs.
 #[derive(Debug)]
@@ -49,7 +51,10 @@ pub struct Setup<'a> {
 
 impl Setup<'_> {
     fn store(&self, gpu: &Gpu) -> Result<Store> {
-        let options = StoreOptions { training: true, ema: true };
+        let options = StoreOptions {
+            training: true,
+            ema: true,
+        };
         let store = Store::new(gpu, self.layout.clone(), options)?;
         store.write(Flat::Parameters, &self.weights)?;
         store.write(Flat::Ema, &self.weights)?;
@@ -58,8 +63,22 @@ impl Setup<'_> {
         Ok(store)
     }
 
-    fn plan(&self, store: &Store, options: PlanOptions) -> Result<Plan> {
-        let plan = Plan::compile(self.graph, store, &[], options)?;
+    fn plan(&self, store: &Store, options: PlanOptions, sabotage: Sabotage<'_>) -> Result<Plan> {
+        let caps = store.gpu().caps();
+        let caps = if options.subgroups {
+            caps.clone()
+        } else {
+            caps.without_subgroups()
+        };
+        let mut program = lower(
+            self.graph,
+            &caps,
+            store.layout(),
+            LowerOptions { fuse: options.fuse },
+        )?;
+        let mut slots = memory::assign(&program, !options.retain);
+        sabotage(&mut program, &mut slots);
+        let plan = Plan::assemble(self.graph, store, &[], program, slots)?;
         plan.poison()?;
         for (name, value) in &self.inputs {
             plan.write(name, &value.data)?;
@@ -72,7 +91,13 @@ impl Setup<'_> {
         for (name, id) in &plan.program().outputs {
             results.push((name.clone(), plan.read_buffers(&[*id])?.remove(0)));
         }
-        for flat in [Flat::Parameters, Flat::Gradients, Flat::Moment1, Flat::Moment2, Flat::Ema] {
+        for flat in [
+            Flat::Parameters,
+            Flat::Gradients,
+            Flat::Moment1,
+            Flat::Moment2,
+            Flat::Ema,
+        ] {
             for (parameter, values) in self.layout.parameters.iter().zip(store.read(flat)?) {
                 results.push((format!("{flat:?} of {}", parameter.name), Data::F32(values)));
             }
@@ -81,35 +106,74 @@ impl Setup<'_> {
     }
 }
 
+/// Changes a program or its slots before they run: a fault planted on purpose.
+pub type Sabotage<'a> = &'a dyn Fn(&mut Program, &mut Slots);
+
 /// Verifies one step of a graph as the module's text says, in `options` but with everything retained.
 ///
 /// # Errors
 /// When the graph cannot be compiled or run. Differences are in the comparison.
 pub fn graph(gpu: &Gpu, setup: &Setup<'_>, options: PlanOptions) -> Result<Comparison> {
+    sabotaged(gpu, setup, options, &|_, _| {})
+}
+
+/// As [`graph`], with a fault planted in every plan that is made: the comparison must not pass.
+///
+/// # Errors
+/// As [`graph`].
+pub fn sabotaged(
+    gpu: &Gpu,
+    setup: &Setup<'_>,
+    options: PlanOptions,
+    sabotage: Sabotage<'_>,
+) -> Result<Comparison> {
     let mut comparison = Comparison::default();
     let store = setup.store(gpu)?;
-    let plan = setup.plan(&store, PlanOptions { retain: true, ..options })?;
+    let plan = setup.plan(
+        &store,
+        PlanOptions {
+            retain: true,
+            ..options
+        },
+        sabotage,
+    )?;
     dispatches(&plan, &mut comparison)?;
-    comparison.require(plan.guards_intact()?, || "a kernel wrote outside of its buffers".to_owned());
+    comparison.require(plan.guards_intact()?, || {
+        "a kernel wrote outside of its buffers".to_owned()
+    });
     groups(&plan, setup, &mut comparison)?;
     whole(&plan, setup, &store, &mut comparison)?;
 
     // The ordinary plan, as many steps as there are rows of the schedule in one submission, against the retaining one.
     let steps = setup.schedule.len().saturating_sub(1).max(1);
     let again = setup.store(gpu)?;
-    let ordinary = setup.plan(&again, options)?;
+    let ordinary = setup.plan(&again, options, sabotage)?;
     ordinary.run(steps)?;
     let fresh = setup.store(gpu)?;
-    let retaining = setup.plan(&fresh, PlanOptions { retain: true, ..options })?;
+    let retaining = setup.plan(
+        &fresh,
+        PlanOptions {
+            retain: true,
+            ..options
+        },
+        sabotage,
+    )?;
     for _ in 0..steps {
         (0..retaining.program().dispatches.len()).try_for_each(|i| retaining.run_one(i))?;
     }
-    let (a, b) = (setup.results(&ordinary, &again)?, setup.results(&retaining, &fresh)?);
+    let (a, b) = (
+        setup.results(&ordinary, &again)?,
+        setup.results(&retaining, &fresh)?,
+    );
     for ((name, a), (_, b)) in a.iter().zip(&b) {
         let same = a.to_device_bytes() == b.to_device_bytes();
-        comparison.require(same, || format!("'{name}' has other bits after {steps} steps with slots reused"));
+        comparison.require(same, || {
+            format!("'{name}' has other bits after {steps} steps with slots reused")
+        });
     }
-    comparison.require(ordinary.guards_intact()?, || "a kernel wrote outside of its slots".to_owned());
+    comparison.require(ordinary.guards_intact()?, || {
+        "a kernel wrote outside of its slots".to_owned()
+    });
     Ok(comparison)
 }
 
@@ -129,7 +193,11 @@ fn dispatches(plan: &Plan, comparison: &mut Comparison) -> Result<()> {
             })
             .collect();
         dispatch.kernel.reference(&mut arrays);
-        let name = format!("dispatch {i}, {} {}", dispatch.kernel.family(), dispatch.kernel.variant());
+        let name = format!(
+            "dispatch {i}, {} {}",
+            dispatch.kernel.family(),
+            dispatch.kernel.variant()
+        );
         for ((binding, expected), got) in bindings.iter().zip(&arrays).zip(&after) {
             if binding.access != Access::Read {
                 let mut one = Comparison::default();
@@ -144,7 +212,10 @@ fn dispatches(plan: &Plan, comparison: &mut Comparison) -> Result<()> {
 /// Every group of fused nodes against the interpreter on the unfused nodes.
 fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result<()> {
     let program = plan.program();
-    let cx = EvalContext { precision: Precision::Tracked, state: setup.state };
+    let cx = EvalContext {
+        precision: Precision::Tracked,
+        state: setup.state,
+    };
     for (g, group) in program.groups.iter().enumerate() {
         let ids: Vec<BufferId> = group.inputs.iter().map(|(_, b)| *b).collect();
         let mut known = Known::new();
@@ -156,7 +227,11 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
         let wanted: Vec<NodeId> = group.outputs.iter().map(|(n, _)| *n).collect();
         let expected = evaluate(plan.nodes(), &wanted, &known, &cx)?;
         let buffers: Vec<BufferId> = group.outputs.iter().map(|(_, b)| *b).collect();
-        for ((node, expected), got) in wanted.iter().zip(expected).zip(plan.read_buffers(&buffers)?) {
+        for ((node, expected), got) in wanted
+            .iter()
+            .zip(expected)
+            .zip(plan.read_buffers(&buffers)?)
+        {
             let mut one = Comparison::default();
             one.array(plan.nodes()[node.index()].op.name(), &got, &expected.data);
             comparison.merge(&format!("group {g}, node {node:?}"), one);
@@ -166,23 +241,40 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
 }
 
 /// What the interpreter is given for an input of a group. State, step and schedule are those before the step.
-fn input_value(plan: &Plan, node: NodeId, buffer: BufferId, data: Data, setup: &Setup<'_>) -> Result<Option<Value>> {
+fn input_value(
+    plan: &Plan,
+    node: NodeId,
+    buffer: BufferId,
+    data: Data,
+    setup: &Setup<'_>,
+) -> Result<Option<Value>> {
     let origin = &plan.program().buffers[buffer.0].origin;
     let ty = &plan.nodes()[node.index()].ty;
-    let data = match (origin, plan.nodes()[node.index()].op.as_leaf().map(|l| l.kind)) {
-        (Origin::Schedule, Some(LeafKind::Schedule(column))) => Data::F32(vec![setup.schedule[0][column]]),
+    let data = match (
+        origin,
+        plan.nodes()[node.index()].op.as_leaf().map(|l| l.kind),
+    ) {
+        (Origin::Schedule, Some(LeafKind::Schedule(column))) => {
+            Data::F32(vec![setup.schedule[0][column]])
+        }
         // The update has changed the parameters since.
         (Origin::Parameter(position), _) => Data::F32(setup.weights[*position].clone()),
         _ => data,
     };
-    Ok(Some(Value::new(ty.shape.clone(), data.in_precision(Precision::Tracked))?))
+    Ok(Some(Value::new(
+        ty.shape.clone(),
+        data.in_precision(Precision::Tracked),
+    )?))
 }
 
 /// Losses and gradients of the step as a whole, against the interpreter from the leaves on, each within 1e-4 of its range: rounding
 /// of all dispatches together, amplified by what lies between.
 fn whole(plan: &Plan, setup: &Setup<'_>, store: &Store, comparison: &mut Comparison) -> Result<()> {
     let nodes = plan.nodes();
-    let cx = EvalContext { precision: Precision::F64, state: setup.state };
+    let cx = EvalContext {
+        precision: Precision::F64,
+        state: setup.state,
+    };
     let known = leaves(nodes, setup, Precision::F64)?;
     let sinks = setup.graph.sinks();
     let wanted: Vec<NodeId> = sinks.iter().map(|(_, id)| *id).collect();
@@ -200,8 +292,14 @@ fn whole(plan: &Plan, setup: &Setup<'_>, store: &Store, comparison: &mut Compari
             continue;
         }
         let expected = expected.data.to_f64();
-        let range = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs())).max(1e-6);
-        let tracked = expected.iter().map(|&x| Tracked::with_bias(x, 1e-4 * range)).collect();
+        let range = expected
+            .iter()
+            .fold(0.0_f64, |m, x| m.max(x.abs()))
+            .max(1e-6);
+        let tracked = expected
+            .iter()
+            .map(|&x| Tracked::with_bias(x, 1e-4 * range))
+            .collect();
         let mut one = Comparison::default();
         one.array(&format!("{sink:?}"), &got, &Data::Tracked(tracked));
         // Its own figures are not local errors: only the verdict counts here.
@@ -216,7 +314,9 @@ pub(crate) fn leaves(nodes: &[Node], setup: &Setup<'_>, precision: Precision) ->
     let inputs: HashMap<&str, &Value> = setup.inputs.iter().map(|(n, v)| (*n, v)).collect();
     let mut known = Known::new();
     for (i, node) in nodes.iter().enumerate() {
-        let Some(leaf) = node.op.as_leaf() else { continue };
+        let Some(leaf) = node.op.as_leaf() else {
+            continue;
+        };
         let data = match leaf.kind {
             LeafKind::Constant(_) => continue,
             LeafKind::Input => match inputs.get(leaf.name.as_str()) {
@@ -239,23 +339,63 @@ pub(crate) fn leaves(nodes: &[Node], setup: &Setup<'_>, precision: Precision) ->
 /// subgroups.
 fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
     let adam = Rule::ADAM;
-    let rmsprop = Rule::Rmsprop { alpha: 0.99, epsilon: 1e-8, momentum: 0.9, decay: 0.01 };
-    let config = |hidden: &[usize], latent, decoder| Config { width: 784, hidden: hidden.to_vec(), latent, decoder };
+    let rmsprop = Rule::Rmsprop {
+        alpha: 0.99,
+        epsilon: 1e-8,
+        momentum: 0.9,
+        decay: 0.01,
+    };
+    let config = |hidden: &[usize], latent, decoder| Config {
+        width: 784,
+        hidden: hidden.to_vec(),
+        latent,
+        decoder,
+    };
     let mut cases = vec![
-        (config(&[36], 5, Decoder::Bernoulli), 13, adam, 1.0, PlanOptions::default()),
-        (config(&[24, 17], 2, Decoder::Gaussian), 8, rmsprop, 0.0, PlanOptions::default()),
+        (
+            config(&[36], 5, Decoder::Bernoulli),
+            13,
+            adam,
+            1.0,
+            PlanOptions::default(),
+        ),
+        (
+            config(&[24, 17], 2, Decoder::Gaussian),
+            8,
+            rmsprop,
+            0.0,
+            PlanOptions::default(),
+        ),
         (
             config(&[36], 5, Decoder::Bernoulli),
             13,
             adam,
             0.0,
-            PlanOptions { subgroups: false, ..PlanOptions::default() },
+            PlanOptions {
+                subgroups: false,
+                ..PlanOptions::default()
+            },
         ),
     ];
     if !quick {
-        cases.push((config(&[400], 20, Decoder::Bernoulli), 128, adam, 0.0, PlanOptions::default()));
-        cases.push((config(&[400], 20, Decoder::Bernoulli), 1, adam, 0.0, PlanOptions::default()));
-        let unfused = PlanOptions { fuse: false, ..PlanOptions::default() };
+        cases.push((
+            config(&[400], 20, Decoder::Bernoulli),
+            128,
+            adam,
+            0.0,
+            PlanOptions::default(),
+        ));
+        cases.push((
+            config(&[400], 20, Decoder::Bernoulli),
+            1,
+            adam,
+            0.0,
+            PlanOptions::default(),
+        ));
+        let unfused = PlanOptions {
+            fuse: false,
+            ..PlanOptions::default()
+        };
         cases.push((config(&[36], 5, Decoder::Bernoulli), 13, adam, 1.0, unfused));
     }
     let mut out = Vec::new();
@@ -263,8 +403,21 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
         let name = format!("{config:?} batch {batch}, {rule:?}, clip {max_norm}, {options:?}");
         let model = Vae::new(config)?;
         let data = digits(200, 7);
-        let ty = DataType { rows: 200, width: 784, dtype: DType::U8, indices: 200, scale: 1.0 / 255.0, shift: 0.0 };
-        let update = Update { rule, max_norm, ema: true, metrics: model.metrics(), batch };
+        let ty = DataType {
+            rows: 200,
+            width: 784,
+            dtype: DType::U8,
+            indices: 200,
+            scale: 1.0 / 255.0,
+            shift: 0.0,
+        };
+        let update = Update {
+            rule,
+            max_norm,
+            ema: true,
+            metrics: model.metrics(),
+            batch,
+        };
         let graph = model.training(&ty, &update)?;
         let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
         let weights = layout
@@ -277,13 +430,22 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
             })
             .collect();
         let index: Vec<u32> = (0..200).map(|i| (i * 77 + 3) % 200).collect();
-        let state = RandomState { seed: 0x0123_4567_89ab_cdef, step: 41, cursor: 9 };
-        let schedule = (0..4).map(|i| rule.schedule_row(41 + i, 1e-3, 0.9, 0.7)).collect();
+        let state = RandomState {
+            seed: 0x0123_4567_89ab_cdef,
+            step: 41,
+            cursor: 9,
+        };
+        let schedule = (0..4)
+            .map(|i| rule.schedule_row(41 + i, 1e-3, 0.9, 0.7))
+            .collect();
         let setup = Setup {
             graph: &graph,
             layout,
             weights,
-            inputs: vec![("data", Value::new([200, 784], data.values)?), ("index", Value::new([200], Data::U32(index))?)],
+            inputs: vec![
+                ("data", Value::new([200, 784], data.values)?),
+                ("index", Value::new([200], Data::U32(index))?),
+            ],
             state,
             schedule,
         };

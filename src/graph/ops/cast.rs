@@ -22,7 +22,10 @@ impl Op for Cast {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
         match inputs {
-            [x] => Ok(TensorType { shape: x.shape.clone(), dtype: self.to }),
+            [x] => Ok(TensorType {
+                shape: x.shape.clone(),
+                dtype: self.to,
+            }),
             _ => Err(Error::shape(self.name(), "takes one operand")),
         }
     }
@@ -37,14 +40,25 @@ impl Op for Cast {
     }
 
     fn lower(&self, _caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering> {
-        let kernel = cast::Cast { count: output.shape.count(), from: inputs[0].dtype, to: self.to };
-        Ok(Lowering::single(kernel, vec![Argument::Input(0), Argument::Output]))
+        let kernel = cast::Cast {
+            count: output.shape.count(),
+            from: inputs[0].dtype,
+            to: self.to,
+        };
+        Ok(Lowering::single(
+            kernel,
+            vec![Argument::Input(0), Argument::Output],
+        ))
     }
 }
 
 impl<'g> Var<'g> {
     /// The value in another element type.
     pub fn cast(self, to: DType) -> Self {
-        if self.dtype() == to { self } else { self.graph().apply(Cast { to }, &[self]) }
+        if self.dtype() == to {
+            self
+        } else {
+            self.graph().apply(Cast { to }, &[self])
+        }
     }
 }

@@ -34,13 +34,23 @@ impl Op for Concat {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        let wrong = |why: &str| Err(Error::shape(self.name(), format!("{why}: {}", shapes(inputs))));
-        let Some(first) = inputs.first() else { return wrong("takes at least one operand") };
+        let wrong = |why: &str| {
+            Err(Error::shape(
+                self.name(),
+                format!("{why}: {}", shapes(inputs)),
+            ))
+        };
+        let Some(first) = inputs.first() else {
+            return wrong("takes at least one operand");
+        };
         if inputs.len() > concat::MAX_PARTS {
             return wrong("takes at most seven operands at once");
         }
         if self.axis >= first.shape.rank() || first.dtype == DType::U8 {
-            return wrong(&format!("axis {} of f32 or u32 operands is wanted", self.axis));
+            return wrong(&format!(
+                "axis {} of f32 or u32 operands is wanted",
+                self.axis
+            ));
         }
         let mut dims = first.shape.dims().to_vec();
         dims[self.axis] = 0;
@@ -55,7 +65,10 @@ impl Op for Concat {
                 return wrong(&format!("sizes beside axis {} must agree", self.axis));
             }
         }
-        Ok(TensorType { shape: Shape::new(dims), dtype: first.dtype })
+        Ok(TensorType {
+            shape: Shape::new(dims),
+            dtype: first.dtype,
+        })
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
@@ -79,7 +92,12 @@ impl Op for Concat {
         Value::new(output.shape, buffers.pop().unwrap_or(Data::U8(Vec::new())))
     }
 
-    fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         let mut arguments: Vec<_> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
         Ok(Lowering::single(self.kernel(inputs), arguments))
@@ -92,7 +110,10 @@ impl Graph {
         if parts.len() <= concat::MAX_PARTS {
             return self.apply(Concat { axis }, parts);
         }
-        let joined: Vec<Var<'g>> = parts.chunks(concat::MAX_PARTS).map(|c| self.apply(Concat { axis }, c)).collect();
+        let joined: Vec<Var<'g>> = parts
+            .chunks(concat::MAX_PARTS)
+            .map(|c| self.apply(Concat { axis }, c))
+            .collect();
         self.concat(axis, &joined)
     }
 }

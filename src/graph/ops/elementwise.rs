@@ -32,19 +32,37 @@ impl Op for Elementwise {
         if inputs.len() != self.function.arity() {
             return Err(Error::shape(
                 self.name(),
-                format!("takes {} operands, got {}", self.function.arity(), inputs.len()),
+                format!(
+                    "takes {} operands, got {}",
+                    self.function.arity(),
+                    inputs.len()
+                ),
             ));
         }
         if let Some(other) = inputs.iter().find(|t| t.dtype != DType::F32) {
-            return Err(Error::shape(self.name(), format!("takes f32, got {}; cast it", other.dtype.name())));
+            return Err(Error::shape(
+                self.name(),
+                format!("takes f32, got {}; cast it", other.dtype.name()),
+            ));
         }
         let start = self.stretch.clone().unwrap_or_default();
-        let shape = inputs.iter().try_fold(start, |shape, t| shape.broadcast(&t.shape));
+        let shape = inputs
+            .iter()
+            .try_fold(start, |shape, t| shape.broadcast(&t.shape));
         match shape {
-            Some(shape) if self.stretch.as_ref().is_none_or(|s| *s == shape) => Ok(TensorType::f32(shape)),
+            Some(shape) if self.stretch.as_ref().is_none_or(|s| *s == shape) => {
+                Ok(TensorType::f32(shape))
+            }
             _ => {
-                let to = self.stretch.as_ref().map(|s| format!(" to {s:?}")).unwrap_or_default();
-                Err(Error::shape(self.name(), format!("shapes {} do not broadcast{to}", shapes(inputs))))
+                let to = self
+                    .stretch
+                    .as_ref()
+                    .map(|s| format!(" to {s:?}"))
+                    .unwrap_or_default();
+                Err(Error::shape(
+                    self.name(),
+                    format!("shapes {} do not broadcast{to}", shapes(inputs)),
+                ))
             }
         }
     }
@@ -52,7 +70,11 @@ impl Op for Elementwise {
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
         let parts = gradient(self.function, at);
         let shapes = at.inputs.iter().map(|v| v.shape());
-        parts.into_iter().zip(shapes).map(|(part, shape)| part.map(|p| p.sum_to(shape))).collect()
+        parts
+            .into_iter()
+            .zip(shapes)
+            .map(|(part, shape)| part.map(|p| p.sum_to(shape)))
+            .collect()
     }
 
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
@@ -70,13 +92,20 @@ impl Op for Elementwise {
         let mut expression = Expression::default();
         for (i, input) in inputs.iter().enumerate() {
             expression.terms.push(Term::Operand(i));
-            expression.operands.push(Indexing::broadcast(&output.shape, &input.shape));
+            expression
+                .operands
+                .push(Indexing::broadcast(&output.shape, &input.shape));
         }
         expression.results.push(inputs.len());
-        expression.terms.push(Term::Call(self.function, (0..inputs.len()).collect()));
+        expression
+            .terms
+            .push(Term::Call(self.function, (0..inputs.len()).collect()));
         let mut arguments: Vec<_> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
-        Ok(Lowering::single(Map::new(caps, output.shape.count(), expression), arguments))
+        Ok(Lowering::single(
+            Map::new(caps, output.shape.count(), expression),
+            arguments,
+        ))
     }
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
@@ -88,32 +117,48 @@ impl Op for Elementwise {
 const CHUNK: usize = 1 << 14;
 
 fn evaluate<T: Real>(function: Function, shape: &Shape, inputs: &[&Value]) -> Data {
-    let operands: Vec<(&[T], Indexing)> =
-        inputs.iter().map(|v| (T::of(&v.data), Indexing::broadcast(shape, &v.shape))).collect();
+    let operands: Vec<(&[T], Indexing)> = inputs
+        .iter()
+        .map(|v| (T::of(&v.data), Indexing::broadcast(shape, &v.shape)))
+        .collect();
     let mut out = vec![T::from_f64(0.0); shape.count()];
-    out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-        let first = chunk * CHUNK;
-        let at = |o: &(&[T], Indexing), i: usize| o.0[if o.1.dense { first + i } else { o.1.source(first + i) }];
-        match operands.as_slice() {
-            [a] if a.1.dense => {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = apply(function, &[a.0[first + i]]);
+    out.par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(chunk, out)| {
+            let first = chunk * CHUNK;
+            let at = |o: &(&[T], Indexing), i: usize| {
+                o.0[if o.1.dense {
+                    first + i
+                } else {
+                    o.1.source(first + i)
+                }]
+            };
+            match operands.as_slice() {
+                [a] if a.1.dense => {
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = apply(function, &[a.0[first + i]]);
+                    }
                 }
-            }
-            [a, b] if a.1.dense && b.1.dense => {
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = apply(function, &[a.0[first + i], b.0[first + i]]);
+                [a, b] if a.1.dense && b.1.dense => {
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = apply(function, &[a.0[first + i], b.0[first + i]]);
+                    }
                 }
+                [a] => out
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, out)| *out = apply(function, &[at(a, i)])),
+                [a, b] => out
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, out)| *out = apply(function, &[at(a, i), at(b, i)])),
+                [a, b, c] => out
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, out)| *out = apply(function, &[at(a, i), at(b, i), at(c, i)])),
+                _ => {}
             }
-            [a] => out.iter_mut().enumerate().for_each(|(i, out)| *out = apply(function, &[at(a, i)])),
-            [a, b] => out.iter_mut().enumerate().for_each(|(i, out)| *out = apply(function, &[at(a, i), at(b, i)])),
-            [a, b, c] => out
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, out)| *out = apply(function, &[at(a, i), at(b, i), at(c, i)])),
-            _ => {}
-        }
-    });
+        });
     T::into_data(out)
 }
 
@@ -132,11 +177,17 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
         // Where operands are equal the first one takes the gradient.
         Function::Max => {
             let second = x[1].greater(x[0]);
-            vec![Some(second.select(graph.constant(0.0), g)), Some(g * second)]
+            vec![
+                Some(second.select(graph.constant(0.0), g)),
+                Some(g * second),
+            ]
         }
         Function::Min => {
             let second = x[0].greater(x[1]);
-            vec![Some(second.select(graph.constant(0.0), g)), Some(g * second)]
+            vec![
+                Some(second.select(graph.constant(0.0), g)),
+                Some(g * second),
+            ]
         }
         Function::Greater | Function::Equal => vec![None, None],
         Function::Select => {
@@ -147,7 +198,11 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
         Function::Clamp => {
             let (above, below) = (y.greater(x[1]), x[2].greater(y));
             let one = graph.constant(1.0);
-            vec![Some(g * (above * below)), Some(g * (one - above)), Some(g * (one - below))]
+            vec![
+                Some(g * (above * below)),
+                Some(g * (one - above)),
+                Some(g * (one - below)),
+            ]
         }
         Function::Abs => one(x[0].greater_than(0.0).select(g, -g)),
         Function::Square => one(g * x[0] * 2.0),
@@ -164,7 +219,10 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
         }
         Function::Elu => {
             let positive = x[0].greater_than(0.0);
-            let by_alpha = positive.select(graph.constant(0.0), g * x[0].min(graph.constant(0.0)).exp_minus_one());
+            let by_alpha = positive.select(
+                graph.constant(0.0),
+                g * x[0].min(graph.constant(0.0)).exp_minus_one(),
+            );
             vec![Some(positive.select(g, g * (y + x[1]))), Some(by_alpha)]
         }
         Function::Sigmoid => one(g * (y - y.square())),
@@ -193,7 +251,13 @@ fn gradient<'g>(function: Function, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'
 impl Graph {
     /// `function` of `operands`.
     pub fn elementwise<'g>(&'g self, function: Function, operands: &[Var<'g>]) -> Var<'g> {
-        self.apply(Elementwise { function, stretch: None }, operands)
+        self.apply(
+            Elementwise {
+                function,
+                stretch: None,
+            },
+            operands,
+        )
     }
 }
 
@@ -236,7 +300,10 @@ unary! {
     softplus => Softplus;
 }
 
-#[expect(clippy::should_implement_trait, reason = "min and max of variables are not an ordering")]
+#[expect(
+    clippy::should_implement_trait,
+    reason = "min and max of variables are not an ordering"
+)]
 impl<'g> Var<'g> {
     fn constant(self, value: f64) -> Self {
         self.graph().constant(value)
@@ -274,22 +341,30 @@ impl<'g> Var<'g> {
 
     /// min(max(x, low), high)
     pub fn clamp(self, low: f64, high: f64) -> Self {
-        self.graph().elementwise(Function::Clamp, &[self, self.constant(low), self.constant(high)])
+        self.graph().elementwise(
+            Function::Clamp,
+            &[self, self.constant(low), self.constant(high)],
+        )
     }
 
     /// x where positive, else slope x.
     pub fn leaky_relu(self, slope: f64) -> Self {
-        self.graph().elementwise(Function::LeakyRelu, &[self, self.constant(slope)])
+        self.graph()
+            .elementwise(Function::LeakyRelu, &[self, self.constant(slope)])
     }
 
     /// x where positive, else alpha (e^x - 1).
     pub fn elu(self, alpha: f64) -> Self {
-        self.graph().elementwise(Function::Elu, &[self, self.constant(alpha)])
+        self.graph()
+            .elementwise(Function::Elu, &[self, self.constant(alpha)])
     }
 
     /// The value repeated to `shape`, by NumPy's rule.
     pub fn broadcast_to(self, shape: impl Into<Shape>) -> Self {
-        let op = Elementwise { function: Function::Identity, stretch: Some(shape.into()) };
+        let op = Elementwise {
+            function: Function::Identity,
+            stretch: Some(shape.into()),
+        };
         self.graph().apply(op, &[self])
     }
 
@@ -300,7 +375,9 @@ impl<'g> Var<'g> {
             return self;
         }
         let missing = own.rank() - shape.rank();
-        let repeated = |axis: usize| axis < missing || (shape.dims()[axis - missing] == 1 && own.dims()[axis] != 1);
+        let repeated = |axis: usize| {
+            axis < missing || (shape.dims()[axis - missing] == 1 && own.dims()[axis] != 1)
+        };
         let axes: Vec<usize> = (0..own.rank()).filter(|&a| repeated(a)).collect();
         self.sum(&axes).reshape(shape)
     }
@@ -311,14 +388,16 @@ macro_rules! operator {
         impl<'g> std::ops::$trait for Var<'g> {
             type Output = Var<'g>;
             fn $method(self, other: Self) -> Self {
-                self.graph().elementwise(Function::$function, &[self, other])
+                self.graph()
+                    .elementwise(Function::$function, &[self, other])
             }
         }
         impl<'g> std::ops::$trait<f64> for Var<'g> {
             type Output = Var<'g>;
             fn $method(self, other: f64) -> Self {
                 let other = self.graph().constant(other);
-                self.graph().elementwise(Function::$function, &[self, other])
+                self.graph()
+                    .elementwise(Function::$function, &[self, other])
             }
         }
     };

@@ -23,21 +23,30 @@ pub struct Gather {
 
 impl Gather {
     fn kernel(&self, inputs: &[&TensorType]) -> Result<gather::Gather> {
-        let [data, index] = inputs else { return Err(Error::shape("gather", "takes data and indices")) };
+        let [data, index] = inputs else {
+            return Err(Error::shape("gather", "takes data and indices"));
+        };
         match (data.shape.dims(), index.shape.dims()) {
-            (&[rows, width], &[indices]) if index.dtype == DType::U32 && rows > 0 && indices > 0 => Ok(gather::Gather {
-                rows,
-                width,
-                batch: self.batch.unwrap_or(indices),
-                indices,
-                cursor: self.batch.is_some(),
-                dtype: data.dtype,
-                scale: self.scale,
-                shift: self.shift,
-            }),
+            (&[rows, width], &[indices])
+                if index.dtype == DType::U32 && rows > 0 && indices > 0 =>
+            {
+                Ok(gather::Gather {
+                    rows,
+                    width,
+                    batch: self.batch.unwrap_or(indices),
+                    indices,
+                    cursor: self.batch.is_some(),
+                    dtype: data.dtype,
+                    scale: self.scale,
+                    shift: self.shift,
+                })
+            }
             _ => Err(Error::shape(
                 "gather",
-                format!("takes data [rows, width] and u32 indices [count], none empty, got {}", shapes(inputs)),
+                format!(
+                    "takes data [rows, width] and u32 indices [count], none empty, got {}",
+                    shapes(inputs)
+                ),
             )),
         }
     }
@@ -50,7 +59,10 @@ impl Op for Gather {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
         let kernel = self.kernel(inputs)?;
-        Ok(TensorType { shape: [kernel.batch, kernel.width].into(), dtype: kernel.out_dtype() })
+        Ok(TensorType {
+            shape: [kernel.batch, kernel.width].into(),
+            dtype: kernel.out_dtype(),
+        })
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
@@ -59,7 +71,10 @@ impl Op for Gather {
             return vec![None, None];
         }
         let rows = data.shape().dims()[0];
-        vec![Some((at.upstream * f64::from(self.scale)).scatter_add(index, rows)), None]
+        vec![
+            Some((at.upstream * f64::from(self.scale)).scatter_add(index, rows)),
+            None,
+        ]
     }
 
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
@@ -75,7 +90,12 @@ impl Op for Gather {
         Value::new([kernel.batch, kernel.width], out)
     }
 
-    fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         let kernel = self.kernel(inputs)?;
         let mut arguments = vec![Argument::Input(0), Argument::Input(1)];
         if kernel.cursor {
@@ -89,12 +109,26 @@ impl Op for Gather {
 impl<'g> Var<'g> {
     /// Rows `index` of self `[rows, width]`. Differentiable by self if it is f32.
     pub fn gather(self, index: Self) -> Self {
-        self.graph().apply(Gather { scale: 1.0, shift: 0.0, batch: None }, &[self, index])
+        self.graph().apply(
+            Gather {
+                scale: 1.0,
+                shift: 0.0,
+                batch: None,
+            },
+            &[self, index],
+        )
     }
 
     /// The step's batch of a data set `[rows, width]`: `batch` rows from the plan's cursor on in the list `index`, bytes times
     /// `scale` plus `shift`.
     pub fn gather_batch(self, index: Self, batch: usize, scale: f32, shift: f32) -> Self {
-        self.graph().apply(Gather { scale, shift, batch: Some(batch) }, &[self, index])
+        self.graph().apply(
+            Gather {
+                scale,
+                shift,
+                batch: Some(batch),
+            },
+            &[self, index],
+        )
     }
 }

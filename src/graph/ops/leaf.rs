@@ -49,10 +49,19 @@ impl Op for Leaf {
     }
 
     fn evaluate(&self, _inputs: &[&Value], _cx: &EvalContext) -> Result<Value> {
-        Err(Error::Usage(format!("{} '{}' was not given a value", self.name(), self.name)))
+        Err(Error::Usage(format!(
+            "{} '{}' was not given a value",
+            self.name(),
+            self.name
+        )))
     }
 
-    fn lower(&self, _caps: &Caps, _inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        _inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         Ok(Lowering::default())
     }
 

@@ -18,13 +18,17 @@ impl<'g> Var<'g> {
 
     /// Binary cross-entropy of logits: -[t ln sigmoid(x) + (1 - t) ln(1 - sigmoid(x))], the negative Bernoulli log-likelihood.
     pub fn bce_with_logits(self, target: Self) -> Self {
-        self.graph().elementwise(Function::BceWithLogits, &[self, target])
+        self.graph()
+            .elementwise(Function::BceWithLogits, &[self, target])
     }
 
     /// Negative log-likelihood of `target` under N(self, exp(log_variance)):
     /// [ln(2 pi) + log_variance + (t - mu)^2 / exp(log_variance)] / 2.
     pub fn gaussian_nll(self, log_variance: Self, target: Self) -> Self {
-        ((target - self).square() * (-log_variance).exp() + log_variance + std::f64::consts::TAU.ln()) * 0.5
+        ((target - self).square() * (-log_variance).exp()
+            + log_variance
+            + std::f64::consts::TAU.ln())
+            * 0.5
     }
 
     /// KL(N(self, exp(log_variance)) || N(0, 1)) of each element (Kingma & Welling 2013, appendix B):

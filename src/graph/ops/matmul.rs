@@ -42,7 +42,9 @@ impl Matmul {
     /// When they do not fit, with a hint if another layout would.
     pub fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes> {
         let wrong = |why: String| Err(Error::shape("matmul", why));
-        let [a, b] = inputs else { return wrong(format!("takes 2 operands, got {}", inputs.len())) };
+        let [a, b] = inputs else {
+            return wrong(format!("takes 2 operands, got {}", inputs.len()));
+        };
         if a.dtype != DType::F32 || b.dtype != DType::F32 {
             return wrong("takes f32 operands; cast them".to_owned());
         }
@@ -52,19 +54,43 @@ impl Matmul {
             _ => None,
         };
         let (Some((a_batch, a0, a1)), Some((b_batch, b0, b1))) = (matrix(a), matrix(b)) else {
-            return wrong(format!("operands must be matrices or batches of them, got {}", shapes(inputs)));
+            return wrong(format!(
+                "operands must be matrices or batches of them, got {}",
+                shapes(inputs)
+            ));
         };
         let ((m, k), (n, k_of_b), text, hint) = match self.layout {
-            Layout::Nn => ((a0, a1), (b1, b0), "a b", "did you mean a * b^T (Layout::Nt)?"),
-            Layout::Nt => ((a0, a1), (b0, b1), "a b^T", "did you mean a * b (Layout::Nn)?"),
-            Layout::Tn => ((a1, a0), (b1, b0), "a^T b", "did you mean a * b (Layout::Nn)?"),
+            Layout::Nn => (
+                (a0, a1),
+                (b1, b0),
+                "a b",
+                "did you mean a * b^T (Layout::Nt)?",
+            ),
+            Layout::Nt => (
+                (a0, a1),
+                (b0, b1),
+                "a b^T",
+                "did you mean a * b (Layout::Nn)?",
+            ),
+            Layout::Tn => (
+                (a1, a0),
+                (b1, b0),
+                "a^T b",
+                "did you mean a * b (Layout::Nn)?",
+            ),
         };
         if k != k_of_b {
-            return wrong(format!("inner sizes of {text} differ: a is {:?}, b is {:?}; {hint}", a.shape, b.shape));
+            return wrong(format!(
+                "inner sizes of {text} differ: a is {:?}, b is {:?}; {hint}",
+                a.shape, b.shape
+            ));
         }
         let batch = match (a_batch, b_batch) {
             (Some(x), Some(y)) if x != y => {
-                return wrong(format!("batches differ: a is {:?}, b is {:?}", a.shape, b.shape));
+                return wrong(format!(
+                    "batches differ: a is {:?}, b is {:?}",
+                    a.shape, b.shape
+                ));
             }
             (x, y) => x.or(y).unwrap_or(1),
         };
@@ -90,9 +116,22 @@ impl Matmul {
         epilogue: Expression,
         row_sums: bool,
     ) -> Result<matmul::Matmul> {
-        let Sizes { batch, m, n, k, a_batched, b_batched } = self.sizes(inputs)?;
+        let Sizes {
+            batch,
+            m,
+            n,
+            k,
+            a_batched,
+            b_batched,
+        } = self.sizes(inputs)?;
         let kernel = matmul::Matmul::new(caps, self.layout, batch, m, n, k)?;
-        Ok(matmul::Matmul { a_batched, b_batched, epilogue, row_sums, ..kernel })
+        Ok(matmul::Matmul {
+            a_batched,
+            b_batched,
+            epilogue,
+            row_sums,
+            ..kernel
+        })
     }
 }
 
@@ -104,7 +143,14 @@ impl Op for Matmul {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
         let sizes = self.sizes(inputs)?;
         let batched = inputs.iter().any(|t| t.shape.rank() == 3);
-        Ok(TensorType::f32(if batched { vec![sizes.batch, sizes.m, sizes.n] } else { vec![sizes.m, sizes.n] }.as_slice()))
+        Ok(TensorType::f32(
+            if batched {
+                vec![sizes.batch, sizes.m, sizes.n]
+            } else {
+                vec![sizes.m, sizes.n]
+            }
+            .as_slice(),
+        ))
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
@@ -122,10 +168,18 @@ impl Op for Matmul {
         let types: Vec<&TensorType> = types.iter().collect();
         let kernel = self.kernel(&Caps::portable(), &types, Expression::accumulator(), false)?;
         fn twin<T: Real>(kernel: &matmul::Matmul, inputs: &[&Value]) -> Data {
-            T::into_data(reference::matmul::matmul(kernel, T::of(&inputs[0].data), T::of(&inputs[1].data)))
+            T::into_data(reference::matmul::matmul(
+                kernel,
+                T::of(&inputs[0].data),
+                T::of(&inputs[1].data),
+            ))
         }
         let data = match cx.precision {
-            Precision::F32 => Data::F32(fast(&kernel, f32::of(&inputs[0].data), f32::of(&inputs[1].data))),
+            Precision::F32 => Data::F32(fast(
+                &kernel,
+                f32::of(&inputs[0].data),
+                f32::of(&inputs[1].data),
+            )),
             Precision::F64 => twin::<f64>(&kernel, inputs),
             Precision::Tracked => twin::<Tracked>(&kernel, inputs),
         };
@@ -134,7 +188,10 @@ impl Op for Matmul {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
         let kernel = self.kernel(caps, inputs, Expression::accumulator(), false)?;
-        Ok(Lowering::single(kernel, vec![Argument::Input(0), Argument::Input(1), Argument::Output]))
+        Ok(Lowering::single(
+            kernel,
+            vec![Argument::Input(0), Argument::Input(1), Argument::Output],
+        ))
     }
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
@@ -149,14 +206,25 @@ fn fast(kernel: &matmul::Matmul, a: &[f32], b: &[f32]) -> Vec<f32> {
     if k == 0 || c.is_empty() {
         return c;
     }
-    let (a_rows, a_columns) = if kernel.layout == Layout::Tn { (1, m) } else { (k, 1) };
-    let (b_rows, b_columns) = if kernel.layout == Layout::Nt { (1, k) } else { (n, 1) };
+    let (a_rows, a_columns) = if kernel.layout == Layout::Tn {
+        (1, m)
+    } else {
+        (k, 1)
+    };
+    let (b_rows, b_columns) = if kernel.layout == Layout::Nt {
+        (1, k)
+    } else {
+        (n, 1)
+    };
     for i in 0..batch {
         let a = &a[if kernel.a_batched { i * m * k } else { 0 }..][..m * k];
         let b = &b[if kernel.b_batched { i * k * n } else { 0 }..][..k * n];
         let c = &mut c[i * m * n..][..m * n];
-        let parallelism =
-            if m * n * k > 1 << 18 { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+        let parallelism = if m * n * k > 1 << 18 {
+            gemm::Parallelism::Rayon(0)
+        } else {
+            gemm::Parallelism::None
+        };
         // SAFETY: the three slices have exactly m k, k n and m n elements, which the strides stay inside of; c overlaps neither.
         unsafe {
             gemm::gemm(

@@ -54,9 +54,22 @@ impl Op for Random {
         Value::new(self.shape.clone(), data)
     }
 
-    fn lower(&self, caps: &Caps, _inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
-        let term = Term::Random { distribution: self.distribution, key: self.key, stream: self.stream };
-        let expression = Expression { terms: vec![term], operands: Vec::new(), results: vec![0] };
+    fn lower(
+        &self,
+        caps: &Caps,
+        _inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
+        let term = Term::Random {
+            distribution: self.distribution,
+            key: self.key,
+            stream: self.stream,
+        };
+        let expression = Expression {
+            terms: vec![term],
+            operands: Vec::new(),
+            results: vec![0],
+        };
         Ok(Lowering::single(
             Map::new(caps, self.shape.count(), expression),
             vec![Argument::State, Argument::Output],
@@ -64,7 +77,11 @@ impl Op for Random {
     }
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
-        Pattern::Random { distribution: self.distribution, key: self.key, stream: self.stream }
+        Pattern::Random {
+            distribution: self.distribution,
+            key: self.key,
+            stream: self.stream,
+        }
     }
 
     fn merge_key(&self) -> Option<String> {
@@ -74,16 +91,47 @@ impl Op for Random {
 
 impl Graph {
     /// Random numbers keyed by the step. `name` decides the stream and may be used once.
-    pub fn random(&self, name: &str, distribution: Distribution, shape: impl Into<Shape>) -> Var<'_> {
+    pub fn random(
+        &self,
+        name: &str,
+        distribution: Distribution,
+        shape: impl Into<Shape>,
+    ) -> Var<'_> {
         let stream = self.stream(name);
-        self.apply(Random { distribution, key: Key::Step, stream, shape: shape.into() }, &[])
+        self.apply(
+            Random {
+                distribution,
+                key: Key::Step,
+                stream,
+                shape: shape.into(),
+            },
+            &[],
+        )
     }
 
     /// Standard normal numbers of `[draws * examples, width]` keyed by example and draw, the same for every batch size.
-    pub fn normal_by_example(&self, name: &str, draws: usize, examples: usize, width: usize) -> Var<'_> {
+    pub fn normal_by_example(
+        &self,
+        name: &str,
+        draws: usize,
+        examples: usize,
+        width: usize,
+    ) -> Var<'_> {
         let stream = self.stream(name);
-        let key = Key::Example { examples: examples as u32, draws: draws as u32, width: width as u32 };
+        let key = Key::Example {
+            examples: examples as u32,
+            draws: draws as u32,
+            width: width as u32,
+        };
         let shape = [draws * examples, width].into();
-        self.apply(Random { distribution: Distribution::Normal, key, stream, shape }, &[])
+        self.apply(
+            Random {
+                distribution: Distribution::Normal,
+                key,
+                stream,
+                shape,
+            },
+            &[],
+        )
     }
 }

@@ -46,21 +46,34 @@ impl Op for Permute {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        let [x] = inputs else { return Err(Error::shape(self.name(), "takes one operand")) };
+        let [x] = inputs else {
+            return Err(Error::shape(self.name(), "takes one operand"));
+        };
         refuse_bytes(self.name(), x)?;
         let mut sorted = self.order.clone();
         sorted.sort_unstable();
         if sorted != (0..x.shape.rank()).collect::<Vec<_>>() {
-            let why = format!("{:?} is not an order of the {} axes of {:?}", self.order, x.shape.rank(), x.shape);
+            let why = format!(
+                "{:?} is not an order of the {} axes of {:?}",
+                self.order,
+                x.shape.rank(),
+                x.shape
+            );
             return Err(Error::shape(self.name(), why));
         }
         let dims: Vec<usize> = self.order.iter().map(|&a| x.shape.dims()[a]).collect();
-        Ok(TensorType { shape: Shape::new(dims), dtype: x.dtype })
+        Ok(TensorType {
+            shape: Shape::new(dims),
+            dtype: x.dtype,
+        })
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
         let mut back = vec![0; self.order.len()];
-        self.order.iter().enumerate().for_each(|(i, &a)| back[a] = i);
+        self.order
+            .iter()
+            .enumerate()
+            .for_each(|(i, &a)| back[a] = i);
         vec![Some(at.upstream.permute(&back))]
     }
 
@@ -70,9 +83,17 @@ impl Op for Permute {
         evaluate(&kernel, inputs[0], output.shape)
     }
 
-    fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         let kernel = Rearrange::permute(&inputs[0].shape, &self.order, inputs[0].dtype);
-        Ok(Lowering::single(kernel, vec![Argument::Input(0), Argument::Output]))
+        Ok(Lowering::single(
+            kernel,
+            vec![Argument::Input(0), Argument::Output],
+        ))
     }
 }
 
@@ -82,7 +103,9 @@ impl Op for Window {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        let [x] = inputs else { return Err(Error::shape(self.name(), "takes one operand")) };
+        let [x] = inputs else {
+            return Err(Error::shape(self.name(), "takes one operand"));
+        };
         refuse_bytes(self.name(), x)?;
         if self.offsets.len() != x.shape.rank() || self.sizes.len() != x.shape.rank() {
             let why = format!(
@@ -94,7 +117,10 @@ impl Op for Window {
             );
             return Err(Error::shape(self.name(), why));
         }
-        Ok(TensorType { shape: Shape::new(self.sizes.clone()), dtype: x.dtype })
+        Ok(TensorType {
+            shape: Shape::new(self.sizes.clone()),
+            dtype: x.dtype,
+        })
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
@@ -112,17 +138,30 @@ impl Op for Window {
         evaluate(&kernel, x, Shape::new(self.sizes.clone()))
     }
 
-    fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         let x = inputs[0];
         let kernel = Rearrange::window(&x.shape, &self.offsets, &self.sizes, self.fill, x.dtype);
-        Ok(Lowering::single(kernel, vec![Argument::Input(0), Argument::Output]))
+        Ok(Lowering::single(
+            kernel,
+            vec![Argument::Input(0), Argument::Output],
+        ))
     }
 }
 
 impl<'g> Var<'g> {
     /// Axis `order[i]` becomes axis i.
     pub fn permute(self, order: &[usize]) -> Self {
-        self.graph().apply(Permute { order: order.to_vec() }, &[self])
+        self.graph().apply(
+            Permute {
+                order: order.to_vec(),
+            },
+            &[self],
+        )
     }
 
     /// The last two axes exchanged.
@@ -147,14 +186,33 @@ impl<'g> Var<'g> {
         let mut sizes = shape.dims().to_vec();
         offsets[axis] = start as isize;
         sizes[axis] = end - start;
-        self.graph().apply(Window { offsets, sizes, fill: 0.0 }, &[self])
+        self.graph().apply(
+            Window {
+                offsets,
+                sizes,
+                fill: 0.0,
+            },
+            &[self],
+        )
     }
 
     /// `before[i]` and `after[i]` elements of `fill` added along axis i.
     pub fn pad(self, before: &[usize], after: &[usize], fill: f32) -> Self {
         let shape = self.shape();
-        let sizes = shape.dims().iter().zip(before.iter().zip(after)).map(|(d, (b, a))| d + b + a).collect();
+        let sizes = shape
+            .dims()
+            .iter()
+            .zip(before.iter().zip(after))
+            .map(|(d, (b, a))| d + b + a)
+            .collect();
         let offsets = before.iter().map(|&b| -(b as isize)).collect();
-        self.graph().apply(Window { offsets, sizes, fill }, &[self])
+        self.graph().apply(
+            Window {
+                offsets,
+                sizes,
+                fill,
+            },
+            &[self],
+        )
     }
 }

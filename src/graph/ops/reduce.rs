@@ -25,19 +25,32 @@ pub struct Reduce {
 
 impl Reduce {
     fn kept(&self, shape: &Shape) -> Vec<usize> {
-        (0..shape.rank()).filter(|a| !self.axes.contains(a)).collect()
+        (0..shape.rank())
+            .filter(|a| !self.axes.contains(a))
+            .collect()
     }
 
     /// `[outer, length, inner]` if the reduced axes are neighbours, sizes of 1 aside.
     fn domain(&self, shape: &Shape) -> Option<[usize; 3]> {
         let dims = shape.dims();
-        let wide: Vec<usize> = self.axes.iter().copied().filter(|&a| dims[a] != 1).collect();
+        let wide: Vec<usize> = self
+            .axes
+            .iter()
+            .copied()
+            .filter(|&a| dims[a] != 1)
+            .collect();
         let (Some(&first), Some(&last)) = (wide.first(), wide.last()) else {
             return Some([shape.count(), 1, 1]);
         };
         let gap = (first..=last).any(|a| dims[a] != 1 && !self.axes.contains(&a));
         let product = |range: &[usize]| range.iter().product::<usize>();
-        (!gap).then(|| [product(&dims[..first]), product(&dims[first..=last]), product(&dims[last + 1..])])
+        (!gap).then(|| {
+            [
+                product(&dims[..first]),
+                product(&dims[first..=last]),
+                product(&dims[last + 1..]),
+            ]
+        })
     }
 }
 
@@ -47,20 +60,45 @@ impl Op for Reduce {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        let [x] = inputs else { return Err(Error::shape(self.name(), "takes one operand")) };
+        let [x] = inputs else {
+            return Err(Error::shape(self.name(), "takes one operand"));
+        };
         if x.dtype != DType::F32 {
-            return Err(Error::shape(self.name(), format!("takes f32, got {}; cast it", x.dtype.name())));
+            return Err(Error::shape(
+                self.name(),
+                format!("takes f32, got {}; cast it", x.dtype.name()),
+            ));
         }
         if let Some(axis) = self.axes.iter().find(|&&a| a >= x.shape.rank()) {
-            return Err(Error::shape(self.name(), format!("{:?} has no axis {axis}", x.shape)));
+            return Err(Error::shape(
+                self.name(),
+                format!("{:?} has no axis {axis}", x.shape),
+            ));
         }
         let length: usize = self.axes.iter().map(|&a| x.shape.dims()[a]).product();
         if length == 0 && self.combine != Combine::Sum {
-            return Err(Error::shape(self.name(), format!("nothing to reduce over axes {:?} of {:?}", self.axes, x.shape)));
+            return Err(Error::shape(
+                self.name(),
+                format!(
+                    "nothing to reduce over axes {:?} of {:?}",
+                    self.axes, x.shape
+                ),
+            ));
         }
-        let kept: Vec<usize> = self.kept(&x.shape).into_iter().map(|a| x.shape.dims()[a]).collect();
-        let dtype = if self.combine == Combine::Argmax { DType::U32 } else { DType::F32 };
-        Ok(TensorType { shape: Shape::new(kept), dtype })
+        let kept: Vec<usize> = self
+            .kept(&x.shape)
+            .into_iter()
+            .map(|a| x.shape.dims()[a])
+            .collect();
+        let dtype = if self.combine == Combine::Argmax {
+            DType::U32
+        } else {
+            DType::F32
+        };
+        Ok(TensorType {
+            shape: Shape::new(kept),
+            dtype,
+        })
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
@@ -97,22 +135,43 @@ impl Op for Reduce {
         let mut source = Argument::Input(0);
         let domain = self.domain(&x.shape).unwrap_or_else(|| {
             // The reduced axes are brought to the end first.
-            let order: Vec<usize> = self.kept(&x.shape).into_iter().chain(self.axes.iter().copied()).collect();
+            let order: Vec<usize> = self
+                .kept(&x.shape)
+                .into_iter()
+                .chain(self.axes.iter().copied())
+                .collect();
             let kernel = Rearrange::permute(&x.shape, &order, DType::F32);
             lowering.temporaries.push(x.clone());
-            lowering.calls.push(Call { kernel: Arc::new(kernel), arguments: vec![source, Argument::Temporary(0)] });
+            lowering.calls.push(Call {
+                kernel: Arc::new(kernel),
+                arguments: vec![source, Argument::Temporary(0)],
+            });
             source = Argument::Temporary(0);
-            [output.shape.count(), x.shape.count() / output.shape.count().max(1), 1]
+            [
+                output.shape.count(),
+                x.shape.count() / output.shape.count().max(1),
+                1,
+            ]
         });
         let [outer, length, inner] = domain;
         let kernel = reduce::Reduce::new(caps, self.combine, outer, length, inner);
-        in_one_or_two(caps, kernel, vec![source], Vec::new(), vec![Argument::Output], &mut lowering);
+        in_one_or_two(
+            caps,
+            kernel,
+            vec![source],
+            Vec::new(),
+            vec![Argument::Output],
+            &mut lowering,
+        );
         Ok(lowering)
     }
 
     fn pattern(&self, inputs: &[&TensorType]) -> Pattern {
         match inputs.first().and_then(|x| self.domain(&x.shape)) {
-            Some(domain) => Pattern::Reduce { combine: self.combine, domain },
+            Some(domain) => Pattern::Reduce {
+                combine: self.combine,
+                domain,
+            },
             None => Pattern::Opaque,
         }
     }
@@ -128,14 +187,23 @@ pub fn in_one_or_two(
     outputs: Vec<Argument>,
     lowering: &mut Lowering,
 ) {
-    let chunks = reduce::Reduce::split(caps, kernel.combine, kernel.outer, kernel.length, kernel.inner);
+    let chunks = reduce::Reduce::split(
+        caps,
+        kernel.combine,
+        kernel.outer,
+        kernel.length,
+        kernel.inner,
+    );
     let mut call = |kernel: reduce::Reduce, operands: &[&[Argument]], outputs: &[Argument]| {
         let mut arguments: Vec<Argument> = operands.concat();
         if kernel.prologue.is_random() || kernel.epilogue.is_random() {
             arguments.push(Argument::State);
         }
         arguments.extend(outputs);
-        lowering.calls.push(Call { kernel: Arc::new(kernel) as Arc<dyn Twin>, arguments });
+        lowering.calls.push(Call {
+            kernel: Arc::new(kernel) as Arc<dyn Twin>,
+            arguments,
+        });
     };
     if chunks == 1 {
         call(kernel, &[&before, &after], &outputs);
@@ -156,7 +224,11 @@ impl Reduce {
         let dims = x.shape.dims();
         let offsets = |axes: &[usize]| -> Vec<usize> {
             axes.iter().fold(vec![0], |offsets, &a| {
-                offsets.iter().flat_map(|&o| (0..dims[a]).map(move |i| (o, i))).map(|(o, i)| o + i * strides[a]).collect()
+                offsets
+                    .iter()
+                    .flat_map(|&o| (0..dims[a]).map(move |i| (o, i)))
+                    .map(|(o, i)| o + i * strides[a])
+                    .collect()
             })
         };
         let starts = offsets(&self.kept(&x.shape));
@@ -166,7 +238,12 @@ impl Reduce {
         if self.combine == Combine::Argmax {
             return Data::U32(starts.iter().map(|&s| argmax(of(s))).collect());
         }
-        T::into_data(starts.iter().map(|&s| combine(self.combine, of(s))).collect())
+        T::into_data(
+            starts
+                .iter()
+                .map(|&s| combine(self.combine, of(s)))
+                .collect(),
+        )
     }
 }
 
@@ -230,5 +307,9 @@ impl<'g> Var<'g> {
 
 /// A prologue-free reduction of a whole buffer: sums of squares and the like.
 pub fn whole(caps: &Caps, count: usize, prologue: Expression, chunks: usize) -> reduce::Reduce {
-    reduce::Reduce { prologue, chunks, ..reduce::Reduce::new(caps, Combine::Sum, 1, count, 1) }
+    reduce::Reduce {
+        prologue,
+        chunks,
+        ..reduce::Reduce::new(caps, Combine::Sum, 1, count, 1)
+    }
 }

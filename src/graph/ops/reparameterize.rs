@@ -24,7 +24,11 @@ pub struct Reparameterize {
 
 impl Reparameterize {
     fn kernel(&self, count: usize) -> reparameterize::Reparameterize {
-        reparameterize::Reparameterize { count, key: self.key, stream: self.stream }
+        reparameterize::Reparameterize {
+            count,
+            key: self.key,
+            stream: self.stream,
+        }
     }
 }
 
@@ -38,7 +42,10 @@ impl Op for Reparameterize {
             [mu, log_variance] if mu == log_variance => Ok((*mu).clone()),
             _ => Err(Error::shape(
                 self.name(),
-                format!("mu and log_variance must have one shape, got {}", shapes(inputs)),
+                format!(
+                    "mu and log_variance must have one shape, got {}",
+                    shapes(inputs)
+                ),
             )),
         }
     }
@@ -58,9 +65,18 @@ impl Op for Reparameterize {
     }
 
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
-        fn twin<T: Real>(kernel: &reparameterize::Reparameterize, inputs: &[&Value], cx: &EvalContext) -> Data {
+        fn twin<T: Real>(
+            kernel: &reparameterize::Reparameterize,
+            inputs: &[&Value],
+            cx: &EvalContext,
+        ) -> Data {
             let (mu, log_variance) = (T::of(&inputs[0].data), T::of(&inputs[1].data));
-            T::into_data(reference::reparameterize::reparameterize(kernel, cx.state, mu, log_variance))
+            T::into_data(reference::reparameterize::reparameterize(
+                kernel,
+                cx.state,
+                mu,
+                log_variance,
+            ))
         }
         let kernel = self.kernel(inputs[0].shape.count());
         let data = match cx.precision {
@@ -71,10 +87,20 @@ impl Op for Reparameterize {
         Value::new(inputs[0].shape.clone(), data)
     }
 
-    fn lower(&self, _caps: &Caps, _inputs: &[&TensorType], output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        _inputs: &[&TensorType],
+        output: &TensorType,
+    ) -> Result<Lowering> {
         Ok(Lowering::single(
             self.kernel(output.shape.count()),
-            vec![Argument::Input(0), Argument::Input(1), Argument::State, Argument::Output],
+            vec![
+                Argument::Input(0),
+                Argument::Input(1),
+                Argument::State,
+                Argument::Output,
+            ],
         ))
     }
 
@@ -87,7 +113,13 @@ impl<'g> Var<'g> {
     /// A sample of N(self, exp(log_variance)), its noise keyed by the step. `name` decides the stream.
     pub fn reparameterize(self, name: &str, log_variance: Self) -> Self {
         let stream = self.graph().stream(name);
-        self.graph().apply(Reparameterize { key: Key::Step, stream }, &[self, log_variance])
+        self.graph().apply(
+            Reparameterize {
+                key: Key::Step,
+                stream,
+            },
+            &[self, log_variance],
+        )
     }
 
     /// The same with noise keyed by example and draw: self is `[draws * examples, width]`.
@@ -95,11 +127,19 @@ impl<'g> Var<'g> {
         let stream = self.graph().stream(name);
         let shape = self.shape();
         let [rows, width] = *shape.dims() else {
-            self.graph().fail(Error::shape("reparameterize", format!("takes [rows, width], got {shape:?}")));
+            self.graph().fail(Error::shape(
+                "reparameterize",
+                format!("takes [rows, width], got {shape:?}"),
+            ));
             return self;
         };
-        let key = Key::Example { examples: (rows / draws) as u32, draws: draws as u32, width: width as u32 };
-        self.graph().apply(Reparameterize { key, stream }, &[self, log_variance])
+        let key = Key::Example {
+            examples: (rows / draws) as u32,
+            draws: draws as u32,
+            width: width as u32,
+        };
+        self.graph()
+            .apply(Reparameterize { key, stream }, &[self, log_variance])
     }
 
     /// The same with the noise as an operand: `self + exp(log_variance / 2) * eps`.

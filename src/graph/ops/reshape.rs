@@ -17,17 +17,25 @@ pub struct Reshape {
 
 impl Op for Reshape {
     fn name(&self) -> &'static str {
-        if self.differentiable { "reshape" } else { "stop_gradient" }
+        if self.differentiable {
+            "reshape"
+        } else {
+            "stop_gradient"
+        }
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
         match inputs {
-            [x] if x.shape.count() == self.shape.count() => {
-                Ok(TensorType { shape: self.shape.clone(), dtype: x.dtype })
-            }
+            [x] if x.shape.count() == self.shape.count() => Ok(TensorType {
+                shape: self.shape.clone(),
+                dtype: x.dtype,
+            }),
             [x] => {
                 let (from, to) = (x.shape.count(), self.shape.count());
-                let why = format!("{:?} has {from} elements, {:?} has {to}", x.shape, self.shape);
+                let why = format!(
+                    "{:?} has {from} elements, {:?} has {to}",
+                    x.shape, self.shape
+                );
                 Err(Error::shape(self.name(), why))
             }
             _ => Err(Error::shape(self.name(), "takes one operand")),
@@ -35,14 +43,22 @@ impl Op for Reshape {
     }
 
     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
-        vec![self.differentiable.then(|| at.upstream.reshape(at.inputs[0].shape()))]
+        vec![
+            self.differentiable
+                .then(|| at.upstream.reshape(at.inputs[0].shape())),
+        ]
     }
 
     fn evaluate(&self, inputs: &[&Value], _cx: &EvalContext) -> Result<Value> {
         Value::new(self.shape.clone(), inputs[0].data.clone())
     }
 
-    fn lower(&self, _caps: &Caps, _inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        _inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         Ok(Lowering::default())
     }
 
@@ -58,11 +74,23 @@ impl<'g> Var<'g> {
         if shape == self.shape() {
             return self;
         }
-        self.graph().apply(Reshape { shape, differentiable: true }, &[self])
+        self.graph().apply(
+            Reshape {
+                shape,
+                differentiable: true,
+            },
+            &[self],
+        )
     }
 
     /// The same value, through which no gradient passes.
     pub fn stop_gradient(self) -> Self {
-        self.graph().apply(Reshape { shape: self.shape(), differentiable: false }, &[self])
+        self.graph().apply(
+            Reshape {
+                shape: self.shape(),
+                differentiable: false,
+            },
+            &[self],
+        )
     }
 }

@@ -25,13 +25,20 @@ impl ScatterAdd {
             [updates, index] if index.dtype == DType::U32 && updates.dtype == DType::F32 => {
                 if let (&[count, width], &[n]) = (updates.shape.dims(), index.shape.dims()) {
                     if n == count {
-                        return Ok(scatter_add::ScatterAdd { count, rows: self.rows, width });
+                        return Ok(scatter_add::ScatterAdd {
+                            count,
+                            rows: self.rows,
+                            width,
+                        });
                     }
                 }
             }
             _ => {}
         }
-        let why = format!("takes f32 updates [count, width] and u32 indices [count], got {}", shapes(inputs));
+        let why = format!(
+            "takes f32 updates [count, width] and u32 indices [count], got {}",
+            shapes(inputs)
+        );
         Err(Error::shape("scatter_add", why))
     }
 }
@@ -65,19 +72,31 @@ impl Op for ScatterAdd {
         Value::new([kernel.rows, kernel.width], data)
     }
 
-    fn lower(&self, _caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
         let kernel = self.kernel(inputs)?;
         let order = Argument::Temporary(0);
         Ok(Lowering {
             temporaries: vec![TensorType::u32([kernel.count])],
             calls: vec![
                 Call {
-                    kernel: Arc::new(RankPositions { count: kernel.count }),
+                    kernel: Arc::new(RankPositions {
+                        count: kernel.count,
+                    }),
                     arguments: vec![Argument::Input(1), order],
                 },
                 Call {
                     kernel: Arc::new(kernel),
-                    arguments: vec![Argument::Input(0), Argument::Input(1), order, Argument::Output],
+                    arguments: vec![
+                        Argument::Input(0),
+                        Argument::Input(1),
+                        order,
+                        Argument::Output,
+                    ],
                 },
             ],
         })

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::groups::{Group, Groups, Kind};
 use super::Source;
+use super::groups::{Group, Groups, Kind};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::op::{Argument, Lowering, Pattern};
@@ -20,7 +20,12 @@ use crate::kernels::{Caps, SCHEDULE_COLUMNS, STATE_WORDS};
 use crate::plan::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
 use crate::tensor::{Shape, TensorType};
 
-pub(super) fn emit(source: &Source, groups: &Groups, caps: &Caps, layout: &Layout) -> Result<Program> {
+pub(super) fn emit(
+    source: &Source,
+    groups: &Groups,
+    caps: &Caps,
+    layout: &Layout,
+) -> Result<Program> {
     let mut emitter = Emitter {
         source,
         groups,
@@ -39,7 +44,11 @@ pub(super) fn emit(source: &Source, groups: &Groups, caps: &Caps, layout: &Layou
 
 /// Which values must be in memory: results, and what the kernels that make them read.
 fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
-    let mut demanded: BTreeSet<NodeId> = source.sinks.iter().map(|(_, id)| source.root(*id)).collect();
+    let mut demanded: BTreeSet<NodeId> = source
+        .sinks
+        .iter()
+        .map(|(_, id)| source.root(*id))
+        .collect();
     for g in groups.order(source).into_iter().rev() {
         let group = &groups.list[g];
         let outputs: Vec<NodeId> = outputs_of(group, &demanded);
@@ -50,11 +59,17 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
             Kind::Opaque(_) => demanded.extend(groups.inputs_of(source, g)),
             Kind::Matmul(_) | Kind::Reduce(_) | Kind::Map => {
                 let mut builder = Builder::new(source, groups, group);
-                let wanted = if outputs.is_empty() { vec![group.members[0]] } else { outputs };
+                let wanted = if outputs.is_empty() {
+                    vec![group.members[0]]
+                } else {
+                    outputs
+                };
                 builder.finish(&wanted);
                 demanded.extend(builder.operands.iter().map(|(root, _)| *root));
                 match group.kind {
-                    Kind::Matmul(head) => demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i))),
+                    Kind::Matmul(head) => {
+                        demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)))
+                    }
                     Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
                     _ => {}
                 }
@@ -65,7 +80,12 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
 }
 
 fn outputs_of(group: &Group, demanded: &BTreeSet<NodeId>) -> Vec<NodeId> {
-    group.members.iter().copied().filter(|m| demanded.contains(m)).collect()
+    group
+        .members
+        .iter()
+        .copied()
+        .filter(|m| demanded.contains(m))
+        .collect()
 }
 
 /// Builds the expression of a group, or of a reduction's prologue.
@@ -86,10 +106,20 @@ impl<'a> Builder<'a> {
             Kind::Matmul(head) | Kind::Reduce(head) => Some(head),
             _ => None,
         };
-        Self::with(source, groups, group.members.iter().copied().collect(), accumulator)
+        Self::with(
+            source,
+            groups,
+            group.members.iter().copied().collect(),
+            accumulator,
+        )
     }
 
-    fn with(source: &'a Source, groups: &'a Groups, inside: BTreeSet<NodeId>, accumulator: Option<NodeId>) -> Self {
+    fn with(
+        source: &'a Source,
+        groups: &'a Groups,
+        inside: BTreeSet<NodeId>,
+        accumulator: Option<NodeId>,
+    ) -> Self {
         Self {
             source,
             groups,
@@ -108,7 +138,11 @@ impl<'a> Builder<'a> {
             let term = self.term(result, &shape);
             self.expression.results.push(term);
         }
-        self.expression.operands = self.operands.iter().map(|(_, indexing)| indexing.clone()).collect();
+        self.expression.operands = self
+            .operands
+            .iter()
+            .map(|(_, indexing)| indexing.clone())
+            .collect();
         self.expression.clone()
     }
 
@@ -121,10 +155,19 @@ impl<'a> Builder<'a> {
             || match self.source.pattern(root) {
                 Pattern::Constant(_) => true,
                 Pattern::Random { .. } => self.groups.of[root.index()].is_none(),
-                Pattern::Elementwise(_) => self.inside.contains(&root) || self.groups.of[root.index()].is_none(),
+                Pattern::Elementwise(_) => {
+                    self.inside.contains(&root) || self.groups.of[root.index()].is_none()
+                }
                 _ => false,
             };
-        let key = (root, if inside { Vec::new() } else { [domain.dims(), &[usize::MAX], own.dims()].concat() });
+        let key = (
+            root,
+            if inside {
+                Vec::new()
+            } else {
+                [domain.dims(), &[usize::MAX], own.dims()].concat()
+            },
+        );
         if let Some(&term) = self.terms.get(&key) {
             return term;
         }
@@ -133,13 +176,23 @@ impl<'a> Builder<'a> {
         } else {
             match self.source.pattern(root).clone() {
                 Pattern::Constant(value) => Term::Constant(value),
-                Pattern::Random { distribution, key, stream } if self.groups.of[root.index()].is_none() => {
-                    Term::Random { distribution, key, stream }
-                }
+                Pattern::Random {
+                    distribution,
+                    key,
+                    stream,
+                } if self.groups.of[root.index()].is_none() => Term::Random {
+                    distribution,
+                    key,
+                    stream,
+                },
                 Pattern::Elementwise(function) if inside => {
                     let node = self.source.node(root).clone();
                     // A scalar computed inside of a larger domain reads scalars, whatever the domain.
-                    let arguments = node.inputs.iter().map(|&i| self.term(i, &node.ty.shape)).collect();
+                    let arguments = node
+                        .inputs
+                        .iter()
+                        .map(|&i| self.term(i, &node.ty.shape))
+                        .collect();
                     Term::Call(function, arguments)
                 }
                 _ => Term::Operand(self.operand(root, domain, &own)),
@@ -156,7 +209,10 @@ impl<'a> Builder<'a> {
             Some(LeafKind::Schedule(column)) => Indexing::scalar_at(column, SCHEDULE_COLUMNS),
             _ => Indexing::broadcast(domain, own),
         };
-        let found = self.operands.iter().position(|(r, i)| *r == root && *i == indexing);
+        let found = self
+            .operands
+            .iter()
+            .position(|(r, i)| *r == root && *i == indexing);
         found.unwrap_or_else(|| {
             self.operands.push((root, indexing));
             self.operands.len() - 1
@@ -170,7 +226,11 @@ fn leaf_kind(source: &Source, root: NodeId) -> Option<LeafKind> {
 
 /// What a leaf is and its name.
 fn leaf(source: &Source, root: NodeId) -> Option<(LeafKind, String)> {
-    source.node(root).op.as_leaf().map(|leaf| (leaf.kind, leaf.name.clone()))
+    source
+        .node(root)
+        .op
+        .as_leaf()
+        .map(|leaf| (leaf.kind, leaf.name.clone()))
 }
 
 struct Emitter<'a> {
@@ -192,8 +252,12 @@ impl Emitter<'_> {
         let ty = self.source.node(root).ty.clone();
         let (origin, ty) = match leaf(self.source, root) {
             Some((LeafKind::Input, name)) => (Origin::Input(name), ty),
-            Some((LeafKind::Parameter, name)) => (Origin::Parameter(self.parameter(&name, &ty)?), ty),
-            Some((LeafKind::Schedule(_), _)) => (Origin::Schedule, TensorType::f32([SCHEDULE_COLUMNS])),
+            Some((LeafKind::Parameter, name)) => {
+                (Origin::Parameter(self.parameter(&name, &ty)?), ty)
+            }
+            Some((LeafKind::Schedule(_), _)) => {
+                (Origin::Schedule, TensorType::f32([SCHEDULE_COLUMNS]))
+            }
             Some((LeafKind::Constant(_), _)) | None => (self.origin_of_result(root)?, ty),
         };
         let place = self.program.buffer(origin, ty);
@@ -203,8 +267,16 @@ impl Emitter<'_> {
 
     fn parameter(&self, name: &str, ty: &TensorType) -> Result<usize> {
         let position = self.layout.find(name).ok_or_else(|| {
-            let known: Vec<&str> = self.layout.parameters.iter().map(|p| p.name.as_str()).collect();
-            Error::Usage(format!("parameter '{name}' is not in the store, which has {}", known.join(", ")))
+            let known: Vec<&str> = self
+                .layout
+                .parameters
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect();
+            Error::Usage(format!(
+                "parameter '{name}' is not in the store, which has {}",
+                known.join(", ")
+            ))
         })?;
         let stored = &self.layout.parameters[position].shape;
         if *stored != ty.shape {
@@ -216,13 +288,24 @@ impl Emitter<'_> {
 
     /// A value that is one result goes straight to its destination; others are transient and copied at the end.
     fn origin_of_result(&self, root: NodeId) -> Result<Origin> {
-        let sinks: Vec<&Sink> =
-            self.source.sinks.iter().filter(|(_, id)| self.source.root(*id) == root).map(|(s, _)| s).collect();
+        let sinks: Vec<&Sink> = self
+            .source
+            .sinks
+            .iter()
+            .filter(|(_, id)| self.source.root(*id) == root)
+            .map(|(s, _)| s)
+            .collect();
         Ok(match sinks.as_slice() {
             [Sink::Gradient(name)] if self.source.consumers[root.index()].is_empty() => {
                 Origin::Gradient(self.parameter(name, &self.sink_type(name))?)
             }
-            _ => match sinks.iter().find_map(|s| if let Sink::Output(name) = s { Some(name) } else { None }) {
+            _ => match sinks.iter().find_map(|s| {
+                if let Sink::Output(name) = s {
+                    Some(name)
+                } else {
+                    None
+                }
+            }) {
                 Some(name) => Origin::Output(name.clone()),
                 None => Origin::Transient,
             },
@@ -232,11 +315,14 @@ impl Emitter<'_> {
     fn sink_type(&self, gradient_of: &str) -> TensorType {
         let wanted = Sink::Gradient(gradient_of.to_owned());
         let found = self.source.sinks.iter().find(|(s, _)| *s == wanted);
-        found.map_or(TensorType::f32([]), |(_, id)| self.source.node(*id).ty.clone())
+        found.map_or(TensorType::f32([]), |(_, id)| {
+            self.source.node(*id).ty.clone()
+        })
     }
 
     fn state(&mut self) -> BufferId {
-        self.program.buffer(Origin::State, TensorType::u32([STATE_WORDS]))
+        self.program
+            .buffer(Origin::State, TensorType::u32([STATE_WORDS]))
     }
 
     fn group(&mut self, g: usize) -> Result<()> {
@@ -254,13 +340,24 @@ impl Emitter<'_> {
         let mut roots: Vec<NodeId> = Vec::new();
         let lowering = match group.kind {
             Kind::Opaque(head) => {
-                roots = source.node(head).inputs.iter().map(|&i| source.root(i)).collect();
-                if roots.iter().any(|&r| matches!(leaf_kind(source, r), Some(LeafKind::Schedule(_)))) {
+                roots = source
+                    .node(head)
+                    .inputs
+                    .iter()
+                    .map(|&i| source.root(i))
+                    .collect();
+                if roots
+                    .iter()
+                    .any(|&r| matches!(leaf_kind(source, r), Some(LeafKind::Schedule(_))))
+                {
                     let name = source.node(head).op.name();
-                    return Err(Error::Usage(format!("{name} reads a schedule's scalar; multiply it by 1 first")));
+                    return Err(Error::Usage(format!(
+                        "{name} reads a schedule's scalar; multiply it by 1 first"
+                    )));
                 }
                 let node = source.node(head);
-                let types: Vec<&TensorType> = node.inputs.iter().map(|i| &source.node(*i).ty).collect();
+                let types: Vec<&TensorType> =
+                    node.inputs.iter().map(|i| &source.node(*i).ty).collect();
                 node.op.lower(self.caps, &types, &node.ty)?
             }
             Kind::Map => {
@@ -275,10 +372,17 @@ impl Emitter<'_> {
                     return self.append(lowering, &[], &[group.members[0]], None);
                 };
                 let count = source.count(group.members[0]);
-                let arguments = self.arguments(&mut roots, &builder.operands, expression.is_random(), outputs.len());
+                let arguments = self.arguments(
+                    &mut roots,
+                    &builder.operands,
+                    expression.is_random(),
+                    outputs.len(),
+                );
                 Lowering::single(Map::new(self.caps, count, expression), arguments)
             }
-            Kind::Matmul(head) => self.matmul(group, head, &outputs, row_sums.is_some(), &mut roots)?,
+            Kind::Matmul(head) => {
+                self.matmul(group, head, &outputs, row_sums.is_some(), &mut roots)?
+            }
             Kind::Reduce(head) => self.reduce(group, head, &outputs, &mut roots)?,
         };
         self.append(lowering, &roots, &outputs, row_sums)
@@ -292,7 +396,10 @@ impl Emitter<'_> {
         random: bool,
         results: usize,
     ) -> Vec<Argument> {
-        let mut arguments: Vec<Argument> = operands.iter().map(|(root, _)| input(roots, *root)).collect();
+        let mut arguments: Vec<Argument> = operands
+            .iter()
+            .map(|(root, _)| input(roots, *root))
+            .collect();
         if random {
             arguments.push(Argument::State);
         }
@@ -310,7 +417,9 @@ impl Emitter<'_> {
     ) -> Result<Lowering> {
         let source = self.source;
         let node = source.node(head);
-        let Pattern::Matmul(layout) = *source.pattern(head) else { return Ok(Lowering::default()) };
+        let Pattern::Matmul(layout) = *source.pattern(head) else {
+            return Ok(Lowering::default());
+        };
         let mut builder = Builder::new(source, self.groups, group);
         let epilogue = builder.finish(outputs);
         let types: Vec<&TensorType> = node.inputs.iter().map(|i| &source.node(*i).ty).collect();
@@ -321,10 +430,21 @@ impl Emitter<'_> {
         if !row_sums && sizes.batch == 1 && (sizes.m == 1 || sizes.n == 1) && sizes.k > 0 {
             let (kernel, [first, second]) = matrix_vector(self.caps, layout, &sizes, [a, b]);
             let kernel = Reduce { epilogue, ..kernel };
-            let after: Vec<Argument> = builder.operands.iter().map(|(root, _)| input(roots, *root)).collect();
+            let after: Vec<Argument> = builder
+                .operands
+                .iter()
+                .map(|(root, _)| input(roots, *root))
+                .collect();
             let mut lowering = Lowering::default();
             let results = vec![Argument::Output; outputs.len()];
-            reduce::in_one_or_two(self.caps, kernel, vec![first, second], after, results, &mut lowering);
+            reduce::in_one_or_two(
+                self.caps,
+                kernel,
+                vec![first, second],
+                after,
+                results,
+                &mut lowering,
+            );
             return Ok(lowering);
         }
         let kernel = op.kernel(self.caps, &types, epilogue, row_sums)?;
@@ -335,9 +455,19 @@ impl Emitter<'_> {
         Ok(Lowering::single(kernel, arguments))
     }
 
-    fn reduce(&self, group: &Group, head: NodeId, outputs: &[NodeId], roots: &mut Vec<NodeId>) -> Result<Lowering> {
+    fn reduce(
+        &self,
+        group: &Group,
+        head: NodeId,
+        outputs: &[NodeId],
+        roots: &mut Vec<NodeId>,
+    ) -> Result<Lowering> {
         let source = self.source;
-        let Pattern::Reduce { combine, domain: [outer, length, inner] } = *source.pattern(head) else {
+        let Pattern::Reduce {
+            combine,
+            domain: [outer, length, inner],
+        } = *source.pattern(head)
+        else {
             return Ok(Lowering::default());
         };
         let operand = source.node(head).inputs[0];
@@ -351,10 +481,25 @@ impl Emitter<'_> {
         if combine != Combine::Argmax {
             kernel.epilogue = after;
         }
-        let first: Vec<Argument> = prologue.operands.iter().map(|(root, _)| input(roots, *root)).collect();
-        let second: Vec<Argument> = epilogue.operands.iter().map(|(root, _)| input(roots, *root)).collect();
+        let first: Vec<Argument> = prologue
+            .operands
+            .iter()
+            .map(|(root, _)| input(roots, *root))
+            .collect();
+        let second: Vec<Argument> = epilogue
+            .operands
+            .iter()
+            .map(|(root, _)| input(roots, *root))
+            .collect();
         let mut lowering = Lowering::default();
-        reduce::in_one_or_two(self.caps, kernel, first, second, vec![Argument::Output; outputs.len()], &mut lowering);
+        reduce::in_one_or_two(
+            self.caps,
+            kernel,
+            first,
+            second,
+            vec![Argument::Output; outputs.len()],
+            &mut lowering,
+        );
         Ok(lowering)
     }
 
@@ -367,10 +512,19 @@ impl Emitter<'_> {
         row_sums: Option<NodeId>,
     ) -> Result<()> {
         let results: Vec<NodeId> = outputs.iter().copied().chain(row_sums).collect();
-        let inputs = roots.iter().map(|&r| Ok((r, self.place(r)?))).collect::<Result<Vec<_>>>()?;
-        let outputs = results.iter().map(|&r| Ok((r, self.place(r)?))).collect::<Result<Vec<_>>>()?;
-        let temporaries: Vec<BufferId> =
-            lowering.temporaries.iter().map(|ty| self.program.buffer(Origin::Transient, ty.clone())).collect();
+        let inputs = roots
+            .iter()
+            .map(|&r| Ok((r, self.place(r)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let outputs = results
+            .iter()
+            .map(|&r| Ok((r, self.place(r)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let temporaries: Vec<BufferId> = lowering
+            .temporaries
+            .iter()
+            .map(|ty| self.program.buffer(Origin::Transient, ty.clone()))
+            .collect();
         let group = self.program.groups.len();
         for call in lowering.calls {
             let mut next_output = outputs.iter().map(|(_, place)| *place);
@@ -378,14 +532,18 @@ impl Emitter<'_> {
             for argument in &call.arguments {
                 buffers.push(match argument {
                     Argument::Input(i) => inputs[*i].1,
-                    Argument::Output => next_output
-                        .next()
-                        .ok_or_else(|| Error::Gpu(format!("{:?} has more results than its node", call.kernel)))?,
+                    Argument::Output => next_output.next().ok_or_else(|| {
+                        Error::Gpu(format!("{:?} has more results than its node", call.kernel))
+                    })?,
                     Argument::Temporary(i) => temporaries[*i],
                     Argument::State => self.state(),
                 });
             }
-            self.program.dispatches.push(Dispatch { kernel: call.kernel, buffers, group: Some(group) });
+            self.program.dispatches.push(Dispatch {
+                kernel: call.kernel,
+                buffers,
+                group: Some(group),
+            });
         }
         self.program.groups.push(NodeGroup { outputs, inputs });
         Ok(())
@@ -398,32 +556,58 @@ impl Emitter<'_> {
             let ty = self.source.node(root).ty.clone();
             let wanted = match sink {
                 Sink::Output(name) => Origin::Output(name.clone()),
-                Sink::Gradient(name) => Origin::Gradient(self.parameter(name, &self.source.node(*id).ty)?),
+                Sink::Gradient(name) => {
+                    Origin::Gradient(self.parameter(name, &self.source.node(*id).ty)?)
+                }
             };
             let place = self.place(root)?;
             let place_is_output = matches!(self.program.buffers[place.0].origin, Origin::Output(_));
-            if self.program.buffers[place.0].origin == wanted || (place_is_output && matches!(sink, Sink::Output(_))) {
+            if self.program.buffers[place.0].origin == wanted
+                || (place_is_output && matches!(sink, Sink::Output(_)))
+            {
                 if let Sink::Output(name) = sink {
                     self.program.outputs.push((name.clone(), place));
                 }
                 continue;
             }
-            let (expression, inputs) = match (leaf_kind(self.source, root), self.source.pattern(root)) {
-                (_, Pattern::Constant(value)) => {
-                    (Expression { terms: vec![Term::Constant(*value)], operands: Vec::new(), results: vec![0] }, vec![])
-                }
-                (Some(LeafKind::Schedule(column)), _) => {
-                    let operands = vec![Indexing::scalar_at(column, SCHEDULE_COLUMNS)];
-                    (Expression { terms: vec![Term::Operand(0)], operands, results: vec![0] }, vec![(root, place)])
-                }
-                _ => (Expression::operand(ty.shape.count()), vec![(root, place)]),
-            };
+            let (expression, inputs) =
+                match (leaf_kind(self.source, root), self.source.pattern(root)) {
+                    (_, Pattern::Constant(value)) => (
+                        Expression {
+                            terms: vec![Term::Constant(*value)],
+                            operands: Vec::new(),
+                            results: vec![0],
+                        },
+                        vec![],
+                    ),
+                    (Some(LeafKind::Schedule(column)), _) => {
+                        let operands = vec![Indexing::scalar_at(column, SCHEDULE_COLUMNS)];
+                        (
+                            Expression {
+                                terms: vec![Term::Operand(0)],
+                                operands,
+                                results: vec![0],
+                            },
+                            vec![(root, place)],
+                        )
+                    }
+                    _ => (Expression::operand(ty.shape.count()), vec![(root, place)]),
+                };
             let kernel = Map::new(self.caps, ty.shape.count(), expression);
-            let target = self.program.buffer(wanted, self.source.node(*id).ty.clone());
+            let target = self
+                .program
+                .buffer(wanted, self.source.node(*id).ty.clone());
             let buffers = inputs.iter().map(|(_, p)| *p).chain([target]).collect();
             let group = Some(self.program.groups.len());
-            self.program.groups.push(NodeGroup { outputs: vec![(root, target)], inputs });
-            self.program.dispatches.push(Dispatch { kernel: Arc::new(kernel), buffers, group });
+            self.program.groups.push(NodeGroup {
+                outputs: vec![(root, target)],
+                inputs,
+            });
+            self.program.dispatches.push(Dispatch {
+                kernel: Arc::new(kernel),
+                buffers,
+                group,
+            });
             if let Sink::Output(name) = sink {
                 self.program.outputs.push((name.clone(), target));
             }
@@ -455,15 +639,31 @@ fn matrix_vector(
         (a, b, m, layout != MatrixLayout::Tn)
     };
     let (domain, stretched) = if k_is_last {
-        ([rows, k, 1], Indexing::broadcast(&[rows, k].into(), &[k].into()))
+        (
+            [rows, k, 1],
+            Indexing::broadcast(&[rows, k].into(), &[k].into()),
+        )
     } else {
-        ([1, k, rows], Indexing::broadcast(&[k, rows].into(), &[k, 1].into()))
+        (
+            [1, k, rows],
+            Indexing::broadcast(&[k, rows].into(), &[k, 1].into()),
+        )
     };
     let prologue = Expression {
-        terms: vec![Term::Operand(0), Term::Operand(1), Term::Call(Function::Mul, vec![0, 1])],
+        terms: vec![
+            Term::Operand(0),
+            Term::Operand(1),
+            Term::Call(Function::Mul, vec![0, 1]),
+        ],
         operands: vec![Indexing::dense(rows * k), stretched],
         results: vec![2],
     };
     let [outer, length, inner] = domain;
-    (Reduce { prologue, ..Reduce::new(caps, Combine::Sum, outer, length, inner) }, [matrix, vector])
+    (
+        Reduce {
+            prologue,
+            ..Reduce::new(caps, Combine::Sum, outer, length, inner)
+        },
+        [matrix, vector],
+    )
 }

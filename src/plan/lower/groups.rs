@@ -44,7 +44,10 @@ pub(super) struct Groups {
 }
 
 pub(super) fn form(source: &Source) -> Groups {
-    let mut groups = Groups { list: Vec::new(), of: vec![None; source.nodes.len()] };
+    let mut groups = Groups {
+        list: Vec::new(),
+        of: vec![None; source.nodes.len()],
+    };
     let row_sums = row_sum_partners(source);
     for index in (0..source.nodes.len()).filter(|&i| source.needed[i]) {
         let id = NodeId(index as u32);
@@ -54,7 +57,10 @@ pub(super) fn form(source: &Source) -> Groups {
             Pattern::Random { .. } => groups.open(Kind::Map, id),
             Pattern::Matmul(_) => {
                 groups.open(Kind::Matmul(id), id);
-                let partner = row_sums.iter().find(|(_, product)| *product == id).map(|(sum, _)| *sum);
+                let partner = row_sums
+                    .iter()
+                    .find(|(_, product)| *product == id)
+                    .map(|(sum, _)| *sum);
                 if let Some(sum) = partner {
                     let group = groups.list.len() - 1;
                     groups.list[group].row_sums = Some(sum);
@@ -73,7 +79,10 @@ pub(super) fn form(source: &Source) -> Groups {
 /// Random numbers that no one needs in memory: every reader is element-wise and of the same size.
 fn only_read_elementwise(source: &Source, id: NodeId) -> bool {
     let count = source.count(id);
-    !source.is_sink(id) && source.consumers[id.index()].iter().all(|&c| source.is_elementwise(c) && source.count(c) == count)
+    !source.is_sink(id)
+        && source.consumers[id.index()]
+            .iter()
+            .all(|&c| source.is_elementwise(c) && source.count(c) == count)
 }
 
 /// Whether a node is best computed by whoever reads it: it depends on one tensor alone, so that reading that tensor instead costs
@@ -82,15 +91,23 @@ fn computed_again(source: &Source, id: NodeId, inputs: &BTreeSet<NodeId>) -> boo
     let count = source.count(id);
     let read_in_passing = |&c: &NodeId| {
         source.is_elementwise(c) && source.count(c) == count
-            || matches!(source.pattern(c), Pattern::Reduce { .. }) && source.count(source.node(c).inputs[0]) == count
+            || matches!(source.pattern(c), Pattern::Reduce { .. })
+                && source.count(source.node(c).inputs[0]) == count
     };
     if source.is_sink(id) || !source.consumers[id.index()].iter().all(read_in_passing) {
         return false;
     }
     let mut tensors = inputs.iter().filter(|r| source.count(**r) != 1);
-    let (Some(&tensor), None) = (tensors.next(), tensors.next()) else { return false };
+    let (Some(&tensor), None) = (tensors.next(), tensors.next()) else {
+        return false;
+    };
     let cheap = matches!(source.pattern(id), Pattern::Elementwise(f) if f.flops() <= 1.0);
-    let in_memory = || source.is_sink(tensor) || source.consumers[tensor.index()].iter().any(|c| !read_in_passing(c));
+    let in_memory = || {
+        source.is_sink(tensor)
+            || source.consumers[tensor.index()]
+                .iter()
+                .any(|c| !read_in_passing(c))
+    };
     source.count(tensor) == count && (cheap || in_memory())
 }
 
@@ -113,7 +130,10 @@ fn row_sum_partners(source: &Source) -> Vec<(NodeId, NodeId)> {
         let a = source.node(node.inputs[0]).ty.shape.clone();
         let readers = &source.consumers[source.root(node.inputs[0]).index()];
         let sum = readers.iter().copied().find(|&r| {
-            let column_sums = Pattern::Reduce { combine: Combine::Sum, domain: [1, a.dims()[0], a.dims()[1]] };
+            let column_sums = Pattern::Reduce {
+                combine: Combine::Sum,
+                domain: [1, a.dims()[0], a.dims()[1]],
+            };
             *source.pattern(r) == column_sums
                 && source.consumers[r.index()].is_empty()
                 && partners.iter().all(|(taken, _)| *taken != r)
@@ -126,7 +146,11 @@ fn row_sum_partners(source: &Source) -> Vec<(NodeId, NodeId)> {
 impl Groups {
     fn open(&mut self, kind: Kind, id: NodeId) {
         self.of[id.index()] = Some(self.list.len());
-        self.list.push(Group { kind, members: vec![id], row_sums: None });
+        self.list.push(Group {
+            kind,
+            members: vec![id],
+            row_sums: None,
+        });
     }
 
     /// Finds a group for an element-wise node, or makes one, or leaves it to be computed by its readers.
@@ -136,11 +160,15 @@ impl Groups {
             if computed_again(source, id, &inputs) {
                 return;
             }
-            let mut candidates: BTreeSet<usize> = inputs.iter().filter_map(|i| self.of[i.index()]).collect();
+            let mut candidates: BTreeSet<usize> =
+                inputs.iter().filter_map(|i| self.of[i.index()]).collect();
             // A map that reads the same values: one pass over memory instead of two.
             let sibling = |g: &usize| {
                 self.list[*g].kind == Kind::Map
-                    && self.list[*g].members.iter().any(|&m| !self.external_inputs(source, m).is_disjoint(&inputs))
+                    && self.list[*g]
+                        .members
+                        .iter()
+                        .any(|&m| !self.external_inputs(source, m).is_disjoint(&inputs))
             };
             candidates.extend((0..self.list.len()).filter(sibling));
             for group in candidates.into_iter().rev() {
@@ -151,9 +179,13 @@ impl Groups {
                 }
             }
             let inlined = |&c: &NodeId| {
-                source.is_elementwise(c) || matches!(source.pattern(c), Pattern::Reduce { .. }) && source.count(c) != 1
+                source.is_elementwise(c)
+                    || matches!(source.pattern(c), Pattern::Reduce { .. }) && source.count(c) != 1
             };
-            if source.count(id) == 1 && !source.is_sink(id) && source.consumers[id.index()].iter().all(inlined) {
+            if source.count(id) == 1
+                && !source.is_sink(id)
+                && source.consumers[id.index()].iter().all(inlined)
+            {
                 return;
             }
         }
@@ -166,7 +198,13 @@ impl Groups {
         let fits = match self.list[group].kind {
             Kind::Matmul(_) | Kind::Map => source.count(head) == source.count(id),
             Kind::Reduce(r) => {
-                let argmax = matches!(source.pattern(r), Pattern::Reduce { combine: Combine::Argmax, .. });
+                let argmax = matches!(
+                    source.pattern(r),
+                    Pattern::Reduce {
+                        combine: Combine::Argmax,
+                        ..
+                    }
+                );
                 source.count(head) == source.count(id) && !argmax
             }
             Kind::Opaque(_) => false,
@@ -188,7 +226,12 @@ impl Groups {
                 return true;
             }
             if !std::mem::replace(&mut seen[g], true) {
-                stack.extend(self.inputs_of(source, g).iter().filter_map(|i| self.of[i.index()]).filter(|&h| h != g));
+                stack.extend(
+                    self.inputs_of(source, g)
+                        .iter()
+                        .filter_map(|i| self.of[i.index()])
+                        .filter(|&h| h != g),
+                );
             }
         }
         false
@@ -197,7 +240,12 @@ impl Groups {
     /// Roots that a node reads from memory, seen through nodes that are computed inside of their readers.
     fn external_inputs(&self, source: &Source, id: NodeId) -> BTreeSet<NodeId> {
         let mut found = BTreeSet::new();
-        let mut stack: Vec<NodeId> = source.node(id).inputs.iter().map(|&i| source.root(i)).collect();
+        let mut stack: Vec<NodeId> = source
+            .node(id)
+            .inputs
+            .iter()
+            .map(|&i| source.root(i))
+            .collect();
         while let Some(root) = stack.pop() {
             match source.pattern(root) {
                 Pattern::Elementwise(_) if self.of[root.index()].is_none() => {
@@ -233,21 +281,28 @@ impl Groups {
     /// The element-wise nodes that a reduction computes on its way in, and the roots that it then reads.
     ///
     /// Nodes of maps are taken in even where others read them too: computing again is cheaper than another pass over memory.
-    pub(super) fn prologue(&self, source: &Source, reduce: NodeId) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+    pub(super) fn prologue(
+        &self,
+        source: &Source,
+        reduce: NodeId,
+    ) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let operand = source.root(source.node(reduce).inputs[0]);
         let mut inside = BTreeSet::new();
         if source.fuse {
             let mut stack = vec![operand];
             while let Some(root) = stack.pop() {
                 let in_map = self.of[root.index()].is_none_or(|g| self.list[g].kind == Kind::Map);
-                let same_size = source.count(root) == source.count(operand) || self.of[root.index()].is_none();
+                let same_size =
+                    source.count(root) == source.count(operand) || self.of[root.index()].is_none();
                 if source.is_elementwise(root) && in_map && same_size && inside.insert(root) {
                     stack.extend(source.node(root).inputs.iter().map(|&i| source.root(i)));
                 }
             }
         }
         let outside = |inside: &BTreeSet<NodeId>| -> BTreeSet<NodeId> {
-            let inputs = inside.iter().flat_map(|&id| source.node(id).inputs.iter().map(|&i| source.root(i)));
+            let inputs = inside
+                .iter()
+                .flat_map(|&id| source.node(id).inputs.iter().map(|&i| source.root(i)));
             let inline = |root: &NodeId| match source.pattern(*root) {
                 Pattern::Constant(_) => true,
                 Pattern::Random { .. } => self.of[root.index()].is_none(),
@@ -274,7 +329,10 @@ impl Groups {
         inputs.extend(self.external_inputs(source, id));
         inputs.retain(|root| !members.contains(root));
         let read_elsewhere = |m: &&NodeId| {
-            source.is_sink(**m) || source.consumers[m.index()].iter().any(|c| !members.contains(c))
+            source.is_sink(**m)
+                || source.consumers[m.index()]
+                    .iter()
+                    .any(|c| !members.contains(c))
         };
         let outputs = members.iter().filter(read_elsewhere).count();
         // The state buffer is counted always: whether a term is random shows only when the kernel is made.
@@ -283,7 +341,13 @@ impl Groups {
 
     /// Groups in an order in which each comes after what it reads.
     pub(super) fn order(&self, source: &Source) -> Vec<usize> {
-        fn visit(groups: &Groups, source: &Source, g: usize, done: &mut [bool], order: &mut Vec<usize>) {
+        fn visit(
+            groups: &Groups,
+            source: &Source,
+            g: usize,
+            done: &mut [bool],
+            order: &mut Vec<usize>,
+        ) {
             if std::mem::replace(&mut done[g], true) {
                 return;
             }

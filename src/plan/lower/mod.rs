@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::op::Pattern;
+use crate::graph::update::Update;
 use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::Caps;
-use crate::graph::update::Update;
 use crate::plan::program::{Origin, Program};
 use crate::tensor::TensorType;
 
@@ -38,7 +38,8 @@ impl Source {
         let patterns: Vec<Pattern> = nodes
             .iter()
             .map(|node| {
-                let types: Vec<&TensorType> = node.inputs.iter().map(|i| &nodes[i.index()].ty).collect();
+                let types: Vec<&TensorType> =
+                    node.inputs.iter().map(|i| &nodes[i.index()].ty).collect();
                 node.op.pattern(&types)
             })
             .collect();
@@ -60,11 +61,24 @@ impl Source {
         let mut consumers = vec![Vec::new(); nodes.len()];
         for (i, node) in nodes.iter().enumerate() {
             if needed[i] && patterns[i] != Pattern::Alias {
-                let read: BTreeSet<NodeId> = node.inputs.iter().map(|&input| roots[input.index()]).collect();
-                read.into_iter().for_each(|root| consumers[root.index()].push(NodeId(i as u32)));
+                let read: BTreeSet<NodeId> = node
+                    .inputs
+                    .iter()
+                    .map(|&input| roots[input.index()])
+                    .collect();
+                read.into_iter()
+                    .for_each(|root| consumers[root.index()].push(NodeId(i as u32)));
             }
         }
-        Self { nodes, patterns, roots, needed, consumers, sinks, fuse }
+        Self {
+            nodes,
+            patterns,
+            roots,
+            needed,
+            consumers,
+            sinks,
+            fuse,
+        }
     }
 
     fn root(&self, id: NodeId) -> NodeId {
@@ -104,7 +118,12 @@ pub struct LowerOptions {
 ///
 /// # Errors
 /// When the graph is not sound, a parameter is not in the layout or has another shape, or no kernel serves a node.
-pub fn lower(graph: &Graph, caps: &Caps, layout: &Layout, options: LowerOptions) -> Result<Program> {
+pub fn lower(
+    graph: &Graph,
+    caps: &Caps,
+    layout: &Layout,
+    options: LowerOptions,
+) -> Result<Program> {
     graph.check()?;
     let source = Source::new(graph, options.fuse);
     let groups = groups::form(&source);
@@ -113,7 +132,9 @@ pub fn lower(graph: &Graph, caps: &Caps, layout: &Layout, options: LowerOptions)
         update::append(&mut program, &update, caps, layout)?;
     }
     if program.dispatches.is_empty() {
-        return Err(Error::Usage("the graph computes nothing; name its results with Graph::output".to_owned()));
+        return Err(Error::Usage(
+            "the graph computes nothing; name its results with Graph::output".to_owned(),
+        ));
     }
     Ok(program)
 }
@@ -130,6 +151,14 @@ pub fn lower_update(graph: &Graph, update: &Update, layout: &Layout) -> Result<P
             program.outputs.push((name, buffer));
         }
     }
-    update::append(&mut program, update, &Caps { software: true, ..Caps::portable() }, layout)?;
+    update::append(
+        &mut program,
+        update,
+        &Caps {
+            software: true,
+            ..Caps::portable()
+        },
+        layout,
+    )?;
     Ok(program)
 }

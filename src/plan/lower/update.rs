@@ -14,7 +14,9 @@ use crate::kernels::functions::Function;
 use crate::kernels::guard::{Guard, MAX_METRICS};
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::sgd::Sgd;
-use crate::kernels::{CONTROL_FLOATS, Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS};
+use crate::kernels::{
+    CONTROL_FLOATS, Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS,
+};
 use crate::plan::program::{BufferId, Dispatch, Flat, Origin, Program};
 use crate::reference::Twin;
 use crate::tensor::TensorType;
@@ -22,28 +24,51 @@ use crate::tensor::TensorType;
 /// Partial sums of squares of one segment.
 const PARTIALS: usize = 256;
 
-pub(super) fn append(program: &mut Program, update: &Update, caps: &Caps, layout: &Layout) -> Result<()> {
+pub(super) fn append(
+    program: &mut Program,
+    update: &Update,
+    caps: &Caps,
+    layout: &Layout,
+) -> Result<()> {
     if update.metrics.is_empty() || update.metrics.len() > MAX_METRICS {
         let count = update.metrics.len();
-        return Err(Error::Usage(format!("an update takes 1 to {MAX_METRICS} metrics, the loss first; got {count}")));
+        return Err(Error::Usage(format!(
+            "an update takes 1 to {MAX_METRICS} metrics, the loss first; got {count}"
+        )));
     }
     let flat = |program: &mut Program, which: Flat, segment: usize| {
-        program.buffer(Origin::Segment(which, segment), TensorType::f32([layout.segments[segment]]))
+        program.buffer(
+            Origin::Segment(which, segment),
+            TensorType::f32([layout.segments[segment]]),
+        )
     };
     let state = program.buffer(Origin::State, TensorType::u32([STATE_WORDS]));
     let schedule = program.buffer(Origin::Schedule, TensorType::f32([SCHEDULE_COLUMNS]));
-    let table = program.buffer(Origin::Table, TensorType::f32([TABLE_ROWS * SCHEDULE_COLUMNS]));
+    let table = program.buffer(
+        Origin::Table,
+        TensorType::f32([TABLE_ROWS * SCHEDULE_COLUMNS]),
+    );
     let control = program.buffer(Origin::Control, TensorType::f32([CONTROL_FLOATS]));
     let ring = program.buffer(Origin::Ring, TensorType::f32([RING_ROWS * RING_COLUMNS]));
     let mut push = |program: &mut Program, kernel: Arc<dyn Twin>, buffers: Vec<BufferId>| {
-        program.dispatches.push(Dispatch { kernel, buffers, group: None });
+        program.dispatches.push(Dispatch {
+            kernel,
+            buffers,
+            group: None,
+        });
     };
 
     let partials = norm(program, &mut push, caps, layout, flat)?;
     let mut guard = vec![partials];
     for name in &update.metrics {
-        let found = program.outputs.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
-        let buffer = found.ok_or_else(|| Error::Usage(format!("metric '{name}' is not an output of the graph")))?;
+        let found = program
+            .outputs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, b)| *b);
+        let buffer = found.ok_or_else(|| {
+            Error::Usage(format!("metric '{name}' is not an output of the graph"))
+        })?;
         if program.buffers[buffer.0].ty.shape.count() != 1 {
             return Err(Error::shape(format!("metric '{name}'"), "must be a scalar"));
         }
@@ -51,7 +76,11 @@ pub(super) fn append(program: &mut Program, update: &Update, caps: &Caps, layout
     }
     guard.extend([state, control, ring]);
     let count = program.buffers[partials.0].ty.shape.count();
-    let kernel = Guard { partials: count, metrics: update.metrics.len(), max_norm: update.max_norm };
+    let kernel = Guard {
+        partials: count,
+        metrics: update.metrics.len(),
+        max_norm: update.max_norm,
+    };
     push(program, Arc::new(kernel), guard);
 
     for (segment, &count) in layout.segments.iter().enumerate() {
@@ -59,32 +88,100 @@ pub(super) fn append(program: &mut Program, update: &Update, caps: &Caps, layout
         let gradient = flat(program, Flat::Gradients, segment);
         let moment1 = flat(program, Flat::Moment1, segment);
         let moment2 = |program: &mut Program| flat(program, Flat::Moment2, segment);
-        let adam = |beta1, beta2, epsilon, decay, decoupled| Adam { count, beta1, beta2, epsilon, decay, decoupled };
+        let adam = |beta1, beta2, epsilon, decay, decoupled| Adam {
+            count,
+            beta1,
+            beta2,
+            epsilon,
+            decay,
+            decoupled,
+        };
         let (kernel, buffers): (Arc<dyn Twin>, _) = match update.rule {
-            Rule::Adam { beta1, beta2, epsilon, decay } => (
+            Rule::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                decay,
+            } => (
                 Arc::new(adam(beta1, beta2, epsilon, decay, false)),
-                vec![param, gradient, moment1, moment2(program), schedule, control],
+                vec![
+                    param,
+                    gradient,
+                    moment1,
+                    moment2(program),
+                    schedule,
+                    control,
+                ],
             ),
-            Rule::AdamW { beta1, beta2, epsilon, decay } => (
+            Rule::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                decay,
+            } => (
                 Arc::new(adam(beta1, beta2, epsilon, decay, true)),
-                vec![param, gradient, moment1, moment2(program), schedule, control],
+                vec![
+                    param,
+                    gradient,
+                    moment1,
+                    moment2(program),
+                    schedule,
+                    control,
+                ],
             ),
-            Rule::Sgd { momentum, decay, nesterov } => (
-                Arc::new(Sgd { count, momentum, decay, nesterov }),
+            Rule::Sgd {
+                momentum,
+                decay,
+                nesterov,
+            } => (
+                Arc::new(Sgd {
+                    count,
+                    momentum,
+                    decay,
+                    nesterov,
+                }),
                 vec![param, gradient, moment1, schedule, control],
             ),
-            Rule::Rmsprop { alpha, epsilon, momentum, decay } => (
-                Arc::new(Rmsprop { count, alpha, epsilon, momentum, decay }),
-                vec![param, gradient, moment1, moment2(program), schedule, control],
+            Rule::Rmsprop {
+                alpha,
+                epsilon,
+                momentum,
+                decay,
+            } => (
+                Arc::new(Rmsprop {
+                    count,
+                    alpha,
+                    epsilon,
+                    momentum,
+                    decay,
+                }),
+                vec![
+                    param,
+                    gradient,
+                    moment1,
+                    moment2(program),
+                    schedule,
+                    control,
+                ],
             ),
         };
         push(program, kernel, buffers);
         if update.ema {
             let average = flat(program, Flat::Ema, segment);
-            push(program, Arc::new(Ema { count }), vec![average, param, schedule, control]);
+            push(
+                program,
+                Arc::new(Ema { count }),
+                vec![average, param, schedule, control],
+            );
         }
     }
-    push(program, Arc::new(Advance { batch: update.batch }), vec![table, schedule, state]);
+    push(
+        program,
+        Arc::new(Advance {
+            batch: update.batch,
+        }),
+        vec![table, schedule, state],
+    );
     Ok(())
 }
 
@@ -109,11 +206,17 @@ fn norm(
         push(program, Arc::new(kernel), vec![gradient, partial]);
         parts.push(partial);
     }
-    let mut lengths: Vec<usize> = parts.iter().map(|p| program.buffers[p.0].ty.shape.count()).collect();
+    let mut lengths: Vec<usize> = parts
+        .iter()
+        .map(|p| program.buffers[p.0].ty.shape.count())
+        .collect();
     while parts.len() > 1 {
         // Seven at a time into one list.
         let take = parts.len().min(crate::kernels::concat::MAX_PARTS);
-        let (some, some_lengths): (Vec<_>, Vec<_>) = (parts.drain(..take).collect(), lengths.drain(..take).collect());
+        let (some, some_lengths): (Vec<_>, Vec<_>) = (
+            parts.drain(..take).collect(),
+            lengths.drain(..take).collect(),
+        );
         let total = some_lengths.iter().sum();
         let joined = program.buffer(Origin::Transient, TensorType::f32([total]));
         let kernel = crate::kernels::concat::Concat {
@@ -122,9 +225,15 @@ fn norm(
             lengths: some_lengths,
             dtype: crate::tensor::DType::F32,
         };
-        push(program, Arc::new(kernel), some.into_iter().chain([joined]).collect());
+        push(
+            program,
+            Arc::new(kernel),
+            some.into_iter().chain([joined]).collect(),
+        );
         parts.push(joined);
         lengths.push(total);
     }
-    parts.pop().ok_or_else(|| Error::Usage("an update without parameters".to_owned()))
+    parts
+        .pop()
+        .ok_or_else(|| Error::Usage("an update without parameters".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Random chains of fused operators, and faults planted in the host: what shows that the checks can fail.
+//! Random graphs of fused operators, verified like models.
 
 use rand::RngExt;
 
@@ -12,13 +12,15 @@ use crate::kernels::functions::Distribution;
 use crate::kernels::philox::{Domain, RandomState};
 use crate::nn::init::{draw, generator};
 use crate::plan::PlanOptions;
+use crate::tensor::Value;
 use crate::tensor::{DType, TensorType};
 use crate::verify::cases::{Values, numbers};
-use crate::tensor::Value;
 
 /// Graphs of random element-wise chains, products, reductions and rearrangements, with their gradients, each verified like a model.
 pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
-    (0..if quick { 4 } else { 16 }).map(|seed| Ok((format!("chain {seed}"), chain(gpu, seed)?))).collect()
+    (0..if quick { 4 } else { 16 })
+        .map(|seed| Ok((format!("chain {seed}"), chain(gpu, seed)?)))
+        .collect()
 }
 
 /// The parameters of a random graph.
@@ -36,8 +38,10 @@ pub fn parameters(rows: usize, inner: usize, columns: usize) -> Vec<Parameter> {
 pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Graph {
     let graph = Graph::new(Domain::Training);
     let mut rng = generator(seed, "chain");
-    let vars: Vec<Var<'_>> =
-        parameters(rows, inner, columns).into_iter().map(|p| graph.parameter(&p.name, p.shape)).collect();
+    let vars: Vec<Var<'_>> = parameters(rows, inner, columns)
+        .into_iter()
+        .map(|p| graph.parameter(&p.name, p.shape))
+        .collect();
     let x = graph.input("x", TensorType::f32([rows, columns]));
     let mut pool: Vec<Var<'_>> = vec![x, vars[0].matmul(vars[1]) + vars[2]];
     for i in 0..10 {
@@ -57,13 +61,19 @@ pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Gra
             10 => a * (a.mean(&[0]) + 0.5),
             11 => a.matmul(vars[3]).relu().matmul(vars[1]) * 0.2,
             12 => a.transpose().softplus().transpose() - b,
-            _ => graph.concat(1, &[a.slice(1, 0, columns / 2), b.slice(1, columns / 2, columns)]),
+            _ => graph.concat(
+                1,
+                &[a.slice(1, 0, columns / 2), b.slice(1, columns / 2, columns)],
+            ),
         };
         pool.push(next);
     }
     let last = pool[pool.len() - 1] + pool[pool.len() - 3];
     let loss = (last.tanh().square() + last.abs() * 0.1).mean_all();
-    for (parameter, gradient) in parameters(rows, inner, columns).iter().zip(graph.gradients(loss, &vars)) {
+    for (parameter, gradient) in parameters(rows, inner, columns)
+        .iter()
+        .zip(graph.gradients(loss, &vars))
+    {
         graph.output_gradient(&parameter.name, gradient);
     }
     graph.output("loss", loss);
@@ -82,8 +92,18 @@ fn chain(gpu: &Gpu, seed: u64) -> Result<Comparison> {
         graph: &graph,
         layout,
         weights,
-        inputs: vec![("x", Value::new([rows, columns], numbers(Values::Normal, seed, rows * columns))?)],
-        state: RandomState { seed, step: 3, cursor: 0 },
+        inputs: vec![(
+            "x",
+            Value::new(
+                [rows, columns],
+                numbers(Values::Normal, seed, rows * columns),
+            )?,
+        )],
+        state: RandomState {
+            seed,
+            step: 3,
+            cursor: 0,
+        },
         schedule: vec![[0.0; crate::kernels::SCHEDULE_COLUMNS]; 2],
     };
     step::graph(gpu, &setup, PlanOptions::default())
