@@ -135,13 +135,13 @@ fn main() {
             "--out" => {
                 out = arguments
                     .next()
-                    .map(|p| std::fs::File::create(p).expect("a file that can be written"))
+                    .map(|p| std::fs::File::create(p).expect("a file that can be written"));
             }
             "--per-template" => {
                 per_template = arguments
                     .next()
                     .and_then(|n| n.parse().ok())
-                    .expect("a number")
+                    .expect("a number");
             }
             other => panic!("unknown argument {other}; there are --out FILE and --per-template N"),
         }
@@ -177,7 +177,7 @@ fn main() {
         let source = templates.source(&name).expect("a template").to_owned();
         let candidates = mutants(&source);
         // Spread over the file, the same ones every time.
-        let stride = (candidates.len() as f64 / per_template as f64).max(1.0);
+        let stride = (candidates.len() as f64 / f64::from(per_template)).max(1.0);
         let mut position = 0.0_f64;
         let mut taken = Vec::new();
         while (position as usize) < candidates.len() {

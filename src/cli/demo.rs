@@ -38,7 +38,7 @@ fn mean_pixel_loss(training: &[u8], held_out: &[u8], width: usize) -> f64 {
         means
             .iter_mut()
             .zip(row)
-            .for_each(|(m, &p)| *m += f64::from(p) / 255.0)
+            .for_each(|(m, &p)| *m += f64::from(p) / 255.0);
     });
     let clamped: Vec<f64> = means
         .iter()

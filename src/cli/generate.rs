@@ -77,6 +77,9 @@ pub(super) struct EncodeArguments {
     /// The training part instead of the held-out one
     #[arg(long)]
     training_part: bool,
+    /// Also write what the model decodes from mu
+    #[arg(long)]
+    reconstructions: bool,
     /// The file: tensors mu and log_variance, and labels where there are any
     #[arg(long)]
     out: PathBuf,
@@ -295,6 +298,12 @@ pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArgumen
         tensors.insert(
             "labels".to_owned(),
             (vec![rows], labels.iter().map(|&l| l as f32).collect()),
+        );
+    }
+    if arguments.reconstructions {
+        tensors.insert(
+            "reconstructions".to_owned(),
+            (vec![rows, config.image.count()], all.images),
         );
     }
     write_tensors(&arguments.out, &tensors)?;

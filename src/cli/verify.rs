@@ -39,7 +39,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         filter: arguments.filter.clone(),
     };
     let report = all(&gpu, &options, |name| {
-        log::debug!("{:6.1} s {name}", begin.elapsed().as_secs_f64())
+        log::debug!("{:6.1} s {name}", begin.elapsed().as_secs_f64());
     })?;
     gpu.save_pipelines();
     output.say(&format!(

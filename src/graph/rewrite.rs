@@ -25,10 +25,11 @@ pub(super) fn simplify<'g>(graph: &'g Graph, op: &dyn Op, inputs: &[Var<'g>]) ->
         _ => None,
     };
     let constants: Vec<Option<f64>> = inputs.iter().map(constant).collect();
-    if shape.rank() == 0 && !inputs.is_empty() {
-        if let Some(values) = constants.iter().copied().collect::<Option<Vec<f64>>>() {
-            return Some(graph.constant(apply(function, &values)));
-        }
+    if shape.rank() == 0
+        && !inputs.is_empty()
+        && let Some(values) = constants.iter().copied().collect::<Option<Vec<f64>>>()
+    {
+        return Some(graph.constant(apply(function, &values)));
     }
     if let Some(lean) = without_stretches(graph, function, inputs, &shape) {
         return Some(lean);

@@ -63,10 +63,11 @@ pub fn overlap(program: &Program, slots: &Slots) -> Option<(BufferId, BufferId)>
         for b in 0..a {
             if let (Some(x), Some(y), Some((a0, a1)), Some((b0, b1))) =
                 (slots.of[a], slots.of[b], lives[a], lives[b])
+                && x == y
+                && a0 <= b1
+                && b0 <= a1
             {
-                if x == y && a0 <= b1 && b0 <= a1 {
-                    return Some((BufferId(b), BufferId(a)));
-                }
+                return Some((BufferId(b), BufferId(a)));
             }
         }
     }

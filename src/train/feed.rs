@@ -129,10 +129,11 @@ impl Feed {
     ) -> Result<usize> {
         let per_epoch = self.steps_per_epoch();
         let (epoch, position) = (step / per_epoch, (step % per_epoch) as usize);
-        if let Some((first, steps)) = self.filled {
-            if step >= first && step < first + steps as u64 {
-                return Ok((first + steps as u64 - step) as usize);
-            }
+        if let Some((first, steps)) = self.filled
+            && step >= first
+            && step < first + steps as u64
+        {
+            return Ok((first + steps as u64 - step) as usize);
         }
         if self.order.as_ref().is_none_or(|(e, _)| *e != epoch) {
             self.order = Some((epoch, epoch_order(self.dataset.rows(), self.seed, epoch)));

@@ -860,10 +860,10 @@ fn updates(cases: &mut Vec<Case>) {
                 kernel,
                 Values::Positive,
             );
-            if let Some((place, value)) = poison {
-                if let Data::F32(values) = &mut built.inputs[place] {
-                    values[0] = value;
-                }
+            if let Some((place, value)) = poison
+                && let Data::F32(values) = &mut built.inputs[place]
+            {
+                values[0] = value;
             }
             if let Data::U32(words) = &mut built.inputs[metrics + 1] {
                 words[state::HALTED] = halted;

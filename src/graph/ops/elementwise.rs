@@ -300,10 +300,6 @@ unary! {
     softplus => Softplus;
 }
 
-#[expect(
-    clippy::should_implement_trait,
-    reason = "min and max of variables are not an ordering"
-)]
 impl<'g> Var<'g> {
     fn constant(self, value: f64) -> Self {
         self.graph().constant(value)

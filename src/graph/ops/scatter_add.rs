@@ -23,14 +23,14 @@ impl ScatterAdd {
     fn kernel(&self, inputs: &[&TensorType]) -> Result<scatter_add::ScatterAdd> {
         match inputs {
             [updates, index] if index.dtype == DType::U32 && updates.dtype == DType::F32 => {
-                if let (&[count, width], &[n]) = (updates.shape.dims(), index.shape.dims()) {
-                    if n == count {
-                        return Ok(scatter_add::ScatterAdd {
-                            count,
-                            rows: self.rows,
-                            width,
-                        });
-                    }
+                if let (&[count, width], &[n]) = (updates.shape.dims(), index.shape.dims())
+                    && n == count
+                {
+                    return Ok(scatter_add::ScatterAdd {
+                        count,
+                        rows: self.rows,
+                        width,
+                    });
                 }
             }
             _ => {}

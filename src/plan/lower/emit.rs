@@ -68,7 +68,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
                 demanded.extend(builder.operands.iter().map(|(root, _)| *root));
                 match group.kind {
                     Kind::Matmul(head) => {
-                        demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)))
+                        demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)));
                     }
                     Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
                     _ => {}

@@ -1,0 +1,229 @@
+//! The commands end to end on a small model: files, JSON on stdout, words on stderr.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn wgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgen"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let out = wgen(&[arguments, &["--json"]].concat());
+    assert!(
+        out.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+}
+
+#[test]
+fn a_model_is_trained_sampled_evaluated_and_encoded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let run = path("run");
+    let summary = json(&[
+        "train",
+        "vae",
+        "--data",
+        "digits:600",
+        "--epochs",
+        "3",
+        "--batch",
+        "64",
+        "--hidden",
+        "64",
+        "--latent",
+        "2",
+        "--validation",
+        "50",
+        "--out",
+        &run,
+    ]);
+    assert_eq!(summary["ended"], "done");
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "curves.svg",
+        "samples/training.gif",
+        "checkpoints/latest",
+    ] {
+        assert!(Path::new(&run).join(name).is_file(), "{name}");
+    }
+    let figures = json(&[
+        "eval",
+        &run,
+        "--data",
+        "digits:300",
+        "--importance-samples",
+        "20",
+    ]);
+    assert_eq!(figures["images"], 30);
+    let value = |name: &str| figures[name].as_f64().unwrap();
+    assert!((value("reconstruction") + value("kl") + value("elbo")).abs() < 1e-9);
+    assert!(value("log_likelihood") > value("elbo"));
+
+    for (arguments, size) in [
+        (
+            vec!["sample", &run, "--n", "9", "--out"],
+            (3 * 58 + 2, 3 * 58 + 2),
+        ),
+        (
+            vec!["sample", &run, "--n", "16", "--manifold", "--out"],
+            (4 * 58 + 2, 4 * 58 + 2),
+        ),
+        (
+            vec![
+                "reconstruct",
+                &run,
+                "--data",
+                "digits:100",
+                "--n",
+                "5",
+                "--out",
+            ],
+            (5 * 58 + 2, 2 * 58 + 2),
+        ),
+        (
+            vec![
+                "interpolate",
+                &run,
+                "--data",
+                "digits:100",
+                "--n",
+                "7",
+                "--out",
+            ],
+            (7 * 58 + 2, 58 + 2),
+        ),
+    ] {
+        let picture = path("picture.png");
+        json(&[&arguments[..], &[&picture]].concat());
+        let picture = image::open(&picture).unwrap();
+        assert_eq!((picture.width(), picture.height()), size, "{arguments:?}");
+        // Not one colour: something was drawn.
+        let bytes = picture.into_rgb8().into_raw();
+        assert!(bytes.iter().any(|b| *b != bytes[0]));
+    }
+    let codes = path("codes.safetensors");
+    json(&["encode", &run, "--data", "digits:300", "--out", &codes]);
+    let tensors = wgen::train::weights::read_tensors(Path::new(&codes)).unwrap();
+    assert_eq!(tensors["mu"].0, [30, 2]);
+    assert_eq!(tensors["labels"].0, [30]);
+    // The same seed gives the same samples, another one others.
+    let draw = |seed: &str| {
+        let picture = path("seeded.png");
+        json(&[
+            "sample", &run, "--n", "4", "--seed", seed, "--out", &picture,
+        ]);
+        std::fs::read(picture).unwrap()
+    };
+    assert_eq!(draw("1"), draw("1"));
+    assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn info_names_the_adapter_and_shaders_are_written() {
+    common::gpu();
+    let info = json(&["info"]);
+    assert!(!info["adapters"].as_array().unwrap().is_empty());
+    assert!(info["used"]["name"].is_string());
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("shaders");
+    let list = json(&["shaders", "--out", &out.to_string_lossy()]);
+    let files = list["files"].as_array().unwrap();
+    assert!(files.len() >= 60, "{} files", files.len());
+    let text = std::fs::read_to_string(out.join("reparameterize-000.wgsl")).unwrap();
+    assert!(
+        text.contains("// binding 0: mu") && !text.contains("//#") && !text.contains("${"),
+        "{text}"
+    );
+}
+
+#[test]
+fn toys_have_a_gaussian_decoder_and_train() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run").to_string_lossy().into_owned();
+    json(&[
+        "train",
+        "vae",
+        "--data",
+        "toy:ring8:2000",
+        "--steps",
+        "60",
+        "--batch",
+        "100",
+        "--hidden",
+        "32,32",
+        "--latent",
+        "2",
+        "--lr",
+        "3e-3",
+        "--out",
+        &run,
+    ]);
+    let records = wgen::train::metrics::read(&Path::new(&run).join("metrics.jsonl")).unwrap();
+    let loss = |i: usize| records[i].values["loss"].as_f64().unwrap();
+    assert!(
+        loss(records.len() - 1) < loss(0),
+        "{} {}",
+        loss(0),
+        loss(records.len() - 1)
+    );
+    let tensors =
+        wgen::train::weights::read_tensors(&Path::new(&run).join("model.safetensors")).unwrap();
+    assert!(
+        tensors.contains_key("decoder_log_variance") && tensors.contains_key("encoder.1.weight")
+    );
+}
+
+#[test]
+fn ctrl_c_saves_and_ends_cleanly() {
+    use std::io::Read;
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run").to_string_lossy().into_owned();
+    let arguments = [
+        "train",
+        "vae",
+        "--data",
+        "digits:500",
+        "--steps",
+        "1000000",
+        "--batch",
+        "50",
+        "--hidden",
+        "16",
+        "--out",
+        &run,
+    ];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_wgen"))
+        .args(arguments)
+        .args(["--device", "cpu", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["ended"], "interrupted");
+    let latest = std::fs::read_to_string(Path::new(&run).join("checkpoints/latest")).unwrap();
+    assert_eq!(summary["steps"].to_string(), latest);
+}
