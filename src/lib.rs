@@ -20,3 +20,9 @@ pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// The README's example is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeDoctests;

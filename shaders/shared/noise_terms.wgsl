@@ -1,4 +1,4 @@
-// Random terms of an element-wise expression, for a `real` of one element or of four.
+// Random terms of an element-wise expression. One number is drawn where it is used; these are four at a time.
 
 //# include "shared/noise.wgsl"
 
@@ -6,7 +6,7 @@ fn less(a: real, b: real) -> real {
     return select(real(0.0), real(1.0), a < b);
 }
 
-//# if by_step and store == "vector"
+//# if by_step
 // The four elements are one block's words.
 fn uniform_by_step(index: u32, stream: u32) -> real {
     return vec4<f32>(block_by_step(index, stream).words >> vec4<u32>(8u)) * 0x1p-24f;
@@ -16,23 +16,15 @@ fn normal_by_step(index: u32, stream: u32) -> real {
     return vec4<f32>(box_muller(words.xy), box_muller(words.zw));
 }
 //# endif
-//# for by in ["step", "example"]
-//# if (by == "step" and by_step and store != "vector") or (by == "example" and by_example)
-//# set more = ", arrangement: vec3<u32>" if by == "example" else ""
-//# set pass = ", arrangement" if by == "example" else ""
+//# if by_example
 //# for kind in ["uniform", "normal"]
-fn ${kind}_by_${by}(index: u32, stream: u32${more}) -> real {
-    //# if store == "vector"
+fn ${kind}_by_example(index: u32, stream: u32, arrangement: vec3<u32>) -> real {
     return vec4<f32>(
-        ${kind}_of(block_by_${by}(index, stream${pass})),
-        ${kind}_of(block_by_${by}(index + 1u, stream${pass})),
-        ${kind}_of(block_by_${by}(index + 2u, stream${pass})),
-        ${kind}_of(block_by_${by}(index + 3u, stream${pass})),
+        ${kind}_of(block_by_example(index, stream, arrangement)),
+        ${kind}_of(block_by_example(index + 1u, stream, arrangement)),
+        ${kind}_of(block_by_example(index + 2u, stream, arrangement)),
+        ${kind}_of(block_by_example(index + 3u, stream, arrangement)),
     );
-    //# else
-    return real(${kind}_of(block_by_${by}(index, stream${pass})));
-    //# endif
 }
 //# endfor
 //# endif
-//# endfor

@@ -1,7 +1,8 @@
 //! Adam and AdamW over a flat segment: `shaders/adam.wgsl`.
 
 use super::{
-    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus,
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,
+    one_minus,
 };
 use crate::tensor::DType;
 
@@ -48,14 +49,10 @@ impl Kernel for Adam {
     }
 
     fn launch(&self) -> Launch {
-        let units = self.count / 4;
-        Launch {
-            template: "adam",
-            entry: "adam",
-            context: serde_json::json!({}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![
-                units as u32,
+        flat_launch(
+            "adam",
+            self.count,
+            &[
                 one_minus(self.beta1).to_bits(),
                 self.beta2.to_bits(),
                 one_minus(self.beta2).to_bits(),
@@ -63,10 +60,7 @@ impl Kernel for Adam {
                 self.decay.to_bits(),
                 u32::from(self.decoupled),
             ],
-            workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
-            subgroups: false,
-        }
+        )
     }
 
     fn cost(&self) -> Cost {

@@ -1,6 +1,8 @@
 //! Exponential moving average over a flat segment: `shaders/ema.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold};
+use super::{
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,
+};
 use crate::tensor::DType;
 
 /// One step of the average of `count` parameters.
@@ -29,17 +31,7 @@ impl Kernel for Ema {
     }
 
     fn launch(&self) -> Launch {
-        let units = self.count / 4;
-        Launch {
-            template: "ema",
-            entry: "ema",
-            context: serde_json::json!({}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![units as u32],
-            workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
-            subgroups: false,
-        }
+        flat_launch("ema", self.count, &[])
     }
 
     fn cost(&self) -> Cost {

@@ -270,21 +270,25 @@ impl Expression {
                         Key::Example {
                             examples,
                             draws,
-                            width,
+                            width: columns,
                         } => (
                             "example",
-                            format!("index, {stream}u, vec3<u32>({examples}u, {draws}u, {width}u)"),
+                            format!(
+                                "index, {stream}u, vec3<u32>({examples}u, {draws}u, {columns}u)"
+                            ),
                         ),
                     };
-                    match distribution {
-                        Distribution::Bernoulli(p) => {
-                            format!(
-                                "less(uniform_by_{counter}({arguments}), real({}))",
-                                literal(f64::from(*p))
-                            )
-                        }
-                        other => format!("{}_by_{counter}({arguments})", other.name()),
-                    }
+                    let (kind, below) = match distribution {
+                        Distribution::Bernoulli(p) => ("uniform", Some(literal(f64::from(*p)))),
+                        other => (other.name(), None),
+                    };
+                    // Four numbers have functions of their own; one is drawn where it stands, repeated if `real` is four.
+                    let number = if width == Width::Four {
+                        format!("{kind}_by_{counter}({arguments})")
+                    } else {
+                        format!("real({kind}_of(block_by_{counter}({arguments})))")
+                    };
+                    below.map_or(number.clone(), |p| format!("less({number}, real({p}))"))
                 }
                 Term::Call(function, arguments) => {
                     let names: Vec<String> = arguments.iter().map(|&a| name(a)).collect();
@@ -299,8 +303,8 @@ impl Expression {
             "results": self.results.iter().map(|&r| name(r)).collect::<Vec<_>>(),
             "functions": self.functions(),
             "random": self.is_random(),
-            "by_example": self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Example { .. }, .. })),
-            "by_step": self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Step, .. })),
+            "by_example": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Example { .. }, .. })),
+            "by_step": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Step, .. })),
             "groups": group,
             "store": match width { Width::One => "element", Width::Four => "vector", Width::Splat => "splat" },
         })

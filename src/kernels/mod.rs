@@ -235,6 +235,23 @@ pub fn fold(groups: u64) -> [u32; 3] {
     }
 }
 
+/// The launch of an update kernel over a flat segment of `count` floats, four a unit; `more` follows the units in its parameters.
+pub(crate) fn flat_launch(template: &'static str, count: usize, more: &[u32]) -> Launch {
+    let units = count / 4;
+    let mut params = vec![units as u32];
+    params.extend(more);
+    Launch {
+        template,
+        entry: template,
+        context: serde_json::json!({}),
+        constants: vec![("WORKGROUP", 64.0)],
+        params,
+        workgroups: fold(units.div_ceil(64) as u64),
+        linear: true,
+        subgroups: false,
+    }
+}
+
 /// Refuses a grid that no device can run.
 pub fn check_grid(op: &str, workgroups: [u32; 3]) -> Result<()> {
     match workgroups.iter().find(|&&n| n > MAX_WORKGROUPS) {

@@ -1,7 +1,8 @@
 //! RMSProp over a flat segment: `shaders/rmsprop.wgsl`.
 
 use super::{
-    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold, one_minus,
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,
+    one_minus,
 };
 use crate::tensor::DType;
 
@@ -41,24 +42,17 @@ impl Kernel for Rmsprop {
     }
 
     fn launch(&self) -> Launch {
-        let units = self.count / 4;
-        Launch {
-            template: "rmsprop",
-            entry: "rmsprop",
-            context: serde_json::json!({}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![
-                units as u32,
+        flat_launch(
+            "rmsprop",
+            self.count,
+            &[
                 self.alpha.to_bits(),
                 one_minus(self.alpha).to_bits(),
                 self.epsilon.to_bits(),
                 self.momentum.to_bits(),
                 self.decay.to_bits(),
             ],
-            workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
-            subgroups: false,
-        }
+        )
     }
 
     fn cost(&self) -> Cost {

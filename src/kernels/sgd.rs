@@ -1,6 +1,8 @@
 //! Stochastic gradient descent with momentum over a flat segment: `shaders/sgd.wgsl`.
 
-use super::{Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, fold};
+use super::{
+    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,
+};
 use crate::tensor::DType;
 
 /// One step of `count` parameters.
@@ -36,22 +38,15 @@ impl Kernel for Sgd {
     }
 
     fn launch(&self) -> Launch {
-        let units = self.count / 4;
-        Launch {
-            template: "sgd",
-            entry: "sgd",
-            context: serde_json::json!({}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![
-                units as u32,
+        flat_launch(
+            "sgd",
+            self.count,
+            &[
                 self.momentum.to_bits(),
                 self.decay.to_bits(),
                 u32::from(self.nesterov),
             ],
-            workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
-            subgroups: false,
-        }
+        )
     }
 
     fn cost(&self) -> Cost {
