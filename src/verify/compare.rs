@@ -96,7 +96,8 @@ impl Comparison {
             if worst.is_none_or(|(_, w)| share > w) {
                 worst = Some((i, share));
             }
-            if range > 0.0 {
+            // Where a whole array is zero but for rounding, a share of its range says nothing.
+            if range > 10.0 * tolerance {
                 self.worst_relative = self.worst_relative.max(difference / range);
             }
             if value.abs() > 1e-3 * range && difference.is_finite() {

@@ -377,6 +377,14 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
             },
         ),
     ];
+    // One example: products with one row are reductions.
+    cases.push((
+        config(&[36], 5, Decoder::Bernoulli),
+        1,
+        adam,
+        0.0,
+        PlanOptions::default(),
+    ));
     if !quick {
         cases.push((
             config(&[400], 20, Decoder::Bernoulli),
