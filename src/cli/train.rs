@@ -259,8 +259,8 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
                     bar.set_length(total);
                     bar.set_position(step);
                     bar.set_message(text);
-                } else if record.is_some_and(|r| r.step.is_multiple_of(500)) {
-                    output.say(&format!("step {step} of {total}: {text}"));
+                } else if let Some(record) = record.filter(|r| r.step.is_multiple_of(500)) {
+                    output.say(&format!("step {} of {total}: {text}", record.step));
                 }
             }
             Event::Epoch { epoch, validation } => {

@@ -20,7 +20,7 @@ fn run<T: Real>(kernel: &Adam, buffers: &mut [Data]) {
         T::from_f64(1.0 - decimal(kernel.beta1)),
         T::from_f64(1.0 - decimal(kernel.beta2)),
     );
-    let (beta2, decay) = (c(kernel.beta2), c(kernel.decay));
+    let (beta2, decay, epsilon) = (c(kernel.beta2), c(kernel.decay), c(kernel.epsilon));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
             let mut p = param[i];
@@ -35,7 +35,7 @@ fn run<T: Real>(kernel: &Adam, buffers: &mut [Data]) {
             moment1[i] = m;
             moment2[i] = v;
             let corrected = schedule[LEARNING_RATE] * schedule[BIAS1] * m;
-            param[i] = p - corrected / (v.sqrt() * schedule[BIAS2] + c(kernel.epsilon));
+            param[i] = p - corrected / (v.sqrt() * schedule[BIAS2] + epsilon);
         }
     }
     buffers[0] = T::into_data(param);

@@ -17,11 +17,13 @@ fn run<T: Real>(kernel: &Rmsprop, buffers: &mut [Data]) {
         (T::of(&buffers[1]), T::of(&buffers[4]), T::of(&buffers[5]));
     let c = |x: f32| T::from_f64(decimal(x));
     let rate = T::from_f64(1.0 - decimal(kernel.alpha));
+    let (alpha, epsilon) = (c(kernel.alpha), c(kernel.epsilon));
+    let (momentum, decay) = (c(kernel.momentum), c(kernel.decay));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
-            let g = gradient[i] * control[0] + c(kernel.decay) * param[i];
-            let v = c(kernel.alpha) * mean_square[i] + rate * g * g;
-            let b = c(kernel.momentum) * velocity[i] + g / (v.sqrt() + c(kernel.epsilon));
+            let g = gradient[i] * control[0] + decay * param[i];
+            let v = alpha * mean_square[i] + rate * g * g;
+            let b = momentum * velocity[i] + g / (v.sqrt() + epsilon);
             mean_square[i] = v;
             velocity[i] = b;
             param[i] = param[i] - schedule[LEARNING_RATE] * b;

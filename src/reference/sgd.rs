@@ -15,16 +15,13 @@ fn run<T: Real>(kernel: &Sgd, buffers: &mut [Data]) {
     let (gradient, schedule, control) =
         (T::of(&buffers[1]), T::of(&buffers[3]), T::of(&buffers[4]));
     let c = |x: f32| T::from_f64(decimal(x));
+    let (momentum, decay) = (c(kernel.momentum), c(kernel.decay));
     if control[1].to_f64() == 0.0 {
         for i in 0..kernel.count {
-            let g = gradient[i] * control[0] + c(kernel.decay) * param[i];
-            let b = c(kernel.momentum) * velocity[i] + g;
+            let g = gradient[i] * control[0] + decay * param[i];
+            let b = momentum * velocity[i] + g;
             velocity[i] = b;
-            let direction = if kernel.nesterov {
-                g + c(kernel.momentum) * b
-            } else {
-                b
-            };
+            let direction = if kernel.nesterov { g + momentum * b } else { b };
             param[i] = param[i] - schedule[LEARNING_RATE] * direction;
         }
     }
