@@ -184,6 +184,7 @@ fn toys_have_a_gaussian_decoder_and_train() {
 }
 
 #[test]
+#[cfg(unix)]
 fn ctrl_c_saves_and_ends_cleanly() {
     use std::io::Read;
     let dir = tempfile::tempdir().unwrap();
@@ -209,7 +210,14 @@ fn ctrl_c_saves_and_ends_cleanly() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // Its first checkpoint shows that it trains.
+    let latest = Path::new(&run).join("checkpoints/latest");
+    for _ in 0..600 {
+        if latest.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
     Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()

@@ -229,7 +229,9 @@ fn a_loss_that_explodes_names_a_tensor_and_keeps_the_weights() {
         };
         println!("{error}");
         assert!(
-            tensor.contains("node") || tensor.contains("gradient of"),
+            tensor.contains("node")
+                || tensor.contains("dispatch")
+                || tensor.contains("gradient of"),
             "{error}"
         );
         // The last checkpoint is of the step before and holds no NaN.
@@ -485,4 +487,41 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_vae() {
         // One sample gives the ELBO, which the widened posterior keeps away from the likelihood.
         assert!(exact - estimates[0] > 0.01);
     }
+}
+
+#[test]
+fn a_value_that_overflows_on_the_device_is_named_by_its_dispatch() {
+    let device = Device::Gpu(gpu());
+    let dir = tempfile::tempdir().unwrap();
+    // Finite inputs whose square is not: the first loss overflows.
+    let data = Dataset {
+        name: "large".to_owned(),
+        shape: ImageShape {
+            height: 1,
+            width: 8,
+            channels: 1,
+        },
+        values: Data::F32(vec![3e25; 8 * 64]),
+        labels: None,
+        classes: Vec::new(),
+    };
+    let training = Training {
+        steps: Some(3),
+        epochs: None,
+        batch: 32,
+        log_steps: 1,
+        ..Training::default()
+    };
+    let mut config = config(&data, 8, 2, training);
+    let ModelConfig::Vae(model) = &mut config.model;
+    model.decoder = Decoder::Gaussian;
+    let error = train(&device, config, data, &dir.path().join("run"), false).unwrap_err();
+    let Error::NotFinite {
+        step: 0, tensor, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    println!("{error}");
+    assert!(tensor.contains("dispatch"), "{error}");
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 pub mod evaluate;
+mod fault;
 pub mod feed;
 pub mod folder;
 pub mod metrics;
@@ -590,16 +591,14 @@ impl Trainer {
         Ok(record)
     }
 
-    /// Computes the refused step again on the CPU, in f64, and names the first tensor that is not finite in f32.
+    /// Runs the refused step again and names the first tensor that is not finite.
     fn name_fault(&mut self, step: u64) -> Error {
-        let found = metrics::first_fault(
-            &self.model,
-            &self.session,
-            &self.feed,
-            &self.config.training,
+        let refused = fault::Refused {
+            training: &self.config.training,
             step,
-            self.schedule_row(step),
-        );
+            schedule: self.schedule_row(step),
+        };
+        let found = fault::first(&self.model, &self.session, &self.feed, refused);
         let (tensor, detail) = match found {
             Ok(Some(found)) => found,
             Ok(None) => (
