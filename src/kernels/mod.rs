@@ -244,9 +244,9 @@ pub(crate) fn flat_launch(template: &'static str, count: usize, more: &[u32]) ->
         template,
         entry: template,
         context: serde_json::json!({}),
-        constants: vec![("WORKGROUP", 64.0)],
+        constants: vec![("WORKGROUP", 256.0)],
         params,
-        workgroups: fold(units.div_ceil(64) as u64),
+        workgroups: fold(units.div_ceil(256) as u64),
         linear: true,
         subgroups: false,
     }

@@ -36,7 +36,7 @@ fn update_inputs(case: &mut Case, refused: bool) {
 }
 
 pub(super) fn updates(cases: &mut Vec<Case>) {
-    for count in [4, 64, 1028] {
+    for count in [4, 64, 1028, 9220] {
         for refused in [false, true] {
             let mut add = |name: &str, kernel: Box<dyn Twin>| {
                 let mut built = Case {
