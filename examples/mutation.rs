@@ -158,9 +158,8 @@ fn main() {
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
             "shared/update" => vec!["adam", "ema"],
             other => vec![
-                wgen::kernels::TEMPLATES
-                    .iter()
-                    .find(|t| **t == other)
+                wgen::gpu::template::families()
+                    .find(|t| *t == other)
                     .expect("a template"),
             ],
         }

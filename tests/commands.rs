@@ -136,9 +136,16 @@ fn info_names_the_adapter_and_shaders_are_written() {
     assert!(info["used"]["name"].is_string());
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("shaders");
-    let list = json(&["shaders", "--out", &out.to_string_lossy()]);
+    let list = json(&[
+        "shaders",
+        "--out",
+        &out.to_string_lossy(),
+        "--target",
+        "msl",
+    ]);
     let files = list["files"].as_array().unwrap();
     assert!(files.len() >= 60, "{} files", files.len());
+    assert!(out.join("reparameterize-000.metal").is_file());
     let text = std::fs::read_to_string(out.join("reparameterize-000.wgsl")).unwrap();
     assert!(
         text.contains("// binding 0: mu") && !text.contains("//#") && !text.contains("${"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use wgen::gpu::template::Templates;
+use wgen::gpu::translate::{Target, translate};
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::kernels::{Caps, Launch};
@@ -97,61 +98,15 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
     let sources = sources();
     assert!(sources.len() >= 150, "{} kernels", sources.len());
     for (source, launch) in &sources {
-        let name = launch.template;
-        let module = naga::front::wgsl::parse_str(source)
-            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(source)));
-        let mut capabilities = naga::valid::Capabilities::empty();
-        if launch.subgroups {
-            capabilities |= naga::valid::Capabilities::SUBGROUP;
+        for target in Target::ALL {
+            let out = translate(source, launch, target).unwrap_or_else(|e| panic!("{e}\n{source}"));
+            let text = String::from_utf8_lossy(&out);
+            match target {
+                Target::Spirv => assert_eq!(out[..4], 0x0723_0203_u32.to_le_bytes()),
+                Target::Msl => assert!(text.contains("kernel void")),
+                Target::Hlsl => assert!(text.contains("numthreads")),
+            }
         }
-        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
-            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{name}: {e:?}\n{source}"));
-        let constants = launch
-            .constants
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), *v))
-            .collect();
-        let (module, info) =
-            naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-                .unwrap_or_else(|e| panic!("{name}: {e:?}"));
-
-        let options = naga::back::spv::Options {
-            lang_version: (1, 3),
-            ..Default::default()
-        };
-        let spirv = naga::back::spv::write_vec(&module, &info, &options, None);
-        assert!(
-            !spirv
-                .unwrap_or_else(|e| panic!("{name} to SPIR-V: {e:?}"))
-                .is_empty()
-        );
-
-        let options = naga::back::msl::Options {
-            lang_version: (2, 4),
-            fake_missing_bindings: true,
-            ..Default::default()
-        };
-        let msl = naga::back::msl::write_string(&module, &info, &options, &Default::default());
-        assert!(
-            msl.unwrap_or_else(|e| panic!("{name} to MSL: {e:?}"))
-                .0
-                .contains("kernel void")
-        );
-
-        let options = naga::back::hlsl::Options {
-            shader_model: naga::back::hlsl::ShaderModel::V6_0,
-            fake_missing_bindings: true,
-            ..Default::default()
-        };
-        let mut hlsl = String::new();
-        let pipeline = naga::back::hlsl::PipelineOptions::default();
-        naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline)
-            .write(&module, &info, None)
-            .unwrap_or_else(|e| panic!("{name} to HLSL: {e:?}"));
-        assert!(hlsl.contains("numthreads"));
     }
     println!("{} kernels", sources.len());
 }
@@ -194,7 +149,7 @@ fn kernels_are_valid_for_tint() {
 #[test]
 fn each_shader_has_a_descriptor_and_a_twin_of_its_stem() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for template in wgen::kernels::TEMPLATES {
+    for template in wgen::gpu::template::families() {
         for dir in ["src/kernels", "src/reference"] {
             assert!(
                 root.join(dir).join(format!("{template}.rs")).is_file(),

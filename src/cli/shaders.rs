@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Output;
 use crate::error::{Error, Result};
 use crate::gpu::template::Templates;
+use crate::gpu::translate::{Target, translate};
 use crate::kernels::Caps;
 use crate::verify::cases;
 
@@ -18,9 +19,29 @@ pub(super) struct Arguments {
     /// Where to write
     #[arg(long)]
     out: PathBuf,
+    /// Also translate each kernel
+    #[arg(long, value_enum)]
+    target: Option<TargetName>,
     /// The subgroup size to expand subgroup kernels for
     #[arg(long, default_value_t = 32)]
     subgroup: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TargetName {
+    Spirv,
+    Msl,
+    Hlsl,
+}
+
+impl From<TargetName> for Target {
+    fn from(name: TargetName) -> Self {
+        match name {
+            TargetName::Spirv => Self::Spirv,
+            TargetName::Msl => Self::Msl,
+            TargetName::Hlsl => Self::Hlsl,
+        }
+    }
 }
 
 pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
@@ -69,10 +90,13 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
             "// constants: {:?}; workgroups here: {:?}\n",
             launch.constants, launch.workgroups
         );
-        written.insert(
-            format!("{}-{number:03}.wgsl", launch.template),
-            text + &source,
-        );
+        let name = format!("{}-{number:03}", launch.template);
+        if let Some(target) = arguments.target.map(Target::from) {
+            let path = arguments.out.join(format!("{name}.{}", target.ending()));
+            let translated = translate(&source, &launch, target)?;
+            std::fs::write(&path, translated).map_err(|e| Error::io(&path, e))?;
+        }
+        written.insert(format!("{name}.wgsl"), text + &source);
     }
     for (name, text) in &written {
         let path = arguments.out.join(name);

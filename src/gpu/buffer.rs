@@ -123,15 +123,6 @@ impl Gpu {
     pub fn read(&self, ranges: &[BufferSlice]) -> Result<Vec<Vec<u8>>> {
         self.begin_read(ranges)?.wait()
     }
-
-    /// A whole buffer as a slice.
-    pub fn whole(&self, buffer: &wgpu::Buffer) -> BufferSlice {
-        BufferSlice {
-            buffer: buffer.clone(),
-            offset: 0,
-            size: buffer.size(),
-        }
-    }
 }
 
 /// A readback under way.

@@ -11,6 +11,7 @@ mod buffer;
 mod cache;
 pub mod kernel;
 pub mod template;
+pub mod translate;
 
 pub use adapter::{AdapterSummary, Choice};
 pub use buffer::Readback;

@@ -43,6 +43,14 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/update",
 ];
 
+/// Every template that has entry points, by stem: the kernel families.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    EMBEDDED
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !name.starts_with("shared/"))
+}
+
 /// A set of templates that can be expanded.
 #[derive(Clone, Debug)]
 pub struct Templates {

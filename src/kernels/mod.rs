@@ -28,25 +28,6 @@ pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;
 
-/// Every template that has entry points, by stem.
-pub const TEMPLATES: &[&str] = &[
-    "adam",
-    "advance",
-    "cast",
-    "concat",
-    "ema",
-    "gather",
-    "guard",
-    "map",
-    "matmul",
-    "rearrange",
-    "reduce",
-    "reparameterize",
-    "rmsprop",
-    "scatter_add",
-    "sgd",
-];
-
 /// The largest number of workgroups in one dimension that every device grants.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 

@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::update::{Rule, Update};
 use crate::kernels::{RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state};
+use crate::models::Model;
 use crate::models::vae::{self, Vae};
-use crate::models::{DataType, Model};
 use crate::nn::{init, schedule};
 use crate::plan::StoreOptions;
 use crate::plan::program::Flat;
@@ -668,19 +668,5 @@ impl Trainer {
         };
         self.metrics.flush()?;
         self.folder.save(self.session.layout(), &checkpoint)
-    }
-}
-
-/// A data set's type for graphs that are only inspected, without a device.
-pub fn resident_type(dataset: &Dataset) -> DataType {
-    let (scale, shift) = dataset.scaling();
-    let rows = dataset.rows();
-    DataType {
-        rows,
-        width: dataset.shape.count(),
-        dtype: dataset.dtype(),
-        indices: rows,
-        scale,
-        shift,
     }
 }

@@ -6,7 +6,7 @@ use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern}
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::expression::Expression;
-use crate::kernels::matmul::{self, Layout, Variant};
+use crate::kernels::matmul::{self, Layout};
 use crate::real::{Precision, Real, Tracked};
 use crate::reference;
 use crate::tensor::{DType, Data, TensorType, Value};
@@ -274,9 +274,4 @@ impl<'g> Var<'g> {
     pub fn linear(self, weight: Self, bias: Self) -> Self {
         self.matmul_as(Layout::Nt, weight) + bias
     }
-}
-
-/// The variants that can compute a product on `caps`: what verification goes through.
-pub fn variants(caps: &Caps, sizes: &Sizes, layout: Layout) -> Vec<Variant> {
-    Variant::candidates(caps, sizes.m, sizes.n, layout)
 }
