@@ -12,7 +12,7 @@ use wgen::gpu::{Choice, Gpu};
 use wgen::graph::layout::Layout as ParameterLayout;
 use wgen::graph::update::{Rule, Update};
 use wgen::kernels::Kernel;
-use wgen::kernels::matmul::{Layout, Matmul};
+use wgen::kernels::matmul::{Layout, Matmul, Variant};
 use wgen::models::vae::{Config, Vae};
 use wgen::models::{DataType, Model};
 use wgen::plan::program::Flat;
@@ -27,27 +27,31 @@ fn products(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("matmul on {}", gpu.summary().name));
     for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
         for (m, n, k) in [(512, 512, 512), (128, 400, 784), (64, 1024, 1024)] {
-            let kernel = Matmul::new(gpu.caps(), layout, 1, m, n, k).expect("a kernel");
-            let buffers: Vec<_> = kernel
-                .bindings()
-                .iter()
-                .map(|b| (&gpu.create_buffer(&b.name, b.bytes()).expect("memory")).into())
-                .collect();
-            let bound = gpu.bind(&kernel, &buffers).expect("bound");
-            group.throughput(Throughput::Elements(
-                (f64::from(REPEATS) * kernel.cost().flops) as u64,
-            ));
-            group.bench_function(format!("{} {m}x{n}x{k}", layout.name()), |bencher| {
-                bencher.iter(|| {
-                    let mut encoder = gpu.device().create_command_encoder(&Default::default());
-                    {
-                        let mut pass = encoder.begin_compute_pass(&Default::default());
-                        (0..REPEATS).for_each(|_| bound.record(&mut pass));
-                    }
-                    gpu.queue().submit([encoder.finish()]);
-                    gpu.wait().expect("a device");
+            // Every body that can run here, the one that is chosen first.
+            for variant in Variant::candidates(gpu.caps(), m, n, layout) {
+                let plain = Matmul::new(gpu.caps(), layout, 1, m, n, k).expect("a kernel");
+                let kernel = Matmul { variant, ..plain };
+                let buffers: Vec<_> = kernel
+                    .bindings()
+                    .iter()
+                    .map(|b| (&gpu.create_buffer(&b.name, b.bytes()).expect("memory")).into())
+                    .collect();
+                let bound = gpu.bind(&kernel, &buffers).expect("bound");
+                group.throughput(Throughput::Elements(
+                    (f64::from(REPEATS) * kernel.cost().flops) as u64,
+                ));
+                group.bench_function(format!("{m}x{n}x{k} {}", kernel.variant()), |bencher| {
+                    bencher.iter(|| {
+                        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                        {
+                            let mut pass = encoder.begin_compute_pass(&Default::default());
+                            (0..REPEATS).for_each(|_| bound.record(&mut pass));
+                        }
+                        gpu.queue().submit([encoder.finish()]);
+                        gpu.wait().expect("a device");
+                    });
                 });
-            });
+            }
         }
     }
     group.finish();

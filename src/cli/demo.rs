@@ -14,7 +14,7 @@ use crate::gpu::Choice;
 use crate::models::vae;
 use crate::report::grid;
 use crate::tensor::Data;
-use crate::train::evaluate::Evaluator;
+use crate::train::evaluate::{Evaluator, mean_pixel_loss};
 use crate::train::{Config, ModelConfig, Trainer, Training};
 
 #[derive(Debug, Args)]
@@ -28,30 +28,6 @@ pub(super) struct Arguments {
     /// Training steps
     #[arg(long, default_value_t = 2500)]
     steps: u64,
-}
-
-/// The held-out loss of the model that knows only each pixel's mean: -sum of m ln m + (1 - m) ln(1 - m), nats an image.
-fn mean_pixel_loss(training: &[u8], held_out: &[u8], width: usize) -> f64 {
-    let rows = training.len() / width;
-    let mut means = vec![0.0; width];
-    training.chunks(width).for_each(|row| {
-        means
-            .iter_mut()
-            .zip(row)
-            .for_each(|(m, &p)| *m += f64::from(p) / 255.0);
-    });
-    let clamped: Vec<f64> = means
-        .iter()
-        .map(|m| (m / rows as f64).clamp(1e-4, 1.0 - 1e-4))
-        .collect();
-    let loss = |row: &[u8]| -> f64 {
-        let one = |(&p, m): (&u8, &f64)| {
-            let x = f64::from(p) / 255.0;
-            -(x * m.ln() + (1.0 - x) * (1.0 - m).ln())
-        };
-        row.iter().zip(&clamped).map(one).sum()
-    };
-    held_out.chunks(width).map(loss).sum::<f64>() / (held_out.len() / width) as f64
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {

@@ -11,8 +11,8 @@ use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
+use crate::models::vae;
 use crate::report::grid;
-use crate::tensor::Value;
 use crate::train::evaluate::Evaluator;
 use crate::train::weights::{Tensors, write_tensors};
 
@@ -111,7 +111,7 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
                 "--manifold needs a latent size of 2; this model has {latent}"
             )));
         }
-        let z = manifold(side);
+        let z = vae::manifold_codes(side);
         evaluator.once(&model.decoding(side * side), vec![("z", z)], "images", 0)?
     } else {
         evaluator.once(&model.sampler(n), Vec::new(), "images", 0)?
@@ -128,35 +128,6 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     output.result(&json!({"samples": images.shape.dims()[0], "file": arguments.out}))
 }
 
-/// Codes at equal steps of the standard normal's distribution function, `side` in each direction.
-fn manifold(side: usize) -> Value {
-    let quantiles: Vec<f32> = (0..side)
-        .map(|i| quantile((i as f64 + 0.5) / side as f64) as f32)
-        .collect();
-    let codes = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-    let values: Vec<f32> = codes
-        .flat_map(|(x, y)| [quantiles[x], quantiles[side - 1 - y]])
-        .collect();
-    Value {
-        shape: [side * side, 2].into(),
-        data: crate::tensor::Data::F32(values),
-    }
-}
-
-/// The standard normal's quantile, by bisection of erf.
-fn quantile(p: f64) -> f64 {
-    let (mut low, mut high) = (-9.0, 9.0);
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        if 0.5 * (1.0 + libm::erf(middle / std::f64::consts::SQRT_2)) < p {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
 /// Inputs, reconstructions and codes of a data set.
 struct Encoded {
     inputs: Vec<f32>,
@@ -165,11 +136,7 @@ struct Encoded {
     log_variance: Vec<f32>,
 }
 
-fn encoded(
-    evaluator: &mut Evaluator,
-    model: &crate::models::vae::Vae,
-    dataset: &Dataset,
-) -> Result<Encoded> {
+fn encoded(evaluator: &mut Evaluator, model: &vae::Vae, dataset: &Dataset) -> Result<Encoded> {
     let mut all = Encoded {
         inputs: Vec::new(),
         images: Vec::new(),
@@ -250,21 +217,8 @@ pub(super) fn interpolate(
     let ends = dataset.select(&[arguments.from, arguments.to]);
     let mut evaluator = Evaluator::new(&device, &model, &weights, 2, 0)?;
     let mu = encoded(&mut evaluator, &model, &ends)?.mu;
-    let latent = model.config().latent;
-    let code = |i: usize, d: usize| {
-        let t = i as f32 / (n - 1) as f32;
-        mu[d] * (1.0 - t) + mu[latent + d] * t
-    };
-    let z = (0..n)
-        .flat_map(|i| (0..latent).map(move |d| (i, d)))
-        .map(|(i, d)| code(i, d))
-        .collect();
-    let images = evaluator.once(
-        &model.decoding(n),
-        vec![("z", Value::f32([n, latent], z)?)],
-        "images",
-        0,
-    )?;
+    let z = vae::codes_between(&mu, n);
+    let images = evaluator.once(&model.decoding(n), vec![("z", z)], "images", 0)?;
     grid::save(&picture(&images.data.to_f32(), &config, n), &arguments.out)?;
     output.say(&format!(
         "{n} steps from {} to {} in {}",

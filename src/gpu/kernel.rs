@@ -281,4 +281,15 @@ impl Gpu {
             workgroups: launch.workgroups,
         })
     }
+
+    /// Runs a bound kernel alone: one pass, one submission. For verification and small uses; plans record many into one.
+    pub fn dispatch(&self, bound: &Bound) {
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        let mut encoder = self.device().create_command_encoder(&descriptor);
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            bound.record(&mut pass);
+        }
+        self.queue().submit([encoder.finish()]);
+    }
 }

@@ -31,7 +31,7 @@ impl Map {
         self.count.is_multiple_of(4) && self.count > 0
     }
 
-    /// Four vec4 an invocation where there is enough work: a quarter faster on lavapipe.
+    /// Four vec4 an invocation where there is enough work: fewer, longer invocations.
     fn per_thread(&self) -> usize {
         if self.is_vector() && self.count >= 1 << 16 {
             4

@@ -50,8 +50,8 @@ pub enum Variant {
 impl Variant {
     /// The variants that can run on `caps`, the one to take first.
     ///
-    /// Measured on lavapipe (`docs/results.md`): subgroup broadcasts reach three times the registers variant and nine times
-    /// workgroup memory, because workgroup memory is no faster there and a barrier costs a pass over all lanes.
+    /// On a software adapter subgroup broadcasts come first, then registers: workgroup memory is no faster there than any other, and
+    /// a barrier costs a pass over all lanes (figures in `docs/results.md`, from `cargo bench`). Elsewhere tiles come first.
     pub fn candidates(caps: &Caps, m: usize, n: usize, layout: Layout) -> Vec<Self> {
         let mut variants = Vec::new();
         if caps.subgroup_min_size >= 4 {

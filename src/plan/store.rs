@@ -224,14 +224,19 @@ impl Store {
         rows: &[[f32; SCHEDULE_COLUMNS]],
         current: bool,
     ) -> Result<()> {
-        for (i, row) in rows.iter().enumerate() {
-            let at = ((first + i as u64) % TABLE_ROWS as u64) * 4 * SCHEDULE_COLUMNS as u64;
+        // A staging buffer a write: so one write, or two where the ring ends.
+        let start = (first % TABLE_ROWS as u64) as usize;
+        let (head, tail) = rows.split_at(rows.len().min(TABLE_ROWS - start));
+        for (at, part) in [(start, head), (0, tail)] {
+            let row_bytes = 4 * SCHEDULE_COLUMNS as u64;
             let slice = BufferSlice {
                 buffer: self.inner.table.clone(),
-                offset: at,
-                size: 4 * SCHEDULE_COLUMNS as u64,
+                offset: at as u64 * row_bytes,
+                size: part.len() as u64 * row_bytes,
             };
-            self.gpu().write(&slice, bytemuck::cast_slice(row))?;
+            if !part.is_empty() {
+                self.gpu().write(&slice, bytemuck::cast_slice(part))?;
+            }
         }
         match rows.first() {
             Some(row) if current => self

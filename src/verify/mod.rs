@@ -71,14 +71,7 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         buffers.push((buffer, words));
     }
     let bound = gpu.bind_whole(kernel, &slices)?;
-    let mut encoder = gpu
-        .device()
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        bound.record(&mut pass);
-    }
-    gpu.queue().submit([encoder.finish()]);
+    gpu.dispatch(&bound);
     let read: Vec<BufferSlice> = buffers.iter().map(|(b, _)| b.into()).collect();
     let after = gpu.read(&read)?;
 
