@@ -20,6 +20,7 @@ struct Params {
     epsilon: f32,
     decay: f32,
     decoupled: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 @group(0) @binding(0) var<storage, read_write> param: array<vec4<f32>>;

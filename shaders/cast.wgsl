@@ -10,6 +10,7 @@ override WORKGROUP: u32 = 64u;
 
 struct Params {
     count: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 //# include "shared/bindings.wgsl"
@@ -27,7 +28,7 @@ fn convert(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let first = 4u * (id.y * groups.x * WORKGROUP + id.x);
+    let first = 4u * ((params.first_group + id.y * groups.x) * WORKGROUP + id.x);
     if first >= params.count {
         return;
     }

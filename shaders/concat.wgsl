@@ -12,7 +12,7 @@ struct Params {
     count: u32,
     inner: u32,
     total: u32,  // sum of the lengths
-    unused: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
     lengths: array<vec4<u32>, ${parts}>,  // in x
 }
 
@@ -23,7 +23,7 @@ fn concat(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.y * groups.x * WORKGROUP + id.x;
+    let index = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
     if index >= params.count {
         return;
     }

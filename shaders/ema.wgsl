@@ -10,6 +10,7 @@
 
 struct Params {
     units: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 @group(0) @binding(0) var<storage, read_write> average: array<vec4<f32>>;

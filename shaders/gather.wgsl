@@ -17,6 +17,7 @@ struct Params {
     indices: u32,
     scale: f32,
     shift: f32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 //# include "shared/bindings.wgsl"
@@ -26,7 +27,7 @@ fn gather(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let unit = id.y * groups.x * WORKGROUP + id.x;
+    let unit = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
     if unit >= params.units {
         return;
     }

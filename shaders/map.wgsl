@@ -13,6 +13,7 @@ override WORKGROUP: u32 = 64u;
 
 struct Params {
     units: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
     groups: array<vec4<u32>, ${[groups, 1] | max}>,
 }
 
@@ -25,7 +26,7 @@ fn map(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let first = (group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
+    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
     //# for i in range(per_thread)
     if first + ${i}u * WORKGROUP < params.units {
         finish((first + ${i}u * WORKGROUP)${" * 4u" if vector else ""}, real(0.0));

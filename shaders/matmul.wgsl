@@ -22,6 +22,8 @@ struct Params {
     k: u32,
     a_batch: u32,  // elements between matrices of A
     b_batch: u32,
+    first_row: u32,    // in workgroups: what of the grid lies before this dispatch
+    first_matrix: u32,
     groups: array<vec4<u32>, ${[groups, 1] | max}>,
 }
 
@@ -107,8 +109,8 @@ var<workgroup> b_tile: array<f32, DEPTH * STRIDE>;
 
 @compute @workgroup_size(256)
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let batch = group.z;
-    let row0 = group.y * 64u;
+    let batch = params.first_matrix + group.z;
+    let row0 = (params.first_row + group.y) * 64u;
     let column0 = group.x * 64u;
     let my_row = local / 16u * 4u;
     let my_column = local % 16u * 4u;
@@ -163,15 +165,15 @@ fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 //# if variant == "subgroup"
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let batch = group.z;
-    let row0 = group.y * ${rows}u;
+    let batch = params.first_matrix + group.z;
+    let row0 = (params.first_row + group.y) * ${rows}u;
     let column0 = group.x * ${4 * lanes * quads}u + lane * 4u;
 //# else
 @compute @workgroup_size(8, 8)
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id) id: vec3<u32>) {
     let lane = 0u;
-    let batch = group.z;
-    let row0 = id.y * ${rows}u;
+    let batch = params.first_matrix + group.z;
+    let row0 = (params.first_row * 8u + id.y) * ${rows}u;
     let column0 = id.x * ${4 * quads}u;
 //# endif
     //# for r in range(rows)
@@ -184,7 +186,39 @@ fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id
     var row_sum${j} = vec4<f32>();
     //# endfor
     //# endif
+    //# macro load_block(k, assign)
+    //# for q in range(quads)
+    //# if layout != "nt"
+    //# for d in range(4)
+    ${assign}next_b${d}_${q} = load_b(batch, ${k} + ${d}u, column0 + ${4 * lanes * q}u);
+    //# endfor
+    //# endif
+    //# endfor
+    //# for d in range(4)
+    //# for j in range(share)
+    ${assign}next_a${d}_${j} = load_a(batch, ${k} + ${d}u, row0 + (${j * lanes}u + lane) * 4u);
+    //# endfor
+    //# endfor
+    //# endmacro
+    //# if layout == "tn"
+${load_block("0u", "var ")}
+    //# endif
     for (var k = 0u; k < params.k; k += 4u) {
+        //# if layout == "tn"
+        //# for d in range(4)
+        //# for q in range(quads)
+        let b${d}_${q} = next_b${d}_${q};
+        //# endfor
+        //# for j in range(share)
+        let a${d}_${j} = next_a${d}_${j};
+        //# if row_sums
+        row_sum${j} += a${d}_${j};
+        //# endif
+        //# endfor
+        //# endfor
+        let ahead = min(k + 4u, (params.k - 1u) / 4u * 4u);
+${load_block("ahead", "")}
+        //# else
         //# for q in range(quads)
         //# if layout == "nt"
         //# for c in range(4)
@@ -199,23 +233,19 @@ fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id
         //# endfor
         //# endif
         //# endfor
+        //# endif
         //# if layout == "tn"
+        // Four rows at a time through all four k: their sums stay in registers meanwhile.
+        //# for g in range(rows // 4)
         //# for d in range(4)
-        //# for j in range(share)
-        let a${d}_${j} = load_a(batch, k + ${d}u, row0 + (${j * lanes}u + lane) * 4u);
-        //# if row_sums
-        row_sum${j} += a${d}_${j};
-        //# endif
+        //# set source = "a" ~ d ~ "_" ~ (g // lanes)
+        let s${d}_${g} = ${"subgroupBroadcast(" ~ source ~ ", " ~ (g % lanes) ~ "u)" if variant == "subgroup" else source};
         //# endfor
-        //# endfor
+        //# for c in range(4)
         //# for d in range(4)
-        //# for r in range(rows)
-        //# if r % 4 == 0
-        //# set source = "a" ~ d ~ "_" ~ (r // (4 * lanes))
-        let s${d}_${r // 4} = ${"subgroupBroadcast(" ~ source ~ ", " ~ (r % (4 * lanes) // 4) ~ "u)" if variant == "subgroup" else source};
-        //# endif
         //# for q in range(quads)
-        sum${r}_${q} += s${d}_${r // 4}.${letters[r % 4]} * b${d}_${q};
+        sum${4 * g + c}_${q} += s${d}_${g}.${letters[c]} * b${d}_${q};
+        //# endfor
         //# endfor
         //# endfor
         //# endfor

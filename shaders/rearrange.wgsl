@@ -21,8 +21,8 @@ struct Axis {
 struct Params {
     units: u32,
     fill: u32,  // bits
-    unused0: u32,
-    unused1: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
+    unused: u32,
     axes: array<Axis, 6>,  // innermost first, in units of one item
 }
 
@@ -35,7 +35,7 @@ fn rearrange(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let unit = id.y * groups.x * WORKGROUP + id.x;
+    let unit = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
     if unit >= params.units {
         return;
     }

@@ -24,6 +24,7 @@ struct Params {
     length: u32,
     inner: u32,
     chunk: u32,   // r of one chunk
+    first_group: u32,  // workgroups of the line before this dispatch
     groups: array<vec4<u32>, ${[groups, 1] | max}>,
 }
 
@@ -135,11 +136,11 @@ fn reduce(
     @builtin(local_invocation_index) local: u32,
 ) {
     //# if cooperative
-    let unit = group.y * groups.x + group.x;
+    let unit = params.first_group + group.y * groups.x + group.x;
     let lane = local;
     let lanes = WORKGROUP;
     //# else
-    let unit = (group.y * groups.x + group.x) * WORKGROUP + local;
+    let unit = (params.first_group + group.y * groups.x + group.x) * WORKGROUP + local;
     let lane = 0u;
     let lanes = 1u;
     //# endif

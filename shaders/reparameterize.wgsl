@@ -16,6 +16,7 @@ struct Params {
     examples: u32,     // rows before the next draw begins
     draws: u32,
     width: u32,        // elements of a row
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 @group(0) @binding(0) var<storage, read> mu: array<f32>;
@@ -46,7 +47,7 @@ fn reparameterize(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let first = 4u * (id.y * groups.x * WORKGROUP + id.x);
+    let first = 4u * ((params.first_group + id.y * groups.x) * WORKGROUP + id.x);
     if first >= params.count {
         return;
     }

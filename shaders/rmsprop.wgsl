@@ -15,6 +15,7 @@ struct Params {
     epsilon: f32,
     momentum: f32,
     decay: f32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 @group(0) @binding(0) var<storage, read_write> param: array<vec4<f32>>;

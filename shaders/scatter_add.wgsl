@@ -15,6 +15,7 @@ struct Params {
     count: u32,
     rows: u32,
     width: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 //# if stage == "rank"
@@ -27,7 +28,7 @@ fn rank_positions(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let b = id.y * groups.x * WORKGROUP + id.x;
+    let b = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
     if b >= params.count {
         return;
     }
@@ -51,7 +52,7 @@ fn scatter_add(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let element = id.y * groups.x * WORKGROUP + id.x;
+    let element = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
     if element >= params.rows * params.width {
         return;
     }

@@ -14,6 +14,7 @@ struct Params {
     momentum: f32,
     decay: f32,
     nesterov: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
 }
 
 @group(0) @binding(0) var<storage, read_write> param: array<vec4<f32>>;

@@ -1,6 +1,7 @@
 //! wgen trains and samples generative models with hand-written WGSL compute kernels on any GPU that wgpu reaches, and can prove
 //! on that GPU that every kernel is right.
 
+pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;

@@ -3,5 +3,5 @@
 override WORKGROUP: u32 = 64u;
 
 fn unit_of(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.y * groups.x * WORKGROUP + id.x;
+    return (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
 }

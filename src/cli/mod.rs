@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::train::session::Device;
 
+mod bench;
 mod demo;
 mod eval;
 mod generate;
@@ -51,6 +52,8 @@ enum Command {
     Info,
     /// Every kernel and model against the CPU, on this adapter
     Verify(verify::Arguments),
+    /// Kernels and steps of the models against what this adapter can do at most
+    Bench(bench::Arguments),
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
@@ -141,6 +144,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Info => info::run(&output, device),
         Command::Verify(arguments) => verify::run(&output, device, arguments),
+        Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
         Command::Sample(arguments) => generate::sample(&output, device, arguments),
         Command::Reconstruct(arguments) => generate::reconstruct(&output, device, arguments),

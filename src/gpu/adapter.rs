@@ -1,6 +1,6 @@
 //! Which adapter: what the environment and the user say, hardware before software.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::{Caps, MAX_WORKGROUPS};
@@ -35,7 +35,7 @@ impl std::str::FromStr for Choice {
 }
 
 /// An adapter in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterSummary {
     /// Its name.
     pub name: String,

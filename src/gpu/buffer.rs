@@ -79,40 +79,18 @@ impl Gpu {
             .map(|s| s.next_multiple_of(8))
             .sum::<u64>()
             .max(8);
-        let staging = self.scoped("readback", total, || {
-            self.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: total,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })?;
-        let (sender, receiver) = channel();
-        self.scoped("readback", total, || {
-            let mut encoder = self
-                .device()
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        begin_map(self, total, sizes, |encoder, staging| {
             let mut at = 0;
             for range in ranges {
                 encoder.copy_buffer_to_buffer(
                     &range.buffer,
                     range.offset,
-                    &staging,
+                    staging,
                     at,
                     Some(range.size),
                 );
                 at += range.size.next_multiple_of(8);
             }
-            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |done| {
-                sender.send(done).ok();
-            });
-            self.queue().submit([encoder.finish()]);
-        })?;
-        Ok(Readback {
-            gpu: self.clone(),
-            staging,
-            sizes,
-            receiver,
         })
     }
 
@@ -123,6 +101,40 @@ impl Gpu {
     pub fn read(&self, ranges: &[BufferSlice]) -> Result<Vec<Vec<u8>>> {
         self.begin_read(ranges)?.wait()
     }
+}
+
+/// Copies into a staging buffer of `total` bytes as `copy` records, and maps it when that is done.
+pub(super) fn begin_map(
+    gpu: &Gpu,
+    total: u64,
+    sizes: Vec<u64>,
+    copy: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer),
+) -> Result<Readback> {
+    let staging = gpu.scoped("readback", total, || {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: total,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    })?;
+    let (sender, receiver) = channel();
+    gpu.scoped("readback", total, || {
+        let mut encoder = gpu
+            .device()
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        copy(&mut encoder, &staging);
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |done| {
+            sender.send(done).ok();
+        });
+        gpu.queue().submit([encoder.finish()]);
+    })?;
+    Ok(Readback {
+        gpu: gpu.clone(),
+        staging,
+        sizes,
+        receiver,
+    })
 }
 
 /// A readback under way.
@@ -190,6 +202,13 @@ impl Readback {
 
 /// wgpu's binding type of an access.
 pub(super) fn binding_type(access: Access) -> wgpu::BindingType {
+    if let Access::Texture { texel, .. } = access {
+        return wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::WriteOnly,
+            format: texel.format(),
+            view_dimension: wgpu::TextureViewDimension::D2,
+        };
+    }
     wgpu::BindingType::Buffer {
         ty: wgpu::BufferBindingType::Storage {
             read_only: access == Access::Read,

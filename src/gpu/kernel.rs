@@ -26,6 +26,21 @@ impl From<&wgpu::Buffer> for BufferSlice {
     }
 }
 
+/// What a binding is bound to.
+#[derive(Clone, Debug)]
+pub enum Resource {
+    /// A range of a buffer.
+    Buffer(BufferSlice),
+    /// A texture that the kernel writes, of exactly the size it fills.
+    Texture(wgpu::Texture),
+}
+
+impl From<BufferSlice> for Resource {
+    fn from(slice: BufferSlice) -> Self {
+        Self::Buffer(slice)
+    }
+}
+
 /// A kernel's pipeline. Kernels that differ in numbers alone share one.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -78,8 +93,10 @@ impl Gpu {
                 })
             };
         let name = kernel.family();
-        if bindings.len() as u32 > caps.storage_buffers {
-            let (needed, most) = (bindings.len() as u64, u64::from(caps.storage_buffers));
+        let is_buffer = |b: &&Binding| !matches!(b.access, Access::Texture { .. });
+        let buffers = bindings.iter().filter(is_buffer).count();
+        if buffers > caps.storage_buffers as usize {
+            let (needed, most) = (buffers as u64, u64::from(caps.storage_buffers));
             return limit(
                 name.to_owned(),
                 needed,
@@ -88,7 +105,11 @@ impl Gpu {
                 "split the kernel",
             );
         }
-        if let Some(b) = bindings.iter().find(|b| b.bytes() > caps.binding_bytes) {
+        if let Some(b) = bindings
+            .iter()
+            .filter(is_buffer)
+            .find(|b| b.bytes() > caps.binding_bytes)
+        {
             let what = format!("{name}: '{}'", b.name);
             let hint = "lower the batch or the model's sizes";
             return limit(
@@ -116,7 +137,11 @@ impl Gpu {
     fn prepare_launch(&self, launch: &Launch, bindings: &[Binding]) -> Result<Prepared> {
         let access: String = bindings
             .iter()
-            .map(|b| if b.access == Access::Read { 'r' } else { 'w' })
+            .map(|b| match b.access {
+                Access::Read => "r",
+                Access::Write | Access::ReadWrite => "w",
+                Access::Texture { texel, .. } => texel.name(),
+            })
             .collect();
         let key = format!(
             "{}\n{}\n{:?}\n{access}\n{}",
@@ -200,86 +225,97 @@ impl Gpu {
             .clone()
     }
 
-    /// Binds buffers to a kernel, one for each of its bindings in order. Its numbers go into a uniform buffer of its own.
+    /// Binds a kernel to `buffers`, one a binding in order, each exactly its tensor, so that a clamped access cannot reach a neighbour.
+    /// The parameters get a uniform buffer of their own.
     ///
     /// # Errors
     /// When a buffer is too small, the number differs, or the device refuses.
     pub fn bind(&self, kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Result<Bound> {
-        let exact: Vec<BufferSlice> = buffers
-            .iter()
-            .zip(kernel.bindings())
-            // Exactly the tensor, so that a clamped access cannot reach its neighbours.
-            .map(|(slice, b)| BufferSlice {
-                size: slice.size.min(b.bytes().max(4)),
-                ..slice.clone()
-            })
-            .collect();
-        self.bind_whole(
-            kernel,
-            if exact.len() == buffers.len() {
-                &exact
-            } else {
-                buffers
-            },
-        )
+        self.bind_parts(kernel, &exact(kernel, buffers), 1)
+            .map(only)
     }
 
-    /// As [`Gpu::bind`], but each slice whole: what lies behind a tensor is then within the kernel's reach, which verification wants.
+    /// As [`Gpu::bind`], but each resource whole: what lies behind a tensor is then within the kernel's reach, which verification
+    /// wants. Textures are bound here too.
     ///
     /// # Errors
-    /// As [`Gpu::bind`].
-    pub fn bind_whole(&self, kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Result<Bound> {
+    /// As [`Gpu::bind`]; also when a texture has another format or size.
+    pub fn bind_whole(&self, kernel: &dyn Kernel, resources: &[Resource]) -> Result<Bound> {
+        self.bind_parts(kernel, resources, 1).map(only)
+    }
+
+    /// As [`Gpu::bind_whole`], cut into up to `parts` dispatches, which together do the work.
+    ///
+    /// # Errors
+    /// As [`Gpu::bind_whole`].
+    pub fn bind_parts(
+        &self,
+        kernel: &dyn Kernel,
+        resources: &[Resource],
+        parts: usize,
+    ) -> Result<Vec<Bound>> {
         let prepared = self.prepare(kernel)?;
         let bindings = kernel.bindings();
-        if buffers.len() != bindings.len() {
+        if resources.len() != bindings.len() {
             return Err(Error::Gpu(format!(
                 "{} has {} bindings, got {} buffers",
                 kernel.family(),
                 bindings.len(),
-                buffers.len()
+                resources.len()
             )));
         }
-        for (buffer, binding) in buffers.iter().zip(&bindings) {
-            if buffer.size < binding.bytes() {
-                return Err(Error::Gpu(format!(
-                    "{}: '{}' needs {} bytes, its buffer has {}",
-                    kernel.family(),
-                    binding.name,
-                    binding.bytes(),
-                    buffer.size
-                )));
-            }
-        }
-        let launch = kernel.launch();
-        let params = self.create_uniform(&launch.params)?;
-        let bind_group = self.scoped(kernel.family(), 0, || {
-            let mut entries: Vec<_> = buffers
-                .iter()
-                .enumerate()
-                .map(|(i, slice)| wgpu::BindGroupEntry {
-                    binding: i as u32,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &slice.buffer,
-                        offset: slice.offset,
-                        size: std::num::NonZeroU64::new(slice.size),
-                    }),
+        let views = bindings
+            .iter()
+            .zip(resources)
+            .map(|(binding, resource)| fitting(kernel, binding, resource))
+            .collect::<Result<Vec<_>>>()?;
+        let entry = |(i, (resource, view)): (usize, (&Resource, &Option<wgpu::TextureView>))| {
+            (i as u32, resource.clone(), view.clone())
+        };
+        let resources: Vec<_> = resources
+            .iter()
+            .zip(&views)
+            .enumerate()
+            .map(entry)
+            .collect();
+        let launches = kernel.launch().parts(parts);
+        let bound = |launch: Launch| -> Result<Bound> {
+            let params = self.create_uniform(&launch.params)?;
+            let bind_group = self.scoped(kernel.family(), 0, || {
+                let mut entries: Vec<_> = resources
+                    .iter()
+                    .map(|(binding, resource, view)| wgpu::BindGroupEntry {
+                        binding: *binding,
+                        resource: match (resource, view) {
+                            (_, Some(view)) => wgpu::BindingResource::TextureView(view),
+                            (Resource::Texture(_), None) => params.as_entire_binding(),
+                            (Resource::Buffer(slice), None) => {
+                                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                    buffer: &slice.buffer,
+                                    offset: slice.offset,
+                                    size: std::num::NonZeroU64::new(slice.size),
+                                })
+                            }
+                        },
+                    })
+                    .collect();
+                entries.push(wgpu::BindGroupEntry {
+                    binding: bindings.len() as u32,
+                    resource: params.as_entire_binding(),
+                });
+                self.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(kernel.family()),
+                    layout: &prepared.layout,
+                    entries: &entries,
                 })
-                .collect();
-            entries.push(wgpu::BindGroupEntry {
-                binding: bindings.len() as u32,
-                resource: params.as_entire_binding(),
-            });
-            self.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(kernel.family()),
-                layout: &prepared.layout,
-                entries: &entries,
+            })?;
+            Ok(Bound {
+                pipeline: prepared.pipeline.clone(),
+                bind_group,
+                workgroups: launch.workgroups,
             })
-        })?;
-        Ok(Bound {
-            pipeline: prepared.pipeline,
-            bind_group,
-            workgroups: launch.workgroups,
-        })
+        };
+        launches.into_iter().map(bound).collect()
     }
 
     /// Runs a bound kernel alone: one pass, one submission. For verification and small uses; plans record many into one.
@@ -291,5 +327,84 @@ impl Gpu {
             bound.record(&mut pass);
         }
         self.queue().submit([encoder.finish()]);
+    }
+}
+
+/// Each slice cut to its tensor.
+pub(crate) fn exact(kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Vec<Resource> {
+    let bindings = kernel.bindings();
+    let cut = |(i, slice): (usize, &BufferSlice)| {
+        let bytes = bindings.get(i).map_or(slice.size, |b| b.bytes().max(4));
+        Resource::Buffer(BufferSlice {
+            size: slice.size.min(bytes),
+            ..slice.clone()
+        })
+    };
+    buffers.iter().enumerate().map(cut).collect()
+}
+
+/// The one part of a kernel that was not cut.
+fn only(mut parts: Vec<Bound>) -> Bound {
+    parts.swap_remove(0)
+}
+
+/// Whether a resource can be what a binding wants: `Some` view where it is a texture.
+fn fitting(
+    kernel: &dyn Kernel,
+    binding: &Binding,
+    resource: &Resource,
+) -> Result<Option<wgpu::TextureView>> {
+    let refuse = |message: String| {
+        Err(Error::Gpu(format!(
+            "{}: '{}' {message}",
+            kernel.family(),
+            binding.name
+        )))
+    };
+    match (binding.access, resource) {
+        (
+            Access::Texture {
+                texel,
+                width,
+                height,
+            },
+            Resource::Texture(texture),
+        ) => {
+            let (format, size) = (texture.format(), [texture.width(), texture.height()]);
+            if format != texel.format() || size != [width, height] {
+                return refuse(format!(
+                    "wants a {:?} texture of {width} x {height}, got {format:?} of {} x {}",
+                    texel.format(),
+                    size[0],
+                    size[1]
+                ));
+            }
+            if !texture
+                .usage()
+                .contains(wgpu::TextureUsages::STORAGE_BINDING)
+            {
+                return refuse("wants a texture with usage STORAGE_BINDING".to_owned());
+            }
+            Ok(Some(
+                texture.create_view(&wgpu::TextureViewDescriptor::default()),
+            ))
+        }
+        (Access::Texture { .. }, Resource::Buffer(_)) => {
+            refuse("wants a texture, got a buffer".to_owned())
+        }
+        (_, Resource::Texture(_)) => refuse("wants a buffer, got a texture".to_owned()),
+        (_, Resource::Buffer(slice)) => {
+            if slice.size < binding.bytes() {
+                return refuse(format!(
+                    "needs {} bytes, its buffer has {}",
+                    binding.bytes(),
+                    slice.size
+                ));
+            }
+            if !slice.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+                return refuse("wants a buffer with usage STORAGE".to_owned());
+            }
+            Ok(None)
+        }
     }
 }

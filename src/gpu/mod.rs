@@ -11,11 +11,13 @@ mod buffer;
 mod cache;
 pub mod kernel;
 pub mod template;
+mod texture;
+pub mod timing;
 pub mod translate;
 
 pub use adapter::{AdapterSummary, Choice};
 pub use buffer::Readback;
-pub use kernel::{Bound, BufferSlice, Prepared};
+pub use kernel::{Bound, BufferSlice, Prepared, Resource};
 use template::Templates;
 
 /// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.

@@ -1,6 +1,8 @@
 //! The end of a step: counters and the schedule's next row: `shaders/advance.wgsl`.
 
-use super::{Binding, Cost, Kernel, Launch, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, bytes_of};
+use super::{
+    Binding, Cost, Grid, Kernel, Launch, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, bytes_of,
+};
 use crate::tensor::DType;
 
 /// Moves the step counter on by one and the cursor by `batch`.
@@ -39,7 +41,7 @@ impl Kernel for Advance {
                 SCHEDULE_COLUMNS as u32,
             ],
             workgroups: [1, 1, 1],
-            linear: false,
+            grid: Grid::Whole,
             subgroups: false,
         }
     }

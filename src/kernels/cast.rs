@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// `count` elements from one type to another.
@@ -42,9 +42,9 @@ impl Kernel for Cast {
                 "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
             }),
             constants: vec![("WORKGROUP", 64.0)],
-            params: vec![self.count as u32],
+            params: vec![self.count as u32, 0],
             workgroups: fold(self.count.div_ceil(4 * 64) as u64),
-            linear: true,
+            grid: Grid::Line { first: 1 },
             subgroups: false,
         }
     }

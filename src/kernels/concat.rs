@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// The most parts that one dispatch takes: with the result, the portable eight storage buffers are not exceeded.
@@ -73,7 +73,7 @@ impl Kernel for Concat {
             constants: vec![("WORKGROUP", 64.0)],
             params,
             workgroups: fold(self.count().div_ceil(64) as u64),
-            linear: true,
+            grid: Grid::Line { first: 3 },
             subgroups: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Kernel, Launch, STATE_WORDS, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, STATE_WORDS, fold};
 use crate::tensor::DType;
 
 /// `out[b, :] = data[index[b], :] * scale + shift`.
@@ -91,9 +91,10 @@ impl Kernel for Gather {
                 self.indices as u32,
                 self.scale.to_bits(),
                 self.shift.to_bits(),
+                0,
             ],
             workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
+            grid: Grid::Line { first: 6 },
             subgroups: false,
         }
     }

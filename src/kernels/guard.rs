@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{
-    Binding, CONTROL_FLOATS, Cost, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS, bytes_of,
+    Binding, CONTROL_FLOATS, Cost, Grid, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS,
+    bytes_of,
 };
 use crate::tensor::DType;
 
@@ -60,7 +61,7 @@ impl Kernel for Guard {
                 self.max_norm.to_bits(),
             ],
             workgroups: [1, 1, 1],
-            linear: false,
+            grid: Grid::Whole,
             subgroups: false,
         }
     }

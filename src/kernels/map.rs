@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::expression::{Expression, Width};
-use super::{Binding, Caps, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// `out = f(operands)` over `count` elements.
@@ -87,7 +87,7 @@ impl Kernel for Map {
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params: super::pad_groups(params, 4),
             workgroups: fold(units.div_ceil(per_group) as u64),
-            linear: true,
+            grid: Grid::Line { first: 1 },
             subgroups: false,
         }
     }

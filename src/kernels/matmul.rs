@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::expression::{Expression, Width};
-use super::{Binding, Caps, Cost, Kernel, Launch, bytes_of, check_grid};
+use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid};
 use crate::error::Result;
 use crate::tensor::DType;
 
@@ -284,7 +284,10 @@ impl Kernel for Matmul {
             constants: Vec::new(),
             params: super::pad_groups(params, 8),
             workgroups: self.workgroups(),
-            linear: false,
+            grid: Grid::Box {
+                first_y: 5,
+                first_z: 6,
+            },
             subgroups: variant == "subgroup",
         }
     }

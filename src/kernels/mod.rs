@@ -12,6 +12,7 @@ use crate::tensor::DType;
 pub mod adam;
 pub mod advance;
 pub mod cast;
+pub mod ceiling;
 pub mod concat;
 pub mod ema;
 pub mod expression;
@@ -21,6 +22,7 @@ pub mod guard;
 pub mod map;
 pub mod matmul;
 pub mod philox;
+pub mod present;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
@@ -92,6 +94,71 @@ pub enum Access {
     Write,
     /// Read and written in place.
     ReadWrite,
+    /// A storage texture that is written, its values four a pixel.
+    Texture {
+        /// Its format.
+        texel: Texel,
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+    },
+}
+
+/// A format of storage textures that every device can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Texel {
+    /// Four bytes, each a value in [0, 1].
+    Rgba8Unorm,
+    /// Four f16.
+    Rgba16Float,
+    /// Four f32.
+    Rgba32Float,
+}
+
+impl Texel {
+    /// The name in WGSL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rgba8Unorm => "rgba8unorm",
+            Self::Rgba16Float => "rgba16float",
+            Self::Rgba32Float => "rgba32float",
+        }
+    }
+
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Rgba8Unorm => 4,
+            Self::Rgba16Float => 8,
+            Self::Rgba32Float => 16,
+        }
+    }
+
+    /// The four values of each texel in raw memory.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::Rgba8Unorm => bytes.iter().map(|&b| f32::from(b) / 255.0).collect(),
+            Self::Rgba16Float => bytes
+                .chunks_exact(2)
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Self::Rgba32Float => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+        }
+    }
+
+    /// What the format makes of a value, and by how much that may err: `(value, error)`. 8 bits round to the nearest or, as D3D allows,
+    /// 0.1 of a step beside it; f16 may be rounded either way.
+    pub fn stored(self, value: f64) -> (f64, f64) {
+        match self {
+            Self::Rgba8Unorm => (value.clamp(0.0, 1.0), 0.6 / 255.0),
+            Self::Rgba16Float => (value, value.abs() / 1024.0 + 6e-8),
+            Self::Rgba32Float => (value, 0.0),
+        }
+    }
 }
 
 /// One storage buffer of a kernel, in the order of its `@binding` numbers.
@@ -145,6 +212,26 @@ impl Binding {
     }
 }
 
+/// How a grid of workgroups may be cut into several dispatches, none of which takes too long. What a dispatch begins with is a word of
+/// [`Launch::params`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// Not at all.
+    Whole,
+    /// A line, which may also be folded into x and y in any way that covers it: see [`fold`].
+    Line {
+        /// The word that is the number of the first workgroup.
+        first: usize,
+    },
+    /// Along y or z.
+    Box {
+        /// The word that is the first workgroup along y.
+        first_y: usize,
+        /// The word that is the first workgroup along z.
+        first_z: usize,
+    },
+}
+
 /// Everything that a device needs to run a kernel once.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -160,10 +247,42 @@ pub struct Launch {
     pub params: Vec<u32>,
     /// Workgroups in x, y, z. A zero means that there is nothing to do.
     pub workgroups: [u32; 3],
-    /// Whether the grid is a line that may be folded into x and y in any way that covers it: see [`fold`].
-    pub linear: bool,
+    /// How the grid may be cut.
+    pub grid: Grid,
     /// Whether the source uses subgroup operations.
     pub subgroups: bool,
+}
+
+impl Launch {
+    /// The same work in up to `count` dispatches, none of them empty; fewer where the grid has no more parts.
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let [x, y, z] = self.workgroups.map(u64::from);
+        let part = |word: usize, first: u64, workgroups: [u32; 3]| {
+            let mut launch = self.clone();
+            launch.params[word] += first as u32;
+            Self {
+                workgroups,
+                ..launch
+            }
+        };
+        let cut = |total: u64| {
+            let each = total.div_ceil(count.max(1) as u64).max(1);
+            (0..total.div_ceil(each)).map(move |i| (i * each, each.min(total - i * each)))
+        };
+        match self.grid {
+            _ if count <= 1 || x * y * z == 0 => vec![self.clone()],
+            Grid::Whole => vec![self.clone()],
+            Grid::Line { first } => cut(x * y)
+                .map(|(start, length)| part(first, start, fold(length)))
+                .collect(),
+            Grid::Box { first_y, .. } if y >= z => cut(y)
+                .map(|(start, length)| part(first_y, start, [x as u32, length as u32, z as u32]))
+                .collect(),
+            Grid::Box { first_z, .. } => cut(z)
+                .map(|(start, length)| part(first_z, start, [x as u32, y as u32, length as u32]))
+                .collect(),
+        }
+    }
 }
 
 /// Work that a kernel must do, whatever its variant.
@@ -221,6 +340,8 @@ pub(crate) fn flat_launch(template: &'static str, count: usize, more: &[u32]) ->
     let units = count / 4;
     let mut params = vec![units as u32];
     params.extend(more);
+    let first = params.len();
+    params.push(0);
     Launch {
         template,
         entry: template,
@@ -228,7 +349,7 @@ pub(crate) fn flat_launch(template: &'static str, count: usize, more: &[u32]) ->
         constants: vec![("WORKGROUP", 256.0)],
         params,
         workgroups: fold(units.div_ceil(256) as u64),
-        linear: true,
+        grid: Grid::Line { first },
         subgroups: false,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::{DType, MAX_RANK, Shape};
 
 /// One axis of the result.
@@ -137,7 +137,7 @@ impl Kernel for Rearrange {
             constants: vec![("WORKGROUP", 64.0)],
             params,
             workgroups: fold(units.div_ceil(64) as u64),
-            linear: true,
+            grid: Grid::Line { first: 2 },
             subgroups: false,
         }
     }

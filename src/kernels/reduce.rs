@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::expression::{Expression, Width};
-use super::{Binding, Caps, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// How elements are combined.
@@ -254,7 +254,7 @@ impl Kernel for Reduce {
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params: super::pad_groups(params, 8),
             workgroups: fold(self.groups()),
-            linear: true,
+            grid: Grid::Line { first: 5 },
             subgroups: false,
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::philox::Key;
-use super::{Binding, Cost, Kernel, Launch, STATE_WORDS, bytes_of, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, STATE_WORDS, bytes_of, fold};
 use crate::tensor::DType;
 
 /// `z = mu + exp(log_variance / 2) * eps` over `count` elements.
@@ -56,9 +56,10 @@ impl Kernel for Reparameterize {
                 examples,
                 draws,
                 width,
+                0,
             ],
             workgroups: fold(self.count.div_ceil(4 * 64) as u64),
-            linear: true,
+            grid: Grid::Line { first: 6 },
             subgroups: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// Positions sorted by their index: `order[rank] = position`.
@@ -29,9 +29,9 @@ fn launch(stage: &str, entry: &'static str, params: [usize; 3], units: usize) ->
         entry,
         context: json!({"stage": stage}),
         constants: vec![("WORKGROUP", 64.0)],
-        params: params.map(|p| p as u32).to_vec(),
+        params: [params[0] as u32, params[1] as u32, params[2] as u32, 0].to_vec(),
         workgroups: fold(units.div_ceil(64) as u64),
-        linear: true,
+        grid: Grid::Line { first: 3 },
         subgroups: false,
     }
 }

@@ -8,10 +8,12 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Bound, BufferSlice, Gpu};
+use crate::gpu::kernel::exact;
+use crate::gpu::{Bound, BufferSlice, Gpu, Resource};
 use crate::graph::{Graph, Node};
-use crate::kernels::{Access, Cost};
-use crate::tensor::{Data, Value};
+use crate::kernels::present::{Picture, Present};
+use crate::kernels::{Access, Cost, Texel};
+use crate::tensor::{DType, Data, Value};
 
 pub mod lower;
 pub mod memory;
@@ -58,8 +60,15 @@ pub struct Plan {
     /// The plan's own buffers, with guards on both sides.
     own: Vec<wgpu::Buffer>,
     slots: memory::Slots,
+    /// Dispatches as they are recorded: a long one is several.
     bound: Vec<Bound>,
+    /// Which of them each dispatch of the program is.
+    parts: Vec<Range<usize>>,
     segments: Vec<Range<usize>>,
+    /// Seconds of one step by estimate.
+    estimate: f64,
+    /// Outputs that also go to textures, after the last dispatch.
+    pictures: Vec<(String, Bound)>,
 }
 
 impl Plan {
@@ -148,7 +157,6 @@ impl Plan {
             )));
         }
         let nodes = graph.nodes();
-        let segments = segments(&program, software);
         let mut plan = Self {
             gpu,
             program,
@@ -157,23 +165,36 @@ impl Plan {
             own,
             slots,
             bound: Vec::new(),
-            segments,
+            parts: Vec::new(),
+            segments: Vec::new(),
+            estimate: 0.0,
+            pictures: Vec::new(),
         };
-        plan.bound = (0..plan.program.dispatches.len())
-            .map(|i| plan.bind_dispatch(i))
-            .collect::<Result<_>>()?;
+        let mut estimates = Vec::new();
+        for index in 0..plan.program.dispatches.len() {
+            let estimate = estimate(plan.program.dispatches[index].kernel.cost(), software);
+            let bound = plan.bind_dispatch(index, parts_for(estimate))?;
+            let each = estimate / bound.len() as f64;
+            estimates.extend(std::iter::repeat_n(each, bound.len()));
+            let first = plan.bound.len();
+            plan.bound.extend(bound);
+            plan.parts.push(first..plan.bound.len());
+        }
+        plan.segments = segments(&estimates);
+        plan.estimate = estimates.iter().sum();
         plan.gpu.save_pipelines();
         Ok(plan)
     }
 
-    fn bind_dispatch(&self, index: usize) -> Result<Bound> {
+    fn bind_dispatch(&self, index: usize, parts: usize) -> Result<Vec<Bound>> {
         let dispatch = &self.program.dispatches[index];
         let buffers: Vec<BufferSlice> = dispatch
             .buffers
             .iter()
             .map(|b| self.places[b.0].clone())
             .collect();
-        self.gpu.bind(dispatch.kernel.as_ref(), &buffers)
+        let kernel = dispatch.kernel.as_ref();
+        self.gpu.bind_parts(kernel, &exact(kernel, &buffers), parts)
     }
 
     /// Its device.
@@ -201,20 +222,44 @@ impl Plan {
         self.record_range(encoder, 0..self.bound.len());
     }
 
-    /// Records dispatches `range` of a step.
+    /// Records a range of [`Plan::segments`].
     pub fn record_range(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for bound in &self.bound[range] {
-            bound.record(&mut pass);
+        self.record_range_into(range, &mut pass);
+    }
+
+    /// Records one step into a pass of the caller's, who may put timestamps around it or dispatches of his own beside it.
+    pub fn record_into(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.record_range_into(0..self.bound.len(), pass);
+    }
+
+    fn record_range_into(&self, range: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
+        let last = range.end == self.bound.len();
+        self.bound[range]
+            .iter()
+            .for_each(|bound| bound.record(pass));
+        if last {
+            self.pictures
+                .iter()
+                .for_each(|(_, bound)| bound.record(pass));
         }
     }
 
-    /// The step cut into ranges of dispatches of less than 100 ms by estimate, to be submitted one by one.
+    /// Records one dispatch of the program into a pass of the caller's.
+    pub fn record_one_into(&self, index: usize, pass: &mut wgpu::ComputePass<'_>) {
+        let parts = self.parts[index].clone();
+        self.bound[parts]
+            .iter()
+            .for_each(|bound| bound.record(pass));
+    }
+
+    /// The step cut into ranges of less than 100 ms by estimate, to be submitted one by one. A dispatch that alone would take longer
+    /// is several, each a part of its grid.
     pub fn segments(&self) -> &[Range<usize>] {
         &self.segments
     }
 
-    /// Runs `steps` steps: one submission where they are short, else one a segment.
+    /// Runs `steps` steps, in submissions of less than 100 ms by estimate.
     ///
     /// # Errors
     /// When the device is lost.
@@ -227,7 +272,13 @@ impl Plan {
             self.gpu.queue().submit([encoder.finish()]);
         };
         if self.segments.len() == 1 {
-            submit(&|encoder| (0..steps).for_each(|_| self.record(encoder)));
+            let together = ((LONGEST / self.estimate.max(1e-9)) as usize).max(1);
+            let mut left = steps;
+            while left > 0 {
+                let now = left.min(together);
+                submit(&|encoder| (0..now).for_each(|_| self.record(encoder)));
+                left -= now;
+            }
         } else {
             for _ in 0..steps {
                 self.segments
@@ -247,7 +298,10 @@ impl Plan {
             .gpu
             .device()
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.record_range(&mut encoder, index..index + 1);
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            self.record_one_into(index, &mut pass);
+        }
         self.gpu.queue().submit([encoder.finish()]);
         self.gpu.wait()
     }
@@ -288,7 +342,7 @@ impl Plan {
     /// Binds the caller's memory to an input or output from the next recording on.
     ///
     /// # Errors
-    /// When there is none of that name or the memory is too small.
+    /// When there is none of that name, or the memory is too small or no storage buffer.
     pub fn bind(&mut self, name: &str, slice: BufferSlice) -> Result<()> {
         let position = self.program.buffers.iter().position(|b| match &b.origin {
             Origin::Input(n) | Origin::Output(n) => n == name,
@@ -301,13 +355,12 @@ impl Plan {
             ))
         })?;
         let before = std::mem::replace(&mut self.places[position], slice);
-        for i in 0..self.bound.len() {
-            if self.program.dispatches[i]
-                .buffers
-                .contains(&BufferId(position))
-            {
-                match self.bind_dispatch(i) {
-                    Ok(bound) => self.bound[i] = bound,
+        let mut bound = Vec::new();
+        for i in 0..self.parts.len() {
+            let uses = &self.program.dispatches[i].buffers;
+            if uses.contains(&BufferId(position)) {
+                match self.bind_dispatch(i, self.parts[i].len()) {
+                    Ok(parts) => bound.push((self.parts[i].start, parts)),
                     Err(error) => {
                         self.places[position] = before;
                         return Err(error);
@@ -315,6 +368,49 @@ impl Plan {
                 }
             }
         }
+        // All or nothing: an application that was refused goes on with what it had.
+        for (first, parts) in bound {
+            for (i, part) in parts.into_iter().enumerate() {
+                self.bound[first + i] = part;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has each recording also write an output's images into the caller's texture, as `picture` lays them out. The texture needs usage
+    /// `STORAGE_BINDING`, a format of [`Texel`](crate::kernels::Texel) and exactly the grid's size.
+    ///
+    /// # Errors
+    /// When there is no such output, or the texture does not fit.
+    pub fn bind_texture(
+        &mut self,
+        name: &str,
+        texture: &wgpu::Texture,
+        picture: Picture,
+    ) -> Result<()> {
+        let output = self.program.outputs.iter().find(|(n, _)| n == name);
+        let Some((_, id)) = output else {
+            return Err(Error::Usage(format!(
+                "the plan has no output '{name}'; it has {}",
+                self.names()
+            )));
+        };
+        let ty = &self.program.buffers[id.0].ty;
+        if ty.dtype != DType::F32 {
+            return Err(Error::shape(
+                "present",
+                format!("'{name}' is {ty:?}, not f32"),
+            ));
+        }
+        let texel = Texel::of(texture.format())?;
+        let kernel = Present::new(ty.shape.count(), picture, texel)?;
+        let resources = [
+            exact(&kernel, std::slice::from_ref(&self.places[id.0])).remove(0),
+            Resource::Texture(texture.clone()),
+        ];
+        let bound = self.gpu.bind_whole(&kernel, &resources)?;
+        self.pictures.retain(|(n, _)| n != name);
+        self.pictures.push((name.to_owned(), bound));
         Ok(())
     }
 
@@ -487,21 +583,32 @@ pub fn explain(program: &Program, slots: &memory::Slots) -> String {
     text
 }
 
-/// Cuts a step where its estimate passes 100 ms. The rates are those of a slow device of the kind: an estimate that is too long
-/// costs a submission, one that is too short may cost the driver.
-fn segments(program: &Program, software: bool) -> Vec<Range<usize>> {
+/// No submission, and no dispatch, should take longer by estimate: drivers reset a device that does not answer for about 2 s.
+const LONGEST: f64 = 0.1;
+
+/// Seconds of a dispatch at the rates of a slow device of its kind: an estimate that is too long costs a submission, one that is too
+/// short may cost the driver.
+fn estimate(cost: Cost, software: bool) -> f64 {
     let (flops_a_second, bytes_a_second) = if software { (5e9, 1e9) } else { (2e11, 1e10) };
+    (cost.flops / flops_a_second).max(cost.bytes / bytes_a_second)
+}
+
+/// Into how many parts a dispatch of this length is cut.
+fn parts_for(estimate: f64) -> usize {
+    (estimate / LONGEST).ceil().max(1.0) as usize
+}
+
+/// Cuts a step where its estimate passes the longest submission's.
+fn segments(estimates: &[f64]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    let (mut start, mut estimate) = (0, 0.0);
-    for (i, dispatch) in program.dispatches.iter().enumerate() {
-        let cost = dispatch.kernel.cost();
-        let own = (cost.flops / flops_a_second).max(cost.bytes / bytes_a_second);
-        if i > start && estimate + own > 0.1 {
+    let (mut start, mut sum) = (0, 0.0);
+    for (i, own) in estimates.iter().enumerate() {
+        if i > start && sum + own > LONGEST {
             ranges.push(start..i);
-            (start, estimate) = (i, 0.0);
+            (start, sum) = (i, 0.0);
         }
-        estimate += own;
+        sum += own;
     }
-    ranges.push(start..program.dispatches.len());
+    ranges.push(start..estimates.len());
     ranges
 }

@@ -3,3 +3,5 @@
 #[cfg(feature = "cli")]
 pub mod curves;
 pub mod grid;
+#[cfg(feature = "cli")]
+pub mod roofline;

@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gpu::{BufferSlice, Gpu};
-use crate::kernels::{Access, Kernel};
+use crate::gpu::{BufferSlice, Gpu, Resource};
+use crate::kernels::{Access, Grid, Kernel};
 use crate::plan::POISON;
-use crate::real::Precision;
+use crate::real::{Precision, Real, Tracked};
 use crate::reference::Twin;
 use crate::tensor::{DType, Data};
 pub use compare::Comparison;
@@ -31,6 +31,11 @@ const GUARD: u64 = 256;
 /// # Errors
 /// When the kernel cannot be made or run. A difference is no error but a [`Comparison`] that did not pass.
 pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Comparison> {
+    in_parts(gpu, kernel, inputs, 1)
+}
+
+/// As [`kernel`], its grid cut into up to `parts` dispatches.
+fn in_parts(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data], parts: usize) -> Result<Comparison> {
     let bindings = kernel.bindings();
     if inputs.len() != bindings.len() {
         return Err(Error::Usage(format!(
@@ -42,7 +47,20 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
     }
     let mut slices = Vec::new();
     let mut buffers = Vec::new();
+    let mut textures = Vec::new();
     for (binding, input) in bindings.iter().zip(inputs) {
+        if let Access::Texture {
+            texel,
+            width,
+            height,
+        } = binding.access
+        {
+            let texture = gpu.create_texture(&binding.name, width, height, texel)?;
+            textures.push((slices.len(), texel, texture.clone()));
+            slices.push(Resource::Texture(texture));
+            buffers.push((gpu.create_buffer("unused", 16)?, Vec::new()));
+            continue;
+        }
         let size = binding.bytes().max(16).next_multiple_of(16);
         let buffer = gpu.create_buffer(&binding.name, size + 2 * GUARD)?;
         let mut words = vec![POISON; buffer.size() as usize / 4];
@@ -63,15 +81,16 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         }
         gpu.write(&(&buffer).into(), bytemuck::cast_slice(&words))?;
         // The guard behind the tensor is bound with it: a kernel that does not keep to its count reads or writes poison.
-        slices.push(BufferSlice {
+        slices.push(Resource::Buffer(BufferSlice {
             buffer: buffer.clone(),
             offset: GUARD,
             size: size + GUARD,
-        });
+        }));
         buffers.push((buffer, words));
     }
-    let bound = gpu.bind_whole(kernel, &slices)?;
-    gpu.dispatch(&bound);
+    for part in gpu.bind_parts(kernel, &slices, parts)? {
+        gpu.dispatch(&part);
+    }
     let read: Vec<BufferSlice> = buffers.iter().map(|(b, _)| b.into()).collect();
     let after = gpu.read(&read)?;
 
@@ -79,15 +98,31 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
         .iter()
         .zip(inputs)
         .map(|(b, input)| match b.access {
-            Access::Write => Data::zeros(b.dtype, Precision::Tracked, b.count),
+            Access::Write | Access::Texture { .. } => {
+                Data::zeros(b.dtype, Precision::Tracked, b.count)
+            }
             _ => input.clone().in_precision(Precision::Tracked),
         })
         .collect();
     kernel.reference(&mut expected);
     let mut comparison = Comparison::default();
+    for (position, texel, texture) in &textures {
+        let got = Data::F32(texel.decode(&gpu.read_texture(texture)?));
+        let stored = Tracked::of(&expected[*position])
+            .iter()
+            .map(|e| {
+                let (value, error) = texel.stored(e.to_f64());
+                Tracked::with_bias(value, e.tolerance() + error)
+            })
+            .collect();
+        comparison.array(&bindings[*position].name, &got, &Data::Tracked(stored));
+    }
     for (((binding, expected), after), (_, before)) in
         bindings.iter().zip(&expected).zip(&after).zip(&buffers)
     {
+        if matches!(binding.access, Access::Texture { .. }) {
+            continue;
+        }
         let before: &[u8] = bytemuck::cast_slice(before);
         if binding.access == Access::Read {
             comparison.require(after == before, || {
@@ -271,7 +306,14 @@ pub fn run(gpu: &Gpu, case: &cases::Case) -> Result<Comparison> {
     let both = || {
         let mut comparison = kernel(gpu, case.kernel.as_ref(), &case.inputs)?;
         let launch = case.kernel.launch();
-        if launch.linear && launch.workgroups[0] > 1 && launch.workgroups[1] == 1 {
+        let groups: u32 = launch.workgroups.iter().product();
+        if launch.grid != Grid::Whole && groups > 1 {
+            // Three parts: some begin in the middle of the grid, and the last is shorter.
+            let cut = in_parts(gpu, case.kernel.as_ref(), &case.inputs, 3)?;
+            comparison.merge("grid cut in three", cut);
+        }
+        let line = matches!(launch.grid, Grid::Line { .. });
+        if line && launch.workgroups[0] > 1 && launch.workgroups[1] == 1 {
             comparison.merge(
                 "grid folded",
                 kernel(gpu, &Refolded(case.kernel.as_ref()), &case.inputs)?,

@@ -7,6 +7,7 @@ use crate::reference::Twin;
 use crate::reference::random::draw;
 use crate::tensor::{DType, Data};
 
+mod ceilings;
 mod maps;
 mod moves;
 mod products;
@@ -88,7 +89,7 @@ fn case(name: String, kernel: impl Twin + 'static, values: Values) -> Case {
         .iter()
         .enumerate()
         .map(|(i, b)| match (b.access, b.dtype) {
-            (Access::Write, dtype) => crate::verify::unwritten(dtype),
+            (Access::Write | Access::Texture { .. }, dtype) => crate::verify::unwritten(dtype),
             (_, DType::U32) if b.name == "state" => state_words(),
             (_, DType::F32) => numbers(values, 11 + i as u64, b.count),
             (_, DType::U32) => integers(11 + i as u64, 50, b.count),
@@ -122,5 +123,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     moves::gather(&mut cases);
     moves::scatter_add(&mut cases);
     updates::updates(&mut cases);
+    moves::present(&mut cases);
+    ceilings::ceilings(&mut cases);
     cases
 }

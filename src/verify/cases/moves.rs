@@ -1,9 +1,11 @@
 //! Kernels that move elements: rearrange, concat, cast, gather, scatter-add.
 
 use super::{Case, Values, case, integers};
+use crate::kernels::Texel;
 use crate::kernels::cast::Cast;
 use crate::kernels::concat::Concat;
 use crate::kernels::gather::Gather;
+use crate::kernels::present::{Picture, Present};
 use crate::kernels::rearrange::Rearrange;
 use crate::kernels::scatter_add::{RankPositions, ScatterAdd};
 use crate::tensor::{DType, Data, Shape};
@@ -167,5 +169,27 @@ pub(super) fn scatter_add(cases: &mut Vec<Case>) {
             built.inputs[1].as_u32(),
         ));
         cases.push(built);
+    }
+}
+
+pub(super) fn present(cases: &mut Vec<Case>) {
+    for texel in [Texel::Rgba8Unorm, Texel::Rgba16Float, Texel::Rgba32Float] {
+        for (images, height, width, channels, columns) in [
+            (1, 1, 1, 1, 1),
+            (5, 7, 9, 1, 3),
+            (4, 8, 8, 3, 2),
+            (3, 3, 17, 4, 2),
+        ] {
+            let picture = Picture {
+                scale: 0.7,
+                shift: 0.2,
+                ..Picture::grid(height, width, channels, columns)
+            };
+            let values = images * height * width * channels;
+            if let Ok(kernel) = Present::new(values, picture, texel) {
+                let name = format!("{images} of {height}x{width}x{channels}, {columns} a row");
+                cases.push(case(name, kernel, Values::Normal));
+            }
+        }
     }
 }

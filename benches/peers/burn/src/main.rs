@@ -1,0 +1,118 @@
+//! burn as a peer: `peer-burn wgpu` (fusion and autotune) or `peer-burn flex` (its fastest CPU backend).
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::{Device, DeviceKind, Distribution, Tensor};
+use peer_protocol::{Case, Layout, Run, serve};
+
+const BATCH: usize = 128;
+const ROWS: usize = 12_800;
+
+#[derive(Module, Debug)]
+struct Vae {
+    fc1: Linear,
+    fc21: Linear,
+    fc22: Linear,
+    fc3: Linear,
+    fc4: Linear,
+}
+
+impl Vae {
+    fn new(device: &Device) -> Self {
+        let linear = |i, o| LinearConfig::new(i, o).init(device);
+        Self { fc1: linear(784, 400), fc21: linear(400, 20), fc22: linear(400, 20), fc3: linear(20, 400), fc4: linear(400, 784) }
+    }
+
+    fn loss(&self, x: Tensor<2>) -> Tensor<1> {
+        let h = relu(self.fc1.forward(x.clone()));
+        let (mu, log_variance) = (self.fc21.forward(h.clone()), self.fc22.forward(h));
+        let noise = Tensor::random([BATCH, 20], Distribution::Normal(0.0, 1.0), &x.device());
+        let z = mu.clone() + noise * (log_variance.clone() * 0.5).exp();
+        let y = sigmoid(self.fc4.forward(relu(self.fc3.forward(z))));
+        let cross = x.clone() * (y.clone() + 1e-7).log() + (-x + 1.0) * (-y + (1.0 + 1e-7)).log();
+        let kl = (log_variance.clone() + 1.0 - mu.powi_scalar(2) - log_variance.exp()).sum() * -0.5;
+        kl - cross.sum()
+    }
+}
+
+fn prepare(case: Case, device: &Device) -> Option<Run> {
+    let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
+    let wait = {
+        let device = device.clone();
+        move || device.sync().expect("the device works")
+    };
+    Some(match case {
+        Case::Matmul(layout, m, n, k) => {
+            let a = random(if layout == Layout::Tn { [k, m] } else { [m, k] });
+            let b = random(if layout == Layout::Nt { [n, k] } else { [k, n] });
+            Box::new(move |times| {
+                for _ in 0..times {
+                    let (a, b) = (a.clone(), b.clone());
+                    let _c = match layout {
+                        Layout::Nn => a.matmul(b),
+                        Layout::Nt => a.matmul(b.transpose()),
+                        Layout::Tn => a.transpose().matmul(b),
+                    };
+                }
+                wait();
+            })
+        }
+        Case::Add(n) => {
+            let (x, y) = (random([n / 1024, 1024]), random([n / 1024, 1024]));
+            Box::new(move |times| {
+                (0..times).for_each(|_| drop(x.clone() + y.clone()));
+                wait();
+            })
+        }
+        Case::Chain(n) => {
+            let (x, y) = (random([n / 1024, 1024]), random([n / 1024, 1024]));
+            Box::new(move |times| {
+                (0..times).for_each(|_| drop(sigmoid(x.clone()) * y.clone() + x.clone()));
+                wait();
+            })
+        }
+        Case::RowSums(m, n) => {
+            let x = random([m, n]);
+            Box::new(move |times| {
+                (0..times).for_each(|_| drop(x.clone().sum_dim(1)));
+                wait();
+            })
+        }
+        Case::ColumnSums(m, n) => {
+            let x = random([m, n]);
+            Box::new(move |times| {
+                (0..times).for_each(|_| drop(x.clone().sum_dim(0)));
+                wait();
+            })
+        }
+        Case::VaeStep => {
+            let differentiable = device.clone().autodiff();
+            let data = Tensor::<2>::random([ROWS, 784], Distribution::Uniform(0.0, 1.0), &differentiable);
+            let mut model = Vae::new(&differentiable);
+            let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
+            let mut step = 0;
+            Box::new(move |times| {
+                for _ in 0..times {
+                    let at = step % (ROWS / BATCH) * BATCH;
+                    let loss = model.loss(data.clone().slice([at..at + BATCH, 0..784]));
+                    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+                    model = optimizer.step(1e-3, model.clone(), gradients);
+                    step += 1;
+                }
+                wait();
+            })
+        }
+    })
+}
+
+fn main() {
+    let which = std::env::args().nth(1).unwrap_or_default();
+    let device = match which.as_str() {
+        "wgpu" => Device::wgpu(DeviceKind::DefaultDevice),
+        "flex" => Device::flex(),
+        other => panic!("expected 'wgpu' or 'flex', got '{other}'"),
+    };
+    serve(&format!("burn 0.22.1 {which}"), |case| prepare(case, &device));
+}

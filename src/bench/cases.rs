@@ -1,0 +1,281 @@
+//! The kernels that are timed: a few telling shapes a family.
+
+use crate::error::Result;
+use crate::kernels::adam::Adam;
+use crate::kernels::cast::Cast;
+use crate::kernels::concat::Concat;
+use crate::kernels::ema::Ema;
+use crate::kernels::expression::{Expression, Indexing, Term};
+use crate::kernels::functions::{Distribution, Function};
+use crate::kernels::gather::Gather;
+use crate::kernels::map::Map;
+use crate::kernels::matmul::{Layout, Matmul};
+use crate::kernels::philox::Key;
+use crate::kernels::rearrange::Rearrange;
+use crate::kernels::reduce::{Combine, Reduce};
+use crate::kernels::reparameterize::Reparameterize;
+use crate::kernels::rmsprop::Rmsprop;
+use crate::kernels::scatter_add::ScatterAdd;
+use crate::kernels::sgd::Sgd;
+use crate::kernels::{Access, CONTROL_FLOATS, Caps, SCHEDULE_COLUMNS};
+use crate::reference::Twin;
+use crate::reference::scatter_add::rank_positions;
+use crate::tensor::{DType, Data};
+use crate::verify::cases::{Values, integers, numbers};
+
+/// A kernel to be timed.
+#[derive(Debug)]
+pub struct Case {
+    /// What it computes, and how much of it.
+    pub name: String,
+    /// The kernel.
+    pub kernel: Box<dyn Twin>,
+    /// What its buffers hold.
+    pub inputs: Vec<Data>,
+    /// The product that it is, where it is a plain one: then its result is checked by multiplying it with vectors.
+    pub product: Option<Matmul>,
+}
+
+/// The element-wise chain of the comparison with peers: sigmoid(x) y + x.
+pub fn chain(count: usize) -> Expression {
+    Expression {
+        terms: vec![
+            Term::Operand(0),
+            Term::Operand(1),
+            Term::Call(Function::Sigmoid, vec![0]),
+            Term::Call(Function::Mul, vec![2, 1]),
+            Term::Call(Function::Add, vec![3, 0]),
+        ],
+        operands: vec![Indexing::dense(count), Indexing::dense(count)],
+        results: vec![4],
+    }
+}
+
+/// x + y.
+pub fn sum_of_two(count: usize) -> Expression {
+    Expression {
+        terms: vec![
+            Term::Operand(0),
+            Term::Operand(1),
+            Term::Call(Function::Add, vec![0, 1]),
+        ],
+        operands: vec![Indexing::dense(count), Indexing::dense(count)],
+        results: vec![2],
+    }
+}
+
+/// relu(x a + b), a and b of a row of 1024: a layer's scale, shift and activation.
+fn affine_relu(count: usize) -> Expression {
+    let domain = [count / 1024, 1024].into();
+    let row = Indexing::broadcast(&domain, &[1024].into());
+    Expression {
+        terms: vec![
+            Term::Operand(0),
+            Term::Operand(1),
+            Term::Call(Function::Mul, vec![0, 1]),
+            Term::Operand(2),
+            Term::Call(Function::Add, vec![2, 3]),
+            Term::Call(Function::Relu, vec![4]),
+        ],
+        operands: vec![Indexing::dense(count), row.clone(), row],
+        results: vec![5],
+    }
+}
+
+fn normal() -> Expression {
+    Expression {
+        terms: vec![Term::Random {
+            distribution: Distribution::Normal,
+            key: Key::Step,
+            stream: 3,
+        }],
+        operands: Vec::new(),
+        results: vec![0],
+    }
+}
+
+/// `count` numbers, of which the first 65,537 repeat: drawing all would take longer than the benchmark.
+fn repeated(values: Values, seed: u64, count: usize) -> Data {
+    const PERIOD: usize = 65_537;
+    if count <= PERIOD {
+        return numbers(values, seed, count);
+    }
+    let period = numbers(values, seed, PERIOD).to_f32();
+    Data::F32(period.iter().copied().cycle().take(count).collect())
+}
+
+fn case(name: impl Into<String>, kernel: impl Twin + 'static) -> Case {
+    let inputs = kernel
+        .bindings()
+        .iter()
+        .enumerate()
+        .map(|(i, b)| match (b.access, b.dtype, b.name.as_str()) {
+            (Access::Write, dtype, _) => crate::verify::unwritten(dtype),
+            (_, _, "schedule") => {
+                let mut row = vec![0.0; SCHEDULE_COLUMNS];
+                row[..5].copy_from_slice(&[1e-3, 1.5, 10.0, 0.1, 1.0]);
+                Data::F32(row)
+            }
+            (_, _, "control") => {
+                let mut control = vec![0.0; CONTROL_FLOATS];
+                control[0] = 1.0;
+                Data::F32(control)
+            }
+            (_, DType::F32, name) if name.starts_with("moment2") => {
+                repeated(Values::Positive, i as u64, b.count)
+            }
+            (_, DType::F32, _) => repeated(Values::Normal, i as u64, b.count),
+            (_, DType::U32, _) => integers(i as u64, 1000, b.count),
+            (_, DType::U8, _) => Data::U8((0..b.count).map(|i| (i * 31 % 251) as u8).collect()),
+        })
+        .collect();
+    Case {
+        name: name.into(),
+        kernel: Box::new(kernel),
+        inputs,
+        product: None,
+    }
+}
+
+/// Every case for a device.
+///
+/// # Errors
+/// Never for these shapes.
+pub fn all(caps: &Caps) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let mut shapes = vec![
+        (512, 512, 512),
+        (128, 400, 784),
+        (64, 1024, 1024),
+        (1024, 1024, 1024),
+    ];
+    if !caps.software {
+        shapes.push((4096, 4096, 4096));
+    }
+    for (m, n, k) in shapes {
+        for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
+            let kernel = Matmul::new(caps, layout, 1, m, n, k)?;
+            let name = format!("matmul {} {m}x{n}x{k}", layout.name());
+            let product = Some(kernel.clone());
+            cases.push(Case {
+                product,
+                ..case(name, kernel)
+            });
+        }
+    }
+    // Memory-bound kernels work on more than a last cache holds.
+    let count: usize = if caps.software { 1 << 23 } else { 1 << 24 };
+    let millions = format!("{} Mi", count >> 20);
+    cases.push(case(
+        format!("x + y, {millions}"),
+        Map::new(caps, count, sum_of_two(count)),
+    ));
+    cases.push(case(
+        format!("sigmoid(x) y + x, {millions}"),
+        Map::new(caps, count, chain(count)),
+    ));
+    cases.push(case(
+        format!("relu(x a + b), {millions}"),
+        Map::new(caps, count, affine_relu(count)),
+    ));
+    cases.push(case(
+        format!("normal noise, {millions}"),
+        Map::new(caps, count, normal()),
+    ));
+    cases.push(case(
+        format!("reparameterized sample, {millions}"),
+        Reparameterize {
+            count,
+            key: Key::Step,
+            stream: 9,
+        },
+    ));
+    let sum = |outer, length, inner| Reduce::new(caps, Combine::Sum, outer, length, inner);
+    cases.push(case(
+        format!("sums of {} rows of 1024", count / 1024),
+        sum(count / 1024, 1024, 1),
+    ));
+    cases.push(case(
+        format!("sums of {} columns of 1024", count / 1024),
+        sum(1, 1024, count / 1024),
+    ));
+    let chunks = Reduce::split(caps, Combine::Sum, 1, count, 1);
+    let (partial, _) = sum(1, count, 1).in_two(caps, chunks.max(1));
+    cases.push(case(format!("{chunks} partial sums, {millions}"), partial));
+    let side = 1 << (count.ilog2() / 2);
+    let shape = [side, count / side].into();
+    cases.push(case(
+        format!("transpose {side}x{}", count / side),
+        Rearrange::permute(&shape, &[1, 0], DType::F32),
+    ));
+    let lengths = vec![512, 512];
+    cases.push(case(
+        format!("concat of two, {millions}"),
+        Concat {
+            outer: count / 1024,
+            inner: 1,
+            lengths,
+            dtype: DType::F32,
+        },
+    ));
+    cases.push(case(
+        format!("u8 to f32, {millions}"),
+        Cast {
+            count,
+            from: DType::U8,
+            to: DType::F32,
+        },
+    ));
+    let batch = count / 1024;
+    let mut gather = case(
+        format!("gather {batch} rows of 1024 f32"),
+        Gather {
+            rows: batch,
+            width: 1024,
+            batch,
+            indices: batch,
+            cursor: false,
+            dtype: DType::F32,
+            scale: 1.0,
+            shift: 0.0,
+        },
+    );
+    gather.inputs[1] = Data::U32((0..batch as u32).map(|i| i * 77 % batch as u32).collect());
+    cases.push(gather);
+    let mut scatter = case(
+        "scatter-add 8192 rows of 1024 into 1000",
+        ScatterAdd {
+            count: 8192,
+            rows: 1000,
+            width: 1024,
+        },
+    );
+    scatter.inputs[2] = Data::U32(rank_positions(scatter.inputs[1].as_u32()));
+    cases.push(scatter);
+    let adam = Adam {
+        count,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        decay: 0.0,
+        decoupled: false,
+    };
+    cases.push(case(format!("Adam, {millions}"), adam));
+    let sgd = Sgd {
+        count,
+        momentum: 0.9,
+        decay: 0.0,
+        nesterov: false,
+    };
+    cases.push(case(format!("SGD with momentum, {millions}"), sgd));
+    let rmsprop = Rmsprop {
+        count,
+        alpha: 0.99,
+        epsilon: 1e-8,
+        momentum: 0.0,
+        decay: 0.0,
+    };
+    cases.push(case(format!("RMSprop, {millions}"), rmsprop));
+    cases.push(case(format!("moving average, {millions}"), Ema { count }));
+    Ok(cases)
+}

@@ -1,0 +1,355 @@
+//! Time, and what it means: every kernel and every model's step against the ceilings that were measured on the same adapter in the
+//! same run, and whether the results were right.
+//!
+//! Candidates for the ceilings and all lines take turns, round by round, so that a slow spell of the machine meets them all.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::gpu::timing::{Clock, Timer};
+use crate::gpu::{AdapterSummary, Bound, BufferSlice, Gpu};
+use crate::kernels::{Access, Cost};
+
+pub mod cases;
+pub mod ceilings;
+mod check;
+pub mod models;
+pub mod profile;
+
+pub use ceilings::Ceilings;
+use models::Ready;
+
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only lines whose name contains this.
+    pub filter: Option<String>,
+    /// Rounds; best and median are taken over them.
+    pub rounds: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            filter: None,
+            rounds: 9,
+        }
+    }
+}
+
+/// What limits a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bounds {
+    /// Arithmetic.
+    Compute,
+    /// Memory traffic.
+    Memory,
+}
+
+/// One thing that was timed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// What it computes, and how much of it.
+    pub name: String,
+    /// The kernel and the variant that was chosen, or the number of dispatches of a plan.
+    pub variant: String,
+    /// Seconds, best round.
+    pub best: f64,
+    /// Seconds, median round.
+    pub median: f64,
+    /// Flops of one run.
+    pub flops: f64,
+    /// Bytes that one run must move.
+    pub bytes: f64,
+    /// 1e9 flops a second, best round.
+    pub gflops: f64,
+    /// 1e9 bytes a second, best round.
+    pub gbytes: f64,
+    /// The time that the binding ceiling would take, over the best time. A plan is held to arithmetic alone, for its tensors may stay
+    /// in caches from one dispatch to the next.
+    pub share: f64,
+    /// Which ceiling binds.
+    pub bound: Bounds,
+    /// Whether the result was right.
+    pub right: bool,
+    /// The largest difference from the CPU, in units of its tolerance.
+    pub of_tolerance: f64,
+}
+
+/// What `wgen bench` measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The adapter.
+    pub adapter: AdapterSummary,
+    /// This library's version.
+    pub wgen: String,
+    /// What times were read from.
+    pub clock: Clock,
+    /// Why not from timestamps.
+    pub clock_doubt: Option<String>,
+    /// Rounds.
+    pub rounds: usize,
+    /// The ceilings.
+    pub ceilings: Ceilings,
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Seconds of the whole benchmark.
+    pub seconds: f64,
+}
+
+/// A line above this share of its ceiling is a fault of the benchmark.
+const CREDIBLE: f64 = 1.05;
+
+impl Report {
+    /// What is wrong with it: results that were not right, and rates that cannot be.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for line in &self.lines {
+            if !line.right {
+                faults.push(format!(
+                    "{}: the result is wrong, {:.1} times its tolerance",
+                    line.name, line.of_tolerance
+                ));
+            }
+            if line.share > CREDIBLE {
+                faults.push(format!(
+                    "{}: {:.2} of the ceiling, which cannot be: the ceiling is too low or the cost is counted wrongly",
+                    line.name, line.share
+                ));
+            }
+        }
+        faults
+    }
+}
+
+enum Work {
+    Kernel(Bound),
+    Plan(Box<Ready>),
+}
+
+struct Item {
+    name: String,
+    variant: String,
+    cost: Cost,
+    work: Work,
+    repeats: usize,
+    times: Vec<f64>,
+    of_tolerance: f64,
+}
+
+impl Item {
+    /// Seconds of one run, from as many as it takes to be measured well.
+    fn once(&self, timer: &Timer, repeats: usize) -> Result<f64> {
+        let seconds = match &self.work {
+            Work::Kernel(bound) => {
+                timer
+                    .time(1, |_, pass| (0..repeats).for_each(|_| bound.record(pass)))?
+                    .passes[0]
+            }
+            Work::Plan(ready) => {
+                ready.rewind()?;
+                let times = timer.time(repeats, |_, pass| ready.plan.record_into(pass))?;
+                times.passes.iter().sum()
+            }
+        };
+        Ok(seconds / repeats as f64)
+    }
+}
+
+/// Seconds that one item is run in one round.
+const ROUND: f64 = 0.02;
+
+/// Times everything that `options` names, telling `progress` what is at hand.
+///
+/// # Errors
+/// When the filter matches nothing, the device is lost or its memory exhausted. Wrong results and incredible rates are in the report.
+pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
+    if options.rounds == 0 {
+        return Err(Error::Usage("--rounds must be at least 1".to_owned()));
+    }
+    let begin = std::time::Instant::now();
+    let wanted = |name: &str| {
+        options
+            .filter
+            .as_ref()
+            .is_none_or(|f| name.contains(f.as_str()))
+    };
+    let mut timer = Timer::new(gpu)?;
+    let mut contest = ceilings::Contest::new(gpu)?;
+    contest.calibrate(&mut timer)?;
+
+    let mut items = Vec::new();
+    for case in cases::all(gpu.caps())? {
+        let name = format!("{} ({})", case.name, case.kernel.family());
+        if !wanted(&name) {
+            continue;
+        }
+        progress(&case.name);
+        let mut buffers: Vec<BufferSlice> = Vec::new();
+        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
+            let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
+            if binding.access != Access::Write {
+                gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
+            }
+            buffers.push((&buffer).into());
+        }
+        let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
+        gpu.dispatch(&bound);
+        let comparison = check::check(gpu, &case, &buffers)?;
+        items.push(Item {
+            variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
+            cost: case.kernel.cost(),
+            name: case.name,
+            work: Work::Kernel(bound),
+            repeats: 1,
+            times: Vec::new(),
+            of_tolerance: if comparison.passed() {
+                comparison.worst_of_tolerance
+            } else {
+                comparison.worst_of_tolerance.max(f64::INFINITY)
+            },
+        });
+    }
+    let mut plans: Vec<(String, Box<dyn Fn() -> Result<Ready>>)> = Vec::new();
+    for &model in models::MODELS {
+        for batch in [128, 1024] {
+            plans.push((
+                format!("{model} training step, batch {batch}"),
+                Box::new(move || models::training(gpu, model, batch)),
+            ));
+        }
+    }
+    for count in [1, 64] {
+        plans.push((
+            format!("vae samples, {count}"),
+            Box::new(move || models::sampling(gpu, count)),
+        ));
+    }
+    for (name, make) in plans {
+        if !wanted(&name) {
+            continue;
+        }
+        progress(&name);
+        let ready = make()?;
+        items.push(Item {
+            name: ready.name.clone(),
+            variant: format!("{} dispatches", ready.plan.program().dispatches.len()),
+            cost: ready.plan.cost(),
+            of_tolerance: ready.check()?,
+            work: Work::Plan(Box::new(ready)),
+            repeats: 1,
+            times: Vec::new(),
+        });
+    }
+    if items.is_empty() {
+        let filter = options.filter.clone().unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "--filter '{filter}' matches no line of the benchmark"
+        )));
+    }
+    gpu.save_pipelines();
+
+    progress("how long each takes");
+    for item in &mut items {
+        item.once(&timer, 1)?;
+        let once = item.once(&timer, 1)?;
+        item.repeats = ((ROUND / once.max(1e-7)) as usize).clamp(1, 500);
+    }
+    for round in 0..options.rounds {
+        progress(&format!("round {} of {}", round + 1, options.rounds));
+        contest.round(gpu, &timer)?;
+        for item in &mut items {
+            let seconds = item.once(&timer, item.repeats)?;
+            item.times.push(seconds);
+        }
+    }
+    let ceilings = contest.finish();
+    Ok(Report {
+        adapter: gpu.summary().clone(),
+        wgen: env!("CARGO_PKG_VERSION").to_owned(),
+        clock: timer.clock(),
+        clock_doubt: timer.doubt().map(str::to_owned),
+        rounds: options.rounds,
+        lines: items.into_iter().map(|i| line(i, &ceilings)).collect(),
+        ceilings,
+        seconds: begin.elapsed().as_secs_f64(),
+    })
+}
+
+fn line(mut item: Item, ceilings: &Ceilings) -> Line {
+    item.times.sort_by(f64::total_cmp);
+    let (best, median) = (item.times[0], item.times[item.times.len() / 2]);
+    let compute = item.cost.flops / ceilings.flops;
+    let memory = match item.work {
+        Work::Kernel(_) => item.cost.bytes / ceilings.bytes,
+        Work::Plan(_) => 0.0,
+    };
+    Line {
+        name: item.name,
+        variant: item.variant,
+        best,
+        median,
+        flops: item.cost.flops,
+        bytes: item.cost.bytes,
+        gflops: item.cost.flops / best / 1e9,
+        gbytes: item.cost.bytes / best / 1e9,
+        share: compute.max(memory) / best,
+        bound: if compute >= memory {
+            Bounds::Compute
+        } else {
+            Bounds::Memory
+        },
+        right: item.of_tolerance <= 1.0,
+        of_tolerance: item.of_tolerance.min(f64::MAX),
+    }
+}
+
+/// A line of two reports side by side.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Seconds, best round, in the old report and the new.
+    pub best: [f64; 2],
+    /// Old over new: above 1 is faster.
+    pub ratio: f64,
+    /// The same of the shares of the ceilings: what changed beside the machine's own speed.
+    pub share_ratio: f64,
+}
+
+/// Lines that are in both reports.
+///
+/// # Errors
+/// When there is none.
+pub fn compare(old: &Report, new: &Report) -> Result<Vec<Change>> {
+    let changes: Vec<Change> = new
+        .lines
+        .iter()
+        .filter_map(|line| {
+            let before = old.lines.iter().find(|l| l.name == line.name)?;
+            Some(Change {
+                name: line.name.clone(),
+                best: [before.best, line.best],
+                ratio: before.best / line.best,
+                share_ratio: line.share / before.share,
+            })
+        })
+        .collect();
+    if changes.is_empty() {
+        return Err(Error::Usage(
+            "the two reports have no line in common".to_owned(),
+        ));
+    }
+    Ok(changes)
+}
+
+/// Reads a report that `wgen bench --json` wrote.
+///
+/// # Errors
+/// When the file cannot be read or is none.
+pub fn read(path: &std::path::Path) -> Result<Report> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::format(path, format!("is no report of wgen bench: {e}")))
+}

@@ -1,0 +1,201 @@
+//! Training steps and samplers of the models, ready to be run on built-in data.
+
+use crate::data::digits::digits;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::interpreter::evaluate;
+use crate::graph::layout::Layout;
+use crate::graph::op::EvalContext;
+use crate::graph::update::{Rule, Update};
+use crate::graph::{Graph, Sink};
+use crate::kernels::philox::RandomState;
+use crate::models::vae::{Config, Vae};
+use crate::models::{DataType, Model};
+use crate::nn::init;
+use crate::plan::program::Flat;
+use crate::plan::{Plan, PlanOptions, Store, StoreOptions};
+use crate::real::Precision;
+use crate::tensor::{DType, Data, Value};
+use crate::verify::step::{Setup, leaves};
+
+/// Examples of the resident data set.
+const ROWS: usize = 12_800;
+
+/// A plan that can be run any number of times.
+#[derive(Debug)]
+pub struct Ready {
+    /// What it is.
+    pub name: String,
+    /// The plan.
+    pub plan: Plan,
+    /// Its parameters.
+    pub store: Store,
+    /// What its outputs should be in the first run, from the interpreter in f64, each within a relative tolerance.
+    expected: Vec<(String, Vec<f64>)>,
+    seed: u64,
+}
+
+/// The models whose steps are timed.
+pub const MODELS: &[&str] = &["vae"];
+
+/// The training step of a model in its default size: data and index resident, Adam.
+///
+/// # Errors
+/// When there is no such model, or the device refuses.
+pub fn training(gpu: &Gpu, model: &str, batch: usize) -> Result<Ready> {
+    if model != "vae" {
+        return Err(Error::Usage(format!(
+            "there is no model '{model}'; there is {}",
+            MODELS.join(", ")
+        )));
+    }
+    let model = Vae::new(Config::mnist())?;
+    let data = DataType {
+        rows: ROWS,
+        width: 784,
+        dtype: DType::U8,
+        indices: ROWS,
+        scale: 1.0 / 255.0,
+        shift: 0.0,
+    };
+    let update = Update {
+        rule: Rule::ADAM,
+        max_norm: 0.0,
+        ema: false,
+        metrics: model.metrics(),
+        batch,
+    };
+    let graph = model.training(&data, &update)?;
+    let images = digits(ROWS, 1).values;
+    let inputs = vec![
+        ("data", Value::new([ROWS, 784], images)?),
+        (
+            "index",
+            Value::new([ROWS], Data::U32((0..ROWS as u32).collect()))?,
+        ),
+    ];
+    ready(
+        gpu,
+        format!("VAE 784-400-20, training step, batch {batch}"),
+        &model,
+        &graph,
+        inputs,
+        true,
+    )
+}
+
+/// Samples from a model's prior.
+///
+/// # Errors
+/// When the device refuses.
+pub fn sampling(gpu: &Gpu, count: usize) -> Result<Ready> {
+    let model = Vae::new(Config::mnist())?;
+    let graph = model.sampler(count);
+    let plural = if count == 1 { "sample" } else { "samples" };
+    ready(
+        gpu,
+        format!("VAE 784-400-20, {count} {plural}"),
+        &model,
+        &graph,
+        Vec::new(),
+        false,
+    )
+}
+
+fn ready(
+    gpu: &Gpu,
+    name: String,
+    model: &dyn Model,
+    graph: &Graph,
+    inputs: Vec<(&str, Value)>,
+    training: bool,
+) -> Result<Ready> {
+    let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
+    let weights: Vec<Vec<f32>> = layout.parameters.iter().map(|p| init::draw(p, 1)).collect();
+    let options = StoreOptions {
+        training,
+        ema: false,
+    };
+    let store = Store::new(gpu, layout.clone(), options)?;
+    store.write(Flat::Parameters, &weights)?;
+    let plan = Plan::compile(graph, &store, &[], PlanOptions::default())?;
+    for (name, value) in &inputs {
+        plan.write(name, &value.data)?;
+    }
+    let state = RandomState {
+        seed: 1,
+        step: 0,
+        cursor: 0,
+    };
+    let schedule = vec![Rule::ADAM.schedule_row(500, 1e-3, 0.0, 1.0); 1024];
+    store.set_state(state.step, state.seed, state.cursor)?;
+    store.write_schedule(0, &schedule, true)?;
+    let setup = Setup {
+        graph,
+        layout,
+        weights,
+        inputs,
+        state,
+        schedule,
+    };
+    let cx = EvalContext {
+        precision: Precision::F64,
+        state,
+    };
+    let nodes = graph.nodes();
+    let (names, ids): (Vec<String>, Vec<_>) = graph
+        .sinks()
+        .into_iter()
+        .filter_map(|(sink, id)| match sink {
+            Sink::Output(name) => Some((name, id)),
+            Sink::Gradient(_) => None,
+        })
+        .unzip();
+    let known = leaves(&nodes, &setup, Precision::F64)?;
+    let values = evaluate(&nodes, &ids, &known, &cx)?;
+    let expected = names
+        .into_iter()
+        .zip(values.iter().map(|v| v.data.to_f64()))
+        .collect();
+    Ok(Ready {
+        name,
+        plan,
+        store,
+        expected,
+        seed: state.seed,
+    })
+}
+
+impl Ready {
+    /// Back to the first step's examples: the data ends somewhere.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn rewind(&self) -> Result<()> {
+        self.store.set_state(0, self.seed, 0)
+    }
+
+    /// Runs the first step and compares its outputs with the interpreter's: each within 1e-4 of its range, the bound of `verify` for
+    /// rounding over a whole step. Returns the largest share of it.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn check(&self) -> Result<f64> {
+        self.rewind()?;
+        self.plan.run(1)?;
+        let mut worst = 0.0_f64;
+        for (name, expected) in &self.expected {
+            let got = self.plan.read(name)?.data.to_f64();
+            let range = expected.iter().fold(1e-6_f64, |m, x| m.max(x.abs()));
+            for (g, e) in got.iter().zip(expected) {
+                let share = (g - e).abs() / (1e-4 * range);
+                worst = worst.max(if share.is_finite() {
+                    share
+                } else {
+                    f64::INFINITY
+                });
+            }
+        }
+        Ok(worst)
+    }
+}

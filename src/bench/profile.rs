@@ -1,0 +1,107 @@
+//! Where one step's time goes, dispatch by dispatch.
+
+use serde::Serialize;
+
+use super::models::Ready;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::gpu::timing::{Clock, Timer};
+
+/// One dispatch of a step, a pass of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Its place in the step.
+    pub index: usize,
+    /// Kernel family.
+    pub kernel: String,
+    /// Variant.
+    pub variant: String,
+    /// Seconds, best round.
+    pub best: f64,
+    /// Seconds, median round.
+    pub median: f64,
+    /// 1e9 flops a second, best round.
+    pub gflops: f64,
+    /// 1e9 bytes a second, best round.
+    pub gbytes: f64,
+}
+
+/// A step taken apart.
+#[derive(Clone, Debug, Serialize)]
+pub struct Profile {
+    /// The plan.
+    pub name: String,
+    /// What times were read from.
+    pub clock: Clock,
+    /// Its dispatches, each in a pass of its own, which costs a little that a step's one pass does not.
+    pub rows: Vec<Row>,
+    /// Sum of the best times.
+    pub sum: f64,
+    /// Seconds of the step as it is recorded otherwise, in one pass: best round.
+    pub whole: f64,
+    /// Wall time of `replayed` steps in one call over the sum of their passes' times.
+    pub wall_over_device: f64,
+    /// How many steps were replayed for that.
+    pub replayed: usize,
+}
+
+/// Takes a step apart over `rounds` rounds, and replays `replayed` steps, timed from the outside and from the inside.
+///
+/// # Errors
+/// When the device is lost.
+pub fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Result<Profile> {
+    let mut timer = Timer::new(gpu)?;
+    timer.calibrate(|pass| (0..8).for_each(|_| ready.plan.record_into(pass)))?;
+    let program = ready.plan.program();
+    let count = program.dispatches.len();
+    let mut times = vec![Vec::new(); count];
+    let mut whole = f64::INFINITY;
+    for _ in 0..rounds {
+        ready.rewind()?;
+        let apart = timer.time(count, |i, pass| ready.plan.record_one_into(i, pass))?;
+        times
+            .iter_mut()
+            .zip(&apart.passes)
+            .for_each(|(all, &t)| all.push(t));
+        ready.rewind()?;
+        let together = timer.time(1, |_, pass| ready.plan.record_into(pass))?;
+        whole = whole.min(together.passes[0]);
+    }
+    let rows: Vec<Row> = times
+        .iter_mut()
+        .zip(&program.dispatches)
+        .enumerate()
+        .map(|(index, (times, dispatch))| {
+            times.sort_by(f64::total_cmp);
+            let (best, cost) = (times[0].max(1e-9), dispatch.kernel.cost());
+            Row {
+                index,
+                kernel: dispatch.kernel.family().to_owned(),
+                variant: dispatch.kernel.variant(),
+                best,
+                median: times[times.len() / 2],
+                gflops: cost.flops / best / 1e9,
+                gbytes: cost.bytes / best / 1e9,
+            }
+        })
+        .collect();
+    let (mut wall, mut device, mut left) = (0.0, 0.0, replayed);
+    while left > 0 {
+        // No more passes than there are queries for, and no more than a driver's watchdog allows.
+        let steps = left.min(1000);
+        ready.rewind()?;
+        let times = timer.time(steps, |_, pass| ready.plan.record_into(pass))?;
+        wall += times.wall;
+        device += times.passes.iter().sum::<f64>();
+        left -= steps;
+    }
+    Ok(Profile {
+        name: ready.name.clone(),
+        clock: timer.clock(),
+        sum: rows.iter().map(|r| r.best).sum(),
+        rows,
+        whole,
+        wall_over_device: wall / device.max(1e-12),
+        replayed,
+    })
+}

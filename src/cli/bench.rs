@@ -1,0 +1,205 @@
+//! `wgen bench`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Output, open};
+use crate::bench::{self, Bounds, Options, Report, models, profile};
+use crate::error::{Error, Result};
+use crate::gpu::timing::Clock;
+use crate::gpu::{Choice, Gpu};
+use crate::report::roofline;
+use crate::train::session::Device;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only lines whose name or kernel family contains this
+    #[arg(long)]
+    filter: Option<String>,
+    /// Interleaved rounds; best and median are over them
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// With --json: where the report goes, instead of to stdout
+    #[arg(value_name = "FILE", requires = "json")]
+    file: Option<PathBuf>,
+    /// Write one self-contained page with a roofline plot
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Compare two reports instead of measuring
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    compare: Option<Vec<PathBuf>>,
+    /// Take one training step of this model apart instead
+    #[arg(long, value_name = "MODEL")]
+    profile: Option<String>,
+    /// Examples of the step that is taken apart
+    #[arg(long, default_value_t = 128, requires = "profile")]
+    batch: usize,
+    /// Steps that --profile replays to compare wall time with the device's
+    #[arg(long, default_value_t = 1000, requires = "profile")]
+    replay: usize,
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    // With a file for the machine, stdout is for people.
+    let output = &Output {
+        json: output.json && arguments.file.is_none(),
+        quiet: output.quiet,
+    };
+    if let Some(files) = &arguments.compare {
+        return compare(output, files);
+    }
+    if *choice == Choice::Cpu {
+        return Err(Error::Usage(
+            "bench measures a GPU; --device cpu has none".into(),
+        ));
+    }
+    let Device::Gpu(gpu) = open(output, choice)? else {
+        return Err(Error::NoAdapter(
+            "bench needs a GPU driver; a software one such as lavapipe will do".into(),
+        ));
+    };
+    if let Some(model) = &arguments.profile {
+        return take_apart(output, &gpu, model, arguments);
+    }
+    let options = Options {
+        filter: arguments.filter.clone(),
+        rounds: arguments.rounds,
+    };
+    let report = bench::run(&gpu, &options, |what| log::debug!("{what}"))?;
+    print(output, &report);
+    output.result(&report)?;
+    write_json(arguments, &report)?;
+    if let Some(path) = &arguments.html {
+        let page = roofline::page(&report)?;
+        std::fs::write(path, page).map_err(|e| Error::io(path, e))?;
+    }
+    let faults = report.faults();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Error::CheckFailed(faults.join("\n")))
+}
+
+fn clock_line(clock: Clock, doubt: Option<&str>) -> String {
+    match (clock, doubt) {
+        (Clock::Timestamps, _) => "times: timestamps of the device".to_owned(),
+        (Clock::Wall, Some(doubt)) => format!("times: wall clock, because {doubt}"),
+        (Clock::Wall, None) => "times: wall clock".to_owned(),
+    }
+}
+
+fn print(output: &Output, report: &Report) {
+    output.say(&clock_line(report.clock, report.clock_doubt.as_deref()));
+    for candidate in &report.ceilings.candidates {
+        log::debug!("{:<32} {:10.1} G/s", candidate.name, candidate.best / 1e9);
+    }
+    output.say(&format!(
+        "ceilings: {:.1} GFLOP/s, {:.1} GB/s over {} MiB, best of {} rounds",
+        report.ceilings.flops / 1e9,
+        report.ceilings.bytes / 1e9,
+        report.ceilings.working_set >> 20,
+        report.rounds
+    ));
+    output.say(&format!(
+        "{:<44} {:>10} {:>10} {:>9} {:>8} {:>6}          {}",
+        "", "best ms", "median ms", "GFLOP/s", "GB/s", "share", "variant"
+    ));
+    for line in &report.lines {
+        let bound = match line.bound {
+            Bounds::Compute => "compute",
+            Bounds::Memory => "memory",
+        };
+        let verdict = if line.right { "" } else { "  WRONG RESULT" };
+        output.say(&format!(
+            "{:<44} {:>10.3} {:>10.3} {:>9.1} {:>8.2} {:>6.2} {bound:<8} {}{verdict}",
+            line.name,
+            line.best * 1e3,
+            line.median * 1e3,
+            line.gflops,
+            line.gbytes,
+            line.share,
+            line.variant
+        ));
+    }
+    let wrong = report.lines.iter().filter(|l| !l.right).count();
+    output.say(&format!(
+        "{} lines in {:.0} s, {wrong} with a wrong result",
+        report.lines.len(),
+        report.seconds
+    ));
+}
+
+fn compare(output: &Output, files: &[PathBuf]) -> Result<()> {
+    let (old, new) = (bench::read(&files[0])?, bench::read(&files[1])?);
+    let changes = bench::compare(&old, &new)?;
+    if old.adapter.name != new.adapter.name || old.adapter.driver != new.adapter.driver {
+        output.say(&format!(
+            "note: {} ({}) against {} ({})",
+            old.adapter.name, old.adapter.driver, new.adapter.name, new.adapter.driver
+        ));
+    }
+    output.say(&format!(
+        "{:<44} {:>10} {:>10} {:>8} {:>14}",
+        "", "old ms", "new ms", "old/new", "share new/old"
+    ));
+    for change in &changes {
+        output.say(&format!(
+            "{:<44} {:>10.3} {:>10.3} {:>8.2} {:>14.2}",
+            change.name,
+            change.best[0] * 1e3,
+            change.best[1] * 1e3,
+            change.ratio,
+            change.share_ratio
+        ));
+    }
+    output.result(&changes)
+}
+
+fn take_apart(output: &Output, gpu: &Gpu, model: &str, arguments: &Arguments) -> Result<()> {
+    let ready = models::training(gpu, model, arguments.batch)?;
+    gpu.save_pipelines();
+    let profile = profile::profile(gpu, &ready, arguments.rounds, arguments.replay)?;
+    output.say(&clock_line(profile.clock, None));
+    output.say(&format!(
+        "{}; each dispatch in a pass of its own, best and median of {} rounds",
+        profile.name, arguments.rounds
+    ));
+    output.say(&format!(
+        "{:>3}  {:<14} {:<46} {:>9} {:>9} {:>9} {:>8}",
+        "#", "kernel", "variant", "best us", "median us", "GFLOP/s", "GB/s"
+    ));
+    for row in &profile.rows {
+        output.say(&format!(
+            "{:>3}  {:<14} {:<46} {:>9.1} {:>9.1} {:>9.1} {:>8.2}",
+            row.index,
+            row.kernel,
+            row.variant,
+            row.best * 1e6,
+            row.median * 1e6,
+            row.gflops,
+            row.gbytes
+        ));
+    }
+    output.say(&format!(
+        "sum {:.3} ms; the step in one pass {:.3} ms",
+        profile.sum * 1e3,
+        profile.whole * 1e3
+    ));
+    if profile.replayed > 0 {
+        output.say(&format!(
+            "{} replayed steps: wall time {:.3} of the device's",
+            profile.replayed, profile.wall_over_device
+        ));
+    }
+    write_json(arguments, &profile)?;
+    output.result(&profile)
+}
+
+fn write_json(arguments: &Arguments, value: &impl serde::Serialize) -> Result<()> {
+    let Some(path) = &arguments.file else {
+        return Ok(());
+    };
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(|e| Error::io(path, e))
+}
