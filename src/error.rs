@@ -33,13 +33,19 @@ pub enum Error {
     },
     /// The device ran out of memory.
     #[error(
-        "out of GPU memory: asked for {bytes} bytes for {what}; lower the batch or the model's sizes"
+        "out of GPU memory: asked for {bytes} bytes for {what}, with {} held on this device already ({detail}); lower the batch or the \
+         model's sizes, or close what else uses the GPU",
+        .held.map_or("an unknown number".to_owned(), |b| format!("{b} bytes"))
     )]
     OutOfMemory {
         /// What was to be allocated.
         what: String,
         /// Its size.
         bytes: u64,
+        /// Bytes that this device holds already, where its backend can say.
+        held: Option<u64>,
+        /// The driver's or wgpu's own words.
+        detail: String,
     },
     /// The device is gone; everything on it is lost, files are not.
     #[error("the GPU device was lost ({0}); make a new one and resume from the last checkpoint")]

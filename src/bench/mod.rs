@@ -350,6 +350,14 @@ pub fn compare(old: &Report, new: &Report) -> Result<Vec<Change>> {
 /// When the file cannot be read or is none.
 pub fn read(path: &std::path::Path) -> Result<Report> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    serde_json::from_slice(&bytes)
+    from_text(path, &bytes)
+}
+
+/// As [`read`], from memory; `path` is for messages alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_text(path: &std::path::Path, bytes: &[u8]) -> Result<Report> {
+    serde_json::from_slice(bytes)
         .map_err(|e| Error::format(path, format!("is no report of wgen bench: {e}")))
 }

@@ -19,6 +19,7 @@ use crate::report::{curves, grid};
 use crate::train::evaluate::Evaluator;
 use crate::train::folder::read_config;
 use crate::train::metrics;
+use crate::train::recover;
 use crate::train::session::Device;
 use crate::train::{Config, Event, ModelConfig, Summary, Trainer, Training};
 
@@ -226,16 +227,24 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         None => arguments.config(&dataset),
     };
     config.check()?;
-    let device = open(output, choice)?;
-    let mut trainer = Trainer::new(&device, config, dataset, &arguments.out, arguments.resume)?;
-    if arguments.explain {
-        output.say(
-            &trainer
-                .explain()
-                .unwrap_or_else(|| "the CPU interprets the graph: there is no plan".to_owned()),
-        );
-    }
-    let summary = drive(output, &device, &mut trainer)?;
+    let mut explain = arguments.explain;
+    let summary = recover::run(
+        || open(output, choice),
+        &arguments.out,
+        arguments.resume,
+        |device, resume| {
+            let (config, dataset) = (config.clone(), dataset.clone());
+            let mut trainer = Trainer::new(device, config, dataset, &arguments.out, resume)?;
+            if std::mem::take(&mut explain) {
+                let plan = trainer.explain();
+                output.say(
+                    plan.as_deref()
+                        .unwrap_or("the CPU interprets the graph: there is no plan"),
+                );
+            }
+            drive(output, device, &mut trainer)
+        },
+    )?;
     output.result(&summary)
 }
 

@@ -27,28 +27,35 @@ pub struct Idx {
 /// # Errors
 /// When it is missing, empty, cut short, too long, of another magic number or element type, or its sizes are absurd.
 pub fn read(path: &Path) -> Result<Idx> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let packed_size = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
     let mut head = [0_u8; 2];
-    let mut peek = File::open(path).map_err(|e| Error::io(path, e))?;
-    let got = peek.read(&mut head).map_err(|e| Error::io(path, e))?;
-    if got == 0 {
+    let got = file.read(&mut head).map_err(|e| Error::io(path, e))?;
+    unpack(path, &head[..got], file, size)
+}
+
+/// As [`read`], from memory; `path` is for messages alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Idx> {
+    let (head, rest) = bytes.split_at(bytes.len().min(2));
+    unpack(path, head, rest, bytes.len() as u64)
+}
+
+fn unpack(path: &Path, head: &[u8], rest: impl Read, packed_size: u64) -> Result<Idx> {
+    if head.is_empty() {
         return Err(Error::format(path, "the file is empty"));
     }
-    let gzip = head == [0x1f, 0x8b];
+    let source = head.chain(rest);
     // Deflate packs at most 1,032 to 1, so nothing is allocated beyond what the file can hold.
-    let bound = if gzip {
-        packed_size.saturating_mul(1032)
+    if head == [0x1f, 0x8b] {
+        let bound = packed_size.saturating_mul(1032).min(MAX_BYTES);
+        parse(path, GzDecoder::new(source).take(MAX_BYTES + 1), bound)
     } else {
-        packed_size
+        let bound = packed_size.min(MAX_BYTES);
+        parse(path, source.take(MAX_BYTES + 1), bound)
     }
-    .min(MAX_BYTES);
-    let source: Box<dyn Read> = if gzip {
-        Box::new(GzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
-    parse(path, source.take(MAX_BYTES + 1), bound)
 }
 
 /// Parses the stream of an IDX file that unpacks to at most `bound` bytes.

@@ -110,13 +110,25 @@ pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
 }
 
 fn decode(path: &Path, options: &Options) -> Result<(ImageShape, Vec<u8>)> {
-    let reader = image::ImageReader::open(path).map_err(|e| Error::io(path, e))?;
-    let mut reader = reader
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    from_bytes(path, &bytes, options)
+}
+
+/// Decodes one picture from memory to its shape and NHWC bytes; `path` is for messages alone.
+///
+/// # Errors
+/// When it cannot be decoded, or claims to be larger than its bytes could make it.
+pub fn from_bytes(path: &Path, bytes: &[u8], options: &Options) -> Result<(ImageShape, Vec<u8>)> {
+    let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| Error::io(path, e))?;
-    // A header may claim any size: no more than 256 MiB is ever allocated for one picture.
+    // A header may claim any size. The densest of the formats, a GIF of one colour, packs some 5,000 bytes of pixels into one; what
+    // claims more is not decoded, and no picture gets more than 256 MiB.
+    let believable = (bytes.len() as u64)
+        .saturating_mul(5000)
+        .saturating_add(1 << 20);
     let mut limits = image::Limits::default();
-    limits.max_alloc = Some(256 << 20);
+    limits.max_alloc = Some(believable.min(256 << 20));
     limits.max_image_width = Some(1 << 14);
     limits.max_image_height = Some(1 << 14);
     reader.limits(limits);

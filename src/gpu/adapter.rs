@@ -94,9 +94,57 @@ pub(super) fn caps(
     }
 }
 
+/// Refuses a device on which no portable kernel could run.
+pub(super) fn check_floor(caps: &Caps) -> Result<()> {
+    let floor = Caps::portable();
+    let rows = [
+        (
+            "max_storage_buffers_per_shader_stage",
+            u64::from(caps.storage_buffers),
+            u64::from(floor.storage_buffers),
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            u64::from(caps.invocations),
+            u64::from(floor.invocations),
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            u64::from(caps.workgroup_bytes),
+            u64::from(floor.workgroup_bytes),
+        ),
+        (
+            "max_compute_workgroups_per_dimension",
+            u64::from(caps.workgroups),
+            u64::from(floor.workgroups),
+        ),
+        // Kernels work on whatever fits; this is room for small tensors.
+        (
+            "max_storage_buffer_binding_size",
+            caps.binding_bytes,
+            1 << 20,
+        ),
+    ];
+    match rows.into_iter().find(|(_, has, needed)| has < needed) {
+        None => Ok(()),
+        Some((limit_name, limit, needed)) => Err(Error::Limit {
+            what: "the borrowed device".to_owned(),
+            needed,
+            limit_name,
+            limit,
+            hint: "request it with wgpu::Limits::default() at least".to_owned(),
+        }),
+    }
+}
+
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::PRIMARY.with_env(),
+        // Beyond this share of a heap's budget a driver may page, or take the desktop down: an error is better.
+        memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
+            for_resource_creation: Some(95),
+            for_device_loss: None,
+        },
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     })
 }

@@ -35,6 +35,8 @@ struct Shared {
     pipelines: Mutex<HashMap<String, Prepared>>,
     layouts: Mutex<HashMap<String, wgpu::BindGroupLayout>>,
     fault: Arc<Mutex<Option<Fault>>>,
+    /// Whether the device is wgen's own: it may be polled at any time.
+    owned: bool,
     cache: Option<cache::DiskCache>,
 }
 
@@ -83,26 +85,32 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             *lock(&lost) = Some(Fault::Lost(format!("{reason:?}: {message}")));
         });
-        let cache = cache::DiskCache::open(&device, &adapter.get_info());
-        Ok(Self::assemble(
-            device,
-            queue,
-            &adapter.get_info(),
-            summary,
-            fault,
-            cache,
-        ))
+        let info = adapter.get_info();
+        let cache = cache::DiskCache::open(&device, &info);
+        let mut gpu = Self::assemble(device, queue, &info, summary, fault);
+        if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
+            (shared.owned, shared.cache) = (true, cache);
+        }
+        Ok(gpu)
     }
 
-    /// Borrows a device that an application owns. It is never reconfigured: what it lacks, wgen does without.
+    /// Borrows a device that an application owns. It is never reconfigured, and polled only by calls that say that they wait: what it
+    /// has beyond WebGPU's guaranteed limits is used, what else it lacks wgen does without. Its error and device-lost callbacks stay the
+    /// application's; dropping all that wgen made lets go of the device.
+    ///
+    /// # Errors
+    /// When the device was requested with limits below `Limits::default()`, saying which: before anything is made on it.
     pub fn from_device(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         info: &wgpu::AdapterInfo,
-    ) -> Self {
+    ) -> Result<Self> {
+        let caps = adapter::caps(info, device.features(), &device.limits());
+        adapter::check_floor(&caps)?;
         let summary = AdapterSummary::of(info, "borrowed from the application");
         let fault = Arc::new(Mutex::new(None));
-        Self::assemble(device.clone(), queue.clone(), info, summary, fault, None)
+        let (device, queue) = (device.clone(), queue.clone());
+        Ok(Self::assemble(device, queue, info, summary, fault))
     }
 
     fn assemble(
@@ -111,7 +119,6 @@ impl Gpu {
         info: &wgpu::AdapterInfo,
         summary: AdapterSummary,
         fault: Arc<Mutex<Option<Fault>>>,
-        cache: Option<cache::DiskCache>,
     ) -> Self {
         let caps = adapter::caps(info, device.features(), &device.limits());
         let shared = Shared {
@@ -123,7 +130,8 @@ impl Gpu {
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
             fault,
-            cache,
+            owned: false,
+            cache: None,
         };
         Self {
             shared: Arc::new(shared),
@@ -164,10 +172,28 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`] or [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
+        // The lock is not held while polling: the callback of a loss takes it.
+        let uncaptured = matches!(*lock(&self.shared.fault), Some(Fault::Uncaptured(_)));
+        if uncaptured {
+            self.learn_of_loss();
+        }
         match lock(&self.shared.fault).clone() {
             None => Ok(()),
             Some(Fault::Lost(reason)) => Err(Error::DeviceLost(reason)),
             Some(Fault::Uncaptured(message)) => Err(Error::Gpu(message)),
+        }
+    }
+
+    /// What is made on a lost device is invalid, and using it an error, before the loss itself is reported by a poll. A borrowed device is
+    /// not polled: its owner hears of the loss.
+    fn learn_of_loss(&self) {
+        if self.shared.owned {
+            // What was submitted before has to end first, or to be given up.
+            let wait = wgpu::PollType::Wait {
+                submission_index: None,
+                timeout: Some(std::time::Duration::from_secs(2)),
+            };
+            self.device().poll(wait).ok();
         }
     }
 
@@ -182,17 +208,28 @@ impl Gpu {
         let made = work();
         let invalid = pollster::block_on(validation.pop());
         let exhausted = pollster::block_on(memory.pop());
-        if exhausted.is_some() {
+        if let Some(error) = exhausted {
             return Err(Error::OutOfMemory {
                 what: what.to_owned(),
                 bytes,
+                held: self.held(),
+                detail: error.to_string(),
             });
+        }
+        if invalid.is_some() {
+            self.learn_of_loss();
         }
         self.check()?;
         match invalid {
             Some(error) => Err(Error::Gpu(format!("{what}: {error}"))),
             None => Ok(made),
         }
+    }
+
+    /// Bytes of device memory that the device's allocations hold, where its backend can say.
+    pub fn held(&self) -> Option<u64> {
+        let report = self.device().generate_allocator_report()?;
+        Some(report.total_allocated_bytes)
     }
 
     /// Waits until everything that was submitted is done.

@@ -61,7 +61,9 @@ pub fn random_state(state: &[u32]) -> RandomState {
     }
 }
 
-/// Implements [`Twin`] by a function generic over [`Real`].
+/// Implements [`Twin`] for a kernel by a function `fn run<T: Real>(kernel: &Kernel, buffers: &mut [Data])`, generic over
+/// [`Real`].
+#[macro_export]
 macro_rules! twin {
     ($kernel:ty, $run:ident) => {
         impl $crate::reference::Twin for $kernel {
@@ -77,7 +79,7 @@ macro_rules! twin {
         }
     };
 }
-pub(crate) use twin;
+pub(crate) use crate::twin;
 
 /// Moves a real array out of its buffer, to be put back after an update.
 pub(crate) fn take<T: Real>(buffer: &mut Data) -> Vec<T> {

@@ -246,6 +246,12 @@ impl RunFolder {
     }
 }
 
+/// The step of the checkpoint that `latest` points at, if there is one.
+pub fn newest_step(folder: &Path) -> Option<u64> {
+    let pointer = folder.join("checkpoints").join("latest");
+    fs::read_to_string(pointer).ok()?.trim().parse().ok()
+}
+
 /// Reads the `config.json` of a run folder.
 ///
 /// # Errors
@@ -266,11 +272,19 @@ pub fn read_config(folder: &Path) -> Result<Config> {
         ));
     }
     let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let config: Config = serde_json::from_str(&text)
-        .map_err(|e| Error::format(&path, format!("is malformed: {e}")))?;
+    config_from_text(&path, &text)
+}
+
+/// As [`read_config`], from memory; `path` is for messages alone.
+///
+/// # Errors
+/// As [`read_config`].
+pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
+    let config: Config = serde_json::from_str(text)
+        .map_err(|e| Error::format(path, format!("is malformed: {e}")))?;
     config
         .check()
-        .map_err(|e| Error::format(&path, e.to_string()))?;
+        .map_err(|e| Error::format(path, e.to_string()))?;
     Ok(config)
 }
 

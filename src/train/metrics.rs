@@ -36,10 +36,14 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         return Ok(Vec::new());
     }
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    Ok(text
-        .lines()
+    Ok(records(&text))
+}
+
+/// The records of a file's text; lines that are none are passed over.
+pub fn records(text: &str) -> Vec<Record> {
+    text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+        .collect()
 }
 
 impl Metrics {

@@ -11,6 +11,7 @@ mod fault;
 pub mod feed;
 pub mod folder;
 pub mod metrics;
+pub mod recover;
 pub mod session;
 pub mod weights;
 

@@ -46,13 +46,21 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
 /// When it is missing, cut short, malformed, or a tensor is of another type.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
     let data = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    tensors_from_bytes(path, &data)
+}
+
+/// As [`read_tensors`], from memory; `path` is for messages alone.
+///
+/// # Errors
+/// As [`read_tensors`].
+pub fn tensors_from_bytes(path: &Path, data: &[u8]) -> Result<Tensors> {
     if data.len() >= 2 && (data[..2] == *b"PK" || data[0] == 0x80) {
         return Err(Error::format(
             path,
             "is a PyTorch pickle, which may run code when it is loaded; save it with safetensors.torch.save_file instead",
         ));
     }
-    let file = SafeTensors::deserialize(&data)
+    let file = SafeTensors::deserialize(data)
         .map_err(|e| Error::format(path, format!("is no whole safetensors file: {e}")))?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {

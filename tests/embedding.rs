@@ -1,0 +1,407 @@
+//! In other people's programs: the examples run, and an application's own device sees no error, no poll and no leak.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wgen::Error;
+use wgen::gpu::Gpu;
+use wgen::graph::layout::Layout;
+use wgen::kernels::Texel;
+use wgen::kernels::present::Picture;
+use wgen::models::Model;
+use wgen::models::vae::{Config, Vae};
+use wgen::plan::program::Flat;
+use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::tensor::Data;
+use wgen::verify::cases::{Values, numbers};
+
+fn example(name: &str) -> Command {
+    let folder = Path::new(env!("CARGO_BIN_EXE_wgen")).parent().unwrap();
+    let path: PathBuf = folder.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{}: build the examples first",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn succeeded(out: &Output) -> String {
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        out.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    text
+}
+
+#[test]
+fn the_example_of_one_kernel_agrees_with_loops() {
+    let text = succeeded(&example("kernel").output().unwrap());
+    assert!(text.contains("largest difference"), "{text}");
+}
+
+#[test]
+fn the_example_of_a_custom_operator_is_verified() {
+    let text = succeeded(&example("custom_op").output().unwrap());
+    assert!(text.contains("finite differences"), "{text}");
+}
+
+#[test]
+fn the_embedding_example_draws_frames_that_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = example("embed")
+        .args(["--frames", "4", "--steps", "60", "--out"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    succeeded(&out);
+    let frames: Vec<image::RgbaImage> = (0..4)
+        .map(|i| {
+            image::open(dir.path().join(format!("{i:04}.png")))
+                .unwrap()
+                .into_rgba8()
+        })
+        .collect();
+    assert_ne!(frames[0], frames[1], "the latent code moves");
+    let levels: std::collections::BTreeSet<u8> = frames[0].pixels().map(|p| p.0[0]).collect();
+    assert!(levels.len() > 16, "a picture, not one colour: {levels:?}");
+}
+
+/// An X server for one test, stopped at its end.
+struct Display(std::process::Child, String);
+
+impl Display {
+    fn new() -> Option<Self> {
+        let number = 100 + std::process::id() % 800;
+        let name = format!(":{number}");
+        let child = Command::new("Xvfb")
+            .args([&name, "-screen", "0", "640x640x24", "-nolisten", "tcp"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .ok()?;
+        let socket = PathBuf::from(format!("/tmp/.X11-unix/X{number}"));
+        for _ in 0..100 {
+            if socket.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(Self(child, name))
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// `test.sh` installs Xvfb where apt is; elsewhere `WGEN_REQUIRE_XVFB` decides whether its absence is a failure.
+#[test]
+fn the_window_example_draws_under_xvfb() {
+    let Some(display) = Display::new() else {
+        assert!(
+            std::env::var_os("WGEN_REQUIRE_XVFB").is_none(),
+            "Xvfb is not on PATH"
+        );
+        eprintln!("NOT CHECKED: Xvfb is not on PATH, so the window example was not run");
+        return;
+    };
+    let out = example("window")
+        .args(["--frames", "5", "--steps", "20"])
+        .env("DISPLAY", &display.1)
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .unwrap();
+    assert!(succeeded(&out).contains("5 frames drawn"));
+}
+
+/// The application of the tests below: its device, and how many errors it was told of.
+struct Application {
+    instance: wgpu::Instance,
+    adapter: wgpu::Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    errors: Arc<AtomicUsize>,
+}
+
+fn application(limits: wgpu::Limits) -> Application {
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
+        &instance, None,
+    ))
+    .unwrap();
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        required_limits: limits,
+        ..Default::default()
+    }))
+    .unwrap();
+    let errors = Arc::new(AtomicUsize::new(0));
+    let count = errors.clone();
+    device.on_uncaptured_error(Arc::new(move |error| {
+        eprintln!("the application was told: {error}");
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    Application {
+        instance,
+        adapter,
+        device,
+        queue,
+        errors,
+    }
+}
+
+impl Application {
+    /// Everything that lives on the instance, by kind.
+    fn living(&self) -> Vec<(&'static str, usize)> {
+        let report = self.instance.generate_report().unwrap();
+        let hub = report.hub_report();
+        vec![
+            ("buffers", hub.buffers.num_allocated),
+            ("textures", hub.textures.num_allocated),
+            ("texture views", hub.texture_views.num_allocated),
+            ("bind groups", hub.bind_groups.num_allocated),
+            ("bind group layouts", hub.bind_group_layouts.num_allocated),
+            ("pipelines", hub.compute_pipelines.num_allocated),
+            ("shader modules", hub.shader_modules.num_allocated),
+            ("query sets", hub.query_sets.num_allocated),
+            ("devices", hub.devices.num_allocated),
+        ]
+    }
+
+    fn texture(
+        &self,
+        format: wgpu::TextureFormat,
+        size: u32,
+        usage: wgpu::TextureUsages,
+    ) -> wgpu::Texture {
+        self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d {
+                width: size,
+                height: size,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage,
+            view_formats: &[],
+        })
+    }
+}
+
+fn decoder(gpu: &Gpu) -> Plan {
+    let model = Vae::new(Config::mnist()).unwrap();
+    let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
+    let weights: Vec<_> = layout
+        .parameters
+        .iter()
+        .map(|p| wgen::nn::init::draw(p, 3))
+        .collect();
+    let store = Store::new(gpu, layout, StoreOptions::default()).unwrap();
+    store.write(Flat::Parameters, &weights).unwrap();
+    Plan::compile(&model.decoding(1), &store, &[], PlanOptions::default()).unwrap()
+}
+
+#[test]
+fn an_applications_device_sees_no_error_no_poll_and_no_leak() {
+    let app = application(wgpu::Limits::default());
+    let before = app.living();
+    let usage = wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC;
+    {
+        let texture = app.texture(wgpu::TextureFormat::Rgba8Unorm, 28, usage);
+        let code = app.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 80,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        // Work of the application's that is done long before the device is asked about it again.
+        app.queue.submit([]);
+        let told = Arc::new(AtomicBool::new(false));
+        let flag = told.clone();
+        app.queue
+            .on_submitted_work_done(move || flag.store(true, Ordering::SeqCst));
+        std::thread::sleep(Duration::from_millis(100));
+
+        let gpu = Gpu::from_device(&app.device, &app.queue, &app.adapter.get_info()).unwrap();
+        let mut plan = decoder(&gpu);
+        plan.bind("z", (&code).into()).unwrap();
+        plan.bind_texture("images", &texture, Picture::grid(28, 28, 1, 1))
+            .unwrap();
+        app.queue.write_buffer(&code, 0, &[0x3f; 80]);
+        let mut encoder = app.device.create_command_encoder(&Default::default());
+        plan.record(&mut encoder);
+        let commands = encoder.finish();
+        assert!(
+            !told.load(Ordering::SeqCst),
+            "somebody polled the device or submitted to its queue behind the application's back"
+        );
+        app.queue.submit([commands]);
+        app.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .unwrap();
+        assert!(told.load(Ordering::SeqCst), "and its own poll tells it");
+        assert!(gpu.check().is_ok());
+    }
+    app.device
+        .poll(wgpu::PollType::wait_indefinitely())
+        .unwrap();
+    assert_eq!(app.errors.load(Ordering::SeqCst), 0);
+    assert_eq!(app.living(), before, "something of wgen's is still alive");
+}
+
+#[test]
+fn a_texture_gets_what_the_buffer_has() {
+    let gpu = common::gpu();
+    for texel in [Texel::Rgba8Unorm, Texel::Rgba16Float, Texel::Rgba32Float] {
+        let mut plan = decoder(&gpu);
+        let texture = gpu.create_texture("picture", 28, 28, texel).unwrap();
+        plan.bind_texture("images", &texture, Picture::grid(28, 28, 1, 1))
+            .unwrap();
+        plan.write("z", &numbers(Values::Normal, 5, 20)).unwrap();
+        plan.run(1).unwrap();
+        let images = plan.read("images").unwrap().data.to_f64();
+        let texels = texel.decode(&gpu.read_texture(&texture).unwrap());
+        for (value, pixel) in images.iter().zip(texels.chunks_exact(4)) {
+            let (stored, error) = texel.stored(*value);
+            assert!(
+                (f64::from(pixel[0]) - stored).abs() <= error,
+                "{texel:?}: {pixel:?} for {value}"
+            );
+            assert_eq!(
+                (pixel[0], pixel[1], pixel[3]),
+                (pixel[1], pixel[2], 1.0),
+                "grey and opaque"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_said_and_changes_nothing() {
+    let app = application(wgpu::Limits::default());
+    let gpu = Gpu::from_device(&app.device, &app.queue, &app.adapter.get_info()).unwrap();
+    let mut plan = decoder(&gpu);
+    let storage = wgpu::TextureUsages::STORAGE_BINDING;
+    let picture = Picture::grid(28, 28, 1, 1);
+    let cases = [
+        (
+            app.texture(wgpu::TextureFormat::Rgba8Unorm, 30, storage),
+            picture,
+            "28 x 28",
+        ),
+        (
+            app.texture(wgpu::TextureFormat::R32Float, 28, storage),
+            picture,
+            "R32Float",
+        ),
+        (
+            app.texture(
+                wgpu::TextureFormat::Rgba8Unorm,
+                28,
+                wgpu::TextureUsages::COPY_SRC,
+            ),
+            picture,
+            "STORAGE_BINDING",
+        ),
+        (
+            app.texture(wgpu::TextureFormat::Rgba8Unorm, 28, storage),
+            Picture::grid(28, 28, 2, 1),
+            "channels",
+        ),
+        (
+            app.texture(wgpu::TextureFormat::Rgba8Unorm, 28, storage),
+            Picture::grid(27, 28, 1, 1),
+            "whole number",
+        ),
+    ];
+    for (texture, picture, word) in cases {
+        let error = plan
+            .bind_texture("images", &texture, picture)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(word), "'{word}' is not in: {error}");
+    }
+    let small = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 16,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    });
+    assert!(
+        plan.bind("z", (&small).into())
+            .unwrap_err()
+            .to_string()
+            .contains("80 bytes")
+    );
+    let other = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 80,
+        usage: wgpu::BufferUsages::VERTEX,
+        mapped_at_creation: false,
+    });
+    assert!(
+        plan.bind("z", (&other).into())
+            .unwrap_err()
+            .to_string()
+            .contains("STORAGE")
+    );
+    assert!(
+        plan.bind("no such", (&small).into())
+            .unwrap_err()
+            .to_string()
+            .contains("images")
+    );
+    // What was bound before still works.
+    plan.write("z", &Data::F32(vec![0.1; 20])).unwrap();
+    plan.run(1).unwrap();
+    assert!(
+        plan.read("images")
+            .unwrap()
+            .data
+            .to_f32()
+            .iter()
+            .all(|x| x.is_finite())
+    );
+    assert_eq!(
+        app.errors.load(Ordering::SeqCst),
+        0,
+        "the application heard of none of this"
+    );
+}
+
+#[test]
+fn what_a_borrowed_device_lacks_is_said_at_once() {
+    let limits = wgpu::Limits {
+        max_storage_buffers_per_shader_stage: 4,
+        ..Default::default()
+    };
+    let app = application(limits);
+    let refused = Gpu::from_device(&app.device, &app.queue, &app.adapter.get_info());
+    match refused {
+        Err(Error::Limit {
+            limit_name,
+            needed,
+            limit,
+            ..
+        }) => {
+            assert_eq!(
+                (limit_name, needed, limit),
+                ("max_storage_buffers_per_shader_stage", 8, 4)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
