@@ -10,7 +10,7 @@
 //              ${quads} vec4 of every row. A is read once, spread over the lanes, and each element handed to all lanes by a
 //              broadcast from a constant lane. No workgroup memory, no barrier.
 //   registers  the same with one lane: each invocation owns 8 x 8 elements. Needs no subgroups.
-//   tiled      64 x 64 tiles in workgroup memory, 16 deep, 4 x 4 elements an invocation.
+//   tiled      tiles in workgroup memory, ${depth} deep; ${threads} x ${threads} invocations, each with ${row_quads} x ${quads} blocks of 4 x 4 elements.
 // Dispatch: (columns / tile, rows / tile, batch).
 // Cost: 2 m n k flops; 4 (m k + k n + m n) bytes a matrix.
 
@@ -101,63 +101,107 @@ fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
 //# endif
 
 //# if variant == "tiled"
-const DEPTH: u32 = 16u;
-const STRIDE: u32 = 68u;  // 64 and padding, against bank conflicts
+//# set height = 4 * threads * row_quads
+//# set width = 4 * threads * quads
+//# set a_across = layout == "tn"
+//# set b_across = layout != "nt"
+//# set a_stride = height // 4 + 1 if a_across else depth // 4 + 1
+//# set b_stride = width // 4 + 1 if b_across else depth // 4 + 1
+// Each tile lies as its operand does, vec4 along the same axis, so that nothing is transposed on the way; one vec4 of padding a line
+// keeps the lines apart in the banks.
+var<workgroup> a_tile: array<vec4<f32>, ${a_stride * (depth if a_across else height)}>;
+var<workgroup> b_tile: array<vec4<f32>, ${b_stride * (depth if b_across else width)}>;
 
-var<workgroup> a_tile: array<f32, DEPTH * STRIDE>;
-var<workgroup> b_tile: array<f32, DEPTH * STRIDE>;
-
-@compute @workgroup_size(256)
+@compute @workgroup_size(${threads * threads})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let batch = params.first_matrix + group.z;
-    let row0 = (params.first_row + group.y) * 64u;
-    let column0 = group.x * 64u;
-    let my_row = local / 16u * 4u;
-    let my_column = local % 16u * 4u;
-    //# for i in range(4)
-    var sum${i} = vec4<f32>();
+    let row0 = (params.first_row + group.y) * ${height}u;
+    let column0 = group.x * ${width}u;
+    let tx = local % ${threads}u;
+    let ty = local / ${threads}u;
+    //# for r in range(4 * row_quads)
+    //# for q in range(quads)
+    var sum${r}_${q} = vec4<f32>();
+    //# endfor
     //# endfor
     //# if row_sums
-    var row_sum = vec4<f32>();
+    //# for g in range(row_quads)
+    var row_sum${g} = vec4<f32>();
+    //# endfor
     //# endif
-    for (var k = 0u; k < params.k; k += DEPTH) {
-        //# if layout == "tn"
-        let a_part = load_a(batch, k + local / 16u, row0 + my_column);
-        //# else
-        let a_part = load_a(batch, row0 + local / 4u, k + local % 4u * 4u);
-        //# endif
-        //# if layout == "nt"
-        let b_part = load_b(batch, column0 + local / 4u, k + local % 4u * 4u);
-        //# else
-        let b_part = load_b(batch, k + local / 16u, column0 + my_column);
-        //# endif
-        for (var i = 0u; i < 4u; i++) {
-            a_tile[${"local / 16u * STRIDE + my_column + i" if layout == "tn" else "(local % 4u * 4u + i) * STRIDE + local / 4u"}] = a_part[i];
-            b_tile[${"(local % 4u * 4u + i) * STRIDE + local / 4u" if layout == "nt" else "local / 16u * STRIDE + my_column + i"}] = b_part[i];
-        }
-        workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let at = d * STRIDE + my_row;
-            let bt = d * STRIDE + my_column;
-            let a4 = vec4<f32>(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
-            let b4 = vec4<f32>(b_tile[bt], b_tile[bt + 1u], b_tile[bt + 2u], b_tile[bt + 3u]);
-            //# for i in range(4)
-            sum${i} += a4[${i}] * b4;
-            //# endfor
-            //# if row_sums
-            row_sum += a4;
+    for (var k = 0u; k < params.k; k += ${depth}u) {
+        //# for i in range(row_quads * depth // threads)
+        {
+            let v = local + ${i * threads * threads}u;
+            //# if a_across
+            a_tile[v / ${height // 4}u * ${a_stride}u + v % ${height // 4}u] = load_a(batch, k + v / ${height // 4}u, row0 + v % ${height // 4}u * 4u);
+            //# else
+            a_tile[v / ${depth // 4}u * ${a_stride}u + v % ${depth // 4}u] = load_a(batch, row0 + v / ${depth // 4}u, k + v % ${depth // 4}u * 4u);
             //# endif
         }
+        //# endfor
+        //# for i in range(quads * depth // threads)
+        {
+            let v = local + ${i * threads * threads}u;
+            //# if b_across
+            b_tile[v / ${width // 4}u * ${b_stride}u + v % ${width // 4}u] = load_b(batch, k + v / ${width // 4}u, column0 + v % ${width // 4}u * 4u);
+            //# else
+            b_tile[v / ${depth // 4}u * ${b_stride}u + v % ${depth // 4}u] = load_b(batch, column0 + v / ${depth // 4}u, k + v % ${depth // 4}u * 4u);
+            //# endif
+        }
+        //# endfor
+        workgroupBarrier();
+        //# for kq in range(depth // 4)
+        {
+            //# for q in range(quads)
+            //# for d in range(4)
+            //# if b_across
+            let b${d}_${q} = b_tile[${(4 * kq + d) * b_stride + q * threads}u + tx];
+            //# else
+            let w${d}_${q} = b_tile[(${4 * q * threads + d}u + tx * 4u) * ${b_stride}u + ${kq}u];
+            //# endif
+            //# endfor
+            //# if not b_across
+            //# for d in range(4)
+            let b${d}_${q} = vec4<f32>(w0_${q}[${d}], w1_${q}[${d}], w2_${q}[${d}], w3_${q}[${d}]);
+            //# endfor
+            //# endif
+            //# endfor
+            //# for g in range(row_quads)
+            //# for d in range(4)
+            //# if a_across
+            let a${d}_${g} = a_tile[${(4 * kq + d) * a_stride + g * threads}u + ty];
+            //# if row_sums
+            row_sum${g} += a${d}_${g};
+            //# endif
+            //# else
+            let a${d}_${g} = a_tile[(${4 * g * threads + d}u + ty * 4u) * ${a_stride}u + ${kq}u];
+            //# endif
+            //# endfor
+            //# for c in range(4)
+            //# for d in range(4)
+            //# for q in range(quads)
+            sum${4 * g + c}_${q} += ${"a" ~ d ~ "_" ~ g ~ "[" ~ c ~ "]" if a_across else "a" ~ c ~ "_" ~ g ~ "[" ~ d ~ "]"} * b${d}_${q};
+            //# endfor
+            //# endfor
+            //# endfor
+            //# endfor
+        }
+        //# endfor
         workgroupBarrier();
     }
-    //# for i in range(4)
-    store(batch, row0 + my_row + ${i}u, column0 + my_column, sum${i});
+    //# for g in range(row_quads)
+    //# for c in range(4)
+    //# for q in range(quads)
+    store(batch, row0 + ${4 * g * threads + c}u + ty * 4u, column0 + ${4 * q * threads}u + tx * 4u, sum${4 * g + c}_${q});
+    //# endfor
     //# endfor
     //# if row_sums
-    if group.x == 0u && my_column == 0u {
-        store_row_sums(batch, row0 + my_row, row_sum);
+    if group.x == 0u && tx == 0u {
+        store_row_sums(batch, row0 + ${4 * g * threads}u + ty * 4u, row_sum${g});
     }
     //# endif
+    //# endfor
 }
 //# else
 //# set letters = ["x", "y", "z", "w"]

@@ -44,7 +44,72 @@ pub enum Variant {
     /// 8 x 8 elements an invocation.
     Registers,
     /// Tiles in workgroup memory.
-    Tiled,
+    Tiled(Tile),
+}
+
+/// The shape of a tiled product's workgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Invocations along each side.
+    pub threads: u32,
+    /// Blocks of four rows an invocation.
+    pub row_quads: u32,
+    /// Blocks of four columns an invocation.
+    pub quads: u32,
+    /// k that are in workgroup memory at once.
+    pub depth: u32,
+}
+
+impl Tile {
+    /// 128 x 128: the least traffic, for products that fill a device even so.
+    pub const LARGE: Self = Self {
+        threads: 16,
+        row_quads: 2,
+        quads: 2,
+        depth: 8,
+    };
+    /// 128 x 64.
+    pub const TALL: Self = Self {
+        threads: 16,
+        row_quads: 2,
+        quads: 1,
+        depth: 16,
+    };
+    /// 64 x 64.
+    pub const MEDIUM: Self = Self {
+        threads: 16,
+        row_quads: 1,
+        quads: 1,
+        depth: 16,
+    };
+    /// 32 x 32: many workgroups from a small product.
+    pub const SMALL: Self = Self {
+        threads: 8,
+        row_quads: 1,
+        quads: 1,
+        depth: 16,
+    };
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::LARGE, Self::TALL, Self::MEDIUM, Self::SMALL];
+
+    fn size(self) -> (usize, usize) {
+        let side = |quads: u32| (4 * self.threads * quads) as usize;
+        (side(self.row_quads), side(self.quads))
+    }
+
+    /// Bytes of workgroup memory, in the layout that needs most.
+    fn bytes(self) -> u32 {
+        let lines = |side: usize| {
+            let (side, depth) = (side as u32, self.depth);
+            16 * (side * (depth / 4 + 1)).max(depth * (side / 4 + 1))
+        };
+        let (rows, columns) = self.size();
+        lines(rows) + lines(columns)
+    }
+
+    fn fits(self, caps: &Caps) -> bool {
+        self.threads * self.threads <= caps.invocations && self.bytes() <= caps.workgroup_bytes
+    }
 }
 
 impl Variant {
@@ -68,25 +133,41 @@ impl Variant {
             let quads = if wide { 2 } else { 1 };
             variants.push(Self::Subgroup { lanes, rows, quads });
         }
-        let tiled = (caps.invocations >= 256 && caps.workgroup_bytes >= 2 * 16 * 68 * 4)
-            .then_some(Self::Tiled);
+        let mut tiled: Vec<Self> = Tile::ALL
+            .into_iter()
+            .filter(|t| t.fits(caps))
+            .map(Self::Tiled)
+            .collect();
         if caps.software {
             variants.push(Self::Registers);
-            variants.extend(tiled);
-        } else {
-            variants.splice(0..0, tiled);
-            variants.push(Self::Registers);
+            variants.extend(tiled.into_iter().next_back());
+            return variants;
         }
+        // The largest tile that still makes workgroups enough for every core of a large device, then smaller ones, then the larger.
+        let workgroups = |v: &Self| {
+            let (rows, columns) = v.tile();
+            m.div_ceil(rows) * n.div_ceil(columns)
+        };
+        tiled.sort_by_key(|v| match workgroups(v) {
+            enough if enough >= ENOUGH_WORKGROUPS => (0, enough),
+            few => (1, usize::MAX - few),
+        });
+        variants.splice(0..0, tiled);
+        variants.push(Self::Registers);
         variants
     }
 
     fn tile(self) -> (usize, usize) {
         match self {
             Self::Subgroup { lanes, rows, quads } => (rows as usize, (4 * lanes * quads) as usize),
-            Self::Registers | Self::Tiled => (64, 64),
+            Self::Registers => (64, 64),
+            Self::Tiled(tile) => tile.size(),
         }
     }
 }
+
+/// Workgroups that keep a large device busy.
+const ENOUGH_WORKGROUPS: usize = 128;
 
 /// `C = finish(A B)`.
 #[derive(Clone, Debug)]
@@ -196,7 +277,10 @@ impl Kernel for Matmul {
                 format!("subgroup{lanes} {rows}x{}", 4 * quads)
             }
             Variant::Registers => "registers 8x8".to_owned(),
-            Variant::Tiled => "tiled 64x64x16".to_owned(),
+            Variant::Tiled(tile) => {
+                let (rows, columns) = tile.size();
+                format!("tiled {rows}x{columns}x{}", tile.depth)
+            }
         };
         let marks = [
             (vector, "vec4"),
@@ -239,7 +323,11 @@ impl Kernel for Matmul {
         let (variant, lanes, rows, quads) = match self.variant {
             Variant::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
             Variant::Registers => ("registers", 1, 8, 2),
-            Variant::Tiled => ("tiled", 1, 4, 1),
+            Variant::Tiled(tile) => ("tiled", 1, 4 * tile.row_quads, tile.quads),
+        };
+        let tile = match self.variant {
+            Variant::Tiled(tile) => tile,
+            _ => Tile::MEDIUM,
         };
         let mut context =
             self.epilogue
@@ -250,10 +338,13 @@ impl Kernel for Matmul {
                 "lanes": lanes,
                 "rows": rows,
                 "quads": quads,
+                "threads": tile.threads,
+                "row_quads": tile.row_quads,
+                "depth": tile.depth,
                 "vector": vector,
                 "a_vector": a_vector,
                 "b_vector": b_vector,
-                "guard_k": self.variant == Variant::Tiled || !self.k.is_multiple_of(4),
+                "guard_k": matches!(self.variant, Variant::Tiled(_)) || !self.k.is_multiple_of(4),
                 "accumulate": self.accumulate,
                 "row_sums": self.row_sums,
                 "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {

@@ -4,7 +4,7 @@ use super::{Case, Values, case};
 use crate::kernels::Caps;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::{Distribution, Function};
-use crate::kernels::matmul::{Layout, Matmul, Variant};
+use crate::kernels::matmul::{Layout, Matmul, Tile, Variant};
 use crate::kernels::philox::Key;
 use crate::tensor::Shape;
 
@@ -12,7 +12,7 @@ use crate::tensor::Shape;
 fn variants(caps: &Caps, layout: Layout) -> Vec<Variant> {
     let mut variants = vec![Variant::Registers];
     if caps.invocations >= 256 {
-        variants.push(Variant::Tiled);
+        variants.extend(Tile::ALL.map(Variant::Tiled));
     }
     if caps.subgroup_min_size >= 4 {
         let lanes = if caps.subgroup_min_size >= 8 { 8 } else { 4 };
