@@ -1,12 +1,23 @@
 //! `wgen info`
 
+use clap::Args;
 use serde_json::json;
 
 use super::Output;
 use crate::error::Result;
 use crate::gpu::{Choice, Gpu, adapter};
 
-pub(super) fn run(output: &Output, choice: &Choice) -> Result<()> {
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What the tuner learned on the adapter that would be used
+    #[arg(long)]
+    tuning: bool,
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    if arguments.tuning {
+        return tuning(output, choice);
+    }
     let adapters = adapter::list();
     let chosen = match choice {
         Choice::Cpu => None,
@@ -45,4 +56,27 @@ pub(super) fn run(output: &Output, choice: &Choice) -> Result<()> {
         .map(|(s, c, f)| json!({"adapter": s, "limits": c, "features": f}))
         .collect();
     output.result(&json!({"adapters": list, "used": chosen}))
+}
+
+fn tuning(output: &Output, choice: &Choice) -> Result<()> {
+    let gpu = Gpu::new(choice)?;
+    let learned = gpu.tuning().entries();
+    if gpu.caps().software {
+        output.say(&format!(
+            "{} is a software adapter: variants are chosen by rule and never tuned",
+            gpu.summary().name
+        ));
+    } else if learned.is_empty() {
+        output.say("nothing was tuned yet: it happens when a plan is compiled");
+    }
+    for entry in &learned {
+        output.say(&format!("{}: {}", entry.what, entry.variant));
+        for candidate in &entry.candidates {
+            let time = candidate
+                .seconds
+                .map_or("not used".to_owned(), |s| format!("{:.1} us", s * 1e6));
+            output.say(&format!("    {:<50} {time:>12}", candidate.variant));
+        }
+    }
+    output.result(&json!({"adapter": gpu.summary(), "tuned": learned}))
 }

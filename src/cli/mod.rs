@@ -49,7 +49,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Adapters, limits, features, and which one would be used and why
-    Info,
+    Info(info::Arguments),
     /// Every kernel and model against the CPU, on this adapter
     Verify(verify::Arguments),
     /// Kernels and steps of the models against what this adapter can do at most
@@ -142,7 +142,7 @@ fn run(cli: &Cli) -> Result<()> {
     };
     let device = &cli.global.device;
     match &cli.command {
-        Command::Info => info::run(&output, device),
+        Command::Info(arguments) => info::run(&output, device, arguments),
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),

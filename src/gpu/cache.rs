@@ -1,6 +1,6 @@
 //! The pipeline cache on disk, where the backend has one (Vulkan).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// A pipeline cache and its file.
@@ -10,17 +10,30 @@ pub(super) struct DiskCache {
     saved: Mutex<usize>,
 }
 
+/// wgen's folder in the user's cache.
+pub(super) fn folder() -> Option<PathBuf> {
+    let root = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(root.join("wgen"))
+}
+
+/// Writes a file whole, by a rename: processes may do so at once.
+pub(super) fn replace(path: &Path, data: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::write(&temporary, data)?;
+    std::fs::rename(&temporary, path)
+}
+
 impl DiskCache {
     pub(super) fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Self> {
         let key = wgpu::util::pipeline_cache_key(info)?;
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
-        let root = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-        let path = root.join("wgen").join(key);
+        let path = folder()?.join(key);
         let data = std::fs::read(&path).ok();
         // SAFETY: the data is what `get_data` of a cache with the same key returned, written whole by a rename; the driver checks
         // its own header besides, and `fallback` makes it start empty where it does not like it.
@@ -45,15 +58,7 @@ impl DiskCache {
             return;
         }
         *saved = data.len();
-        let temporary = self
-            .path
-            .with_extension(format!("{}.tmp", std::process::id()));
-        let written = self
-            .path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&temporary, &data))
-            .and_then(|()| std::fs::rename(&temporary, &self.path));
+        let written = replace(&self.path, &data);
         if let Err(error) = written {
             log::debug!("pipeline cache {}: {error}", self.path.display());
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::kernels::Caps;
+use crate::kernels::{Caps, Launch};
 
 pub mod adapter;
 mod buffer;
@@ -14,6 +14,7 @@ pub mod template;
 mod texture;
 pub mod timing;
 pub mod translate;
+pub mod tuning;
 
 pub use adapter::{AdapterSummary, Choice};
 pub use buffer::Readback;
@@ -38,6 +39,7 @@ struct Shared {
     /// Whether the device is wgen's own: it may be polled at any time.
     owned: bool,
     cache: Option<cache::DiskCache>,
+    tuning: tuning::Tuning,
 }
 
 /// What the device reported outside of a call.
@@ -132,6 +134,7 @@ impl Gpu {
             fault,
             owned: false,
             cache: None,
+            tuning: tuning::Tuning::open(tuning::Tuning::path_for(info)),
         };
         Self {
             shared: Arc::new(shared),
@@ -146,6 +149,11 @@ impl Gpu {
     /// The queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.shared.queue
+    }
+
+    /// Whether the device is wgen's own, not borrowed from an application.
+    pub fn is_owned(&self) -> bool {
+        self.shared.owned
     }
 
     /// What it can do.
@@ -241,6 +249,19 @@ impl Gpu {
         self.check()?;
         done.map_err(|e| Error::Gpu(e.to_string()))?;
         Ok(())
+    }
+
+    /// The WGSL that a launch expands to on this device.
+    ///
+    /// # Errors
+    /// When there is no such template, or it uses a variable that the launch does not give.
+    pub fn expand(&self, launch: &Launch) -> Result<String> {
+        lock(&self.shared.templates).expand(launch)
+    }
+
+    /// What the tuner learned on this adapter and driver.
+    pub fn tuning(&self) -> &tuning::Tuning {
+        &self.shared.tuning
     }
 
     /// Writes new pipelines to the disk cache, where the driver has one.

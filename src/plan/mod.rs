@@ -32,6 +32,8 @@ pub struct PlanOptions {
     pub retain: bool,
     /// Whether subgroup variants may be taken.
     pub subgroups: bool,
+    /// Whether variants are measured where they are not known yet; never on a software adapter.
+    pub tune: bool,
 }
 
 impl Default for PlanOptions {
@@ -40,6 +42,7 @@ impl Default for PlanOptions {
             fuse: true,
             retain: false,
             subgroups: true,
+            tune: true,
         }
     }
 }
@@ -94,6 +97,12 @@ impl Plan {
             store.layout(),
             lower::LowerOptions { fuse: options.fuse },
         )?;
+        let mut program = program;
+        if options.tune && !gpu.caps().software {
+            for dispatch in &mut program.dispatches {
+                dispatch.kernel = gpu.tuning().choose(gpu, &dispatch.kernel)?;
+            }
+        }
         let slots = memory::assign(&program, !options.retain);
         Self::assemble(graph, store, bindings, program, slots)
     }

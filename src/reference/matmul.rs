@@ -1,12 +1,15 @@
 //! Twin of `shaders/matmul.wgsl`.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::expression::Evaluator;
-use super::{random_state, take, twin};
-use crate::kernels::matmul::{Layout, Matmul};
+use super::{Twin, precision_of, random_state, take};
+use crate::kernels::Caps;
+use crate::kernels::matmul::{Layout, Matmul, Variant};
 use crate::kernels::philox::RandomState;
-use crate::real::Real;
+use crate::real::{Precision, Real, Tracked};
 use crate::tensor::Data;
 
 /// The sums `A B`, `[batch, m, n]`, before the epilogue.
@@ -60,7 +63,28 @@ pub fn row_sums<T: Real>(kernel: &Matmul, a: &[T]) -> Vec<T> {
         .collect()
 }
 
-twin!(Matmul, run);
+impl Twin for Matmul {
+    fn reference(&self, buffers: &mut [Data]) {
+        match precision_of(buffers) {
+            Precision::F32 => run::<f32>(self, buffers),
+            Precision::F64 => run::<f64>(self, buffers),
+            Precision::Tracked => run::<Tracked>(self, buffers),
+        }
+    }
+
+    fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
+        Variant::candidates(caps, self.m, self.n, self.layout)
+            .into_iter()
+            .filter(|&variant| variant != self.variant)
+            .map(|variant| -> Arc<dyn Twin> {
+                Arc::new(Self {
+                    variant,
+                    ..self.clone()
+                })
+            })
+            .collect()
+    }
+}
 
 fn run<T: Real>(kernel: &Matmul, buffers: &mut [Data]) {
     let operands = kernel.epilogue.operands.len();

@@ -3,8 +3,10 @@
 //! A file here has the stem of its shader and of its descriptor. [`Twin::reference`] runs one on host arrays in the order of the
 //! kernel's bindings.
 
+use std::sync::Arc;
+
 use crate::kernels::philox::RandomState;
-use crate::kernels::{Kernel, state};
+use crate::kernels::{Caps, Kernel, state};
 use crate::real::{Precision, Real};
 use crate::tensor::Data;
 
@@ -36,6 +38,11 @@ pub trait Twin: Kernel {
     /// # Panics
     /// When arrays have other lengths or types than the bindings say.
     fn reference(&self, buffers: &mut [Data]);
+
+    /// The same kernel in its other variants that a device can run, the likeliest first: what a tuner may choose from.
+    fn alternatives(&self, _caps: &Caps) -> Vec<Arc<dyn Twin>> {
+        Vec::new()
+    }
 }
 
 /// The precision of a set of host arrays: that of its reals, which must agree.

@@ -1,0 +1,262 @@
+//! Which of a kernel's variants is fastest here: measured on the real shape, checked before it may win, kept on disk.
+//!
+//! Only on hardware: a software adapter takes as long to compile the candidates as it would ever gain.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use super::timing::Timer;
+use super::{BufferSlice, Gpu, lock};
+use crate::error::{Error, Result};
+use crate::kernels::Access;
+use crate::reference::Twin;
+use crate::tensor::DType;
+
+/// Candidates that are measured a shape, the heuristic's among them.
+const CANDIDATES: usize = 4;
+
+/// Below this many flops a choice matters less than measuring it costs.
+const WORTH: f64 = 1e6;
+
+/// A candidate that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The variant.
+    pub variant: String,
+    /// Seconds, the best of three rounds; `None` where its result was wrong or it could not run.
+    pub seconds: Option<f64>,
+}
+
+/// What was learned of one shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The kernel and its shape, for people.
+    pub what: String,
+    /// The variant to take.
+    pub variant: String,
+    /// All that were measured, the heuristic's first.
+    pub candidates: Vec<Measured>,
+}
+
+/// What was learned on one adapter and driver, by shape and kernel version.
+#[derive(Debug, Default)]
+pub struct Tuning {
+    path: Option<PathBuf>,
+    entries: Mutex<BTreeMap<String, Learned>>,
+}
+
+impl Tuning {
+    /// What `path` holds; a file that cannot be read counts as empty. Without a path nothing is kept.
+    pub fn open(path: Option<PathBuf>) -> Self {
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).ok()?;
+            serde_json::from_slice(&bytes)
+                .map_err(|e| log::debug!("tuning {}: {e}", path.display()))
+                .ok()
+        };
+        let entries = path.as_deref().and_then(read).unwrap_or_default();
+        Self {
+            path,
+            entries: Mutex::new(entries),
+        }
+    }
+
+    /// Where it is kept for an adapter: in the user's cache folder, by adapter and driver.
+    pub(super) fn path_for(info: &wgpu::AdapterInfo) -> Option<PathBuf> {
+        let name: String = format!("{}-{}-{}", info.name, info.driver, info.driver_info)
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        let folder = super::cache::folder()?;
+        Some(folder.join(format!("tuning-{:?}-{name}.json", info.backend)))
+    }
+
+    /// Everything that was learned.
+    pub fn entries(&self) -> Vec<Learned> {
+        lock(&self.entries).values().cloned().collect()
+    }
+
+    /// The variant of `kernel` to run on `gpu`: the learned one, else the fastest of up to four candidates, which are measured now.
+    ///
+    /// # Errors
+    /// When the device is lost or its memory exhausted. A candidate that cannot run or gives another result than the heuristic's choice
+    /// does not win, and is no error.
+    pub fn choose(&self, gpu: &Gpu, kernel: &Arc<dyn Twin>) -> Result<Arc<dyn Twin>> {
+        let alternatives = kernel.alternatives(gpu.caps());
+        if alternatives.is_empty() || kernel.cost().flops < WORTH {
+            return Ok(kernel.clone());
+        }
+        let candidates: Vec<Arc<dyn Twin>> = std::iter::once(kernel.clone())
+            .chain(alternatives)
+            .take(CANDIDATES)
+            .collect();
+        let key = self.key(gpu, &candidates);
+        let of = |variant: &str| candidates.iter().find(|c| c.variant() == variant).cloned();
+        if let Some(known) = lock(&self.entries).get(&key).and_then(|l| of(&l.variant)) {
+            return Ok(known);
+        }
+        if !gpu.is_owned() {
+            // Measuring submits and waits, which is not ours to do on an application's device.
+            return Ok(kernel.clone());
+        }
+        let learned = measure(gpu, &candidates)?;
+        let chosen = of(&learned.variant).unwrap_or_else(|| kernel.clone());
+        log::debug!("tuned {}: {}", learned.what, learned.variant);
+        lock(&self.entries).insert(key, learned);
+        self.save();
+        Ok(chosen)
+    }
+
+    /// The same for every run of the same kernels on the same shape: shapes, and the text of all candidates.
+    fn key(&self, gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut take = |text: &str| {
+            for byte in text.bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        };
+        for candidate in candidates {
+            let launch = candidate.launch();
+            take(&candidate.variant());
+            take(&gpu.expand(&launch).unwrap_or_default());
+            take(&format!("{:?}{:?}", launch.params, launch.workgroups));
+        }
+        format!("{} {hash:016x}", candidates[0].family())
+    }
+
+    fn save(&self) {
+        let Some(path) = &self.path else { return };
+        let text = serde_json::to_string_pretty(&*lock(&self.entries)).unwrap_or_default();
+        if let Err(error) = super::cache::replace(path, text.as_bytes()) {
+            log::debug!("tuning {}: {error}", path.display());
+        }
+    }
+}
+
+/// Small integers: every sum of products of them is exact in f32 up to 2^24, so that candidates that are right agree bit for bit in
+/// the sums, whatever their order.
+fn exact_words(dtype: DType, words: usize, seed: u32) -> Vec<u32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    (0..words)
+        .map(|_| match dtype {
+            DType::F32 => ((next() % 5) as f32 - 2.0).to_bits(),
+            _ => next() % 7,
+        })
+        .collect()
+}
+
+fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
+    let bindings = candidates[0].bindings();
+    let mut buffers: Vec<BufferSlice> = Vec::new();
+    for binding in &bindings {
+        buffers.push((&gpu.create_buffer(&binding.name, binding.bytes())?).into());
+    }
+    let fill = || -> Result<()> {
+        for (i, (binding, buffer)) in bindings.iter().zip(&buffers).enumerate() {
+            let words = binding.bytes().div_ceil(4) as usize;
+            let words = exact_words(binding.dtype, words, i as u32 + 1);
+            gpu.write(buffer, bytemuck::cast_slice(&words))?;
+        }
+        Ok(())
+    };
+    let written: Vec<BufferSlice> = bindings
+        .iter()
+        .zip(&buffers)
+        .filter(|(b, _)| b.access != Access::Read)
+        .map(|(b, buffer)| BufferSlice {
+            size: b.bytes().max(4),
+            ..buffer.clone()
+        })
+        .collect();
+    let timer = Timer::new(gpu)?;
+    let mut expected: Option<Vec<Vec<u8>>> = None;
+    let mut runs = Vec::new();
+    for candidate in candidates {
+        fill()?;
+        let bound = match gpu.bind(candidate.as_ref(), &buffers) {
+            Ok(bound) => bound,
+            Err(error @ (Error::DeviceLost(_) | Error::OutOfMemory { .. })) => return Err(error),
+            Err(error) => {
+                log::warn!("tuning: {} cannot run: {error}", candidate.variant());
+                runs.push(None);
+                continue;
+            }
+        };
+        gpu.dispatch(&bound);
+        let got = gpu.read(&written)?;
+        let right = match &expected {
+            Some(expected) => agree(expected, &got),
+            None => true,
+        };
+        if !right {
+            log::warn!(
+                "tuning: {} {} gives another result than {}; it is not used",
+                candidate.family(),
+                candidate.variant(),
+                candidates[0].variant()
+            );
+        }
+        expected.get_or_insert(got);
+        runs.push(right.then_some((bound, f64::INFINITY)));
+    }
+    for _ in 0..3 {
+        for (bound, best) in runs.iter_mut().flatten() {
+            // In place kernels work on what the last run left: finite, which is all that timing needs.
+            let seconds = timer.time(1, |_, pass| (0..4).for_each(|_| bound.record(pass)))?;
+            *best = best.min(seconds.passes[0] / 4.0);
+        }
+    }
+    let measured: Vec<Measured> = candidates
+        .iter()
+        .zip(&runs)
+        .map(|(candidate, run)| Measured {
+            variant: candidate.variant(),
+            seconds: run.as_ref().map(|(_, best)| *best),
+        })
+        .collect();
+    let fastest = measured
+        .iter()
+        .filter(|m| m.seconds.is_some())
+        .min_by(|a, b| {
+            a.seconds
+                .unwrap_or(0.0)
+                .total_cmp(&b.seconds.unwrap_or(0.0))
+        });
+    let sizes: Vec<String> = bindings.iter().map(|b| b.count.to_string()).collect();
+    Ok(Learned {
+        what: format!(
+            "{} on {} elements",
+            candidates[0].family(),
+            sizes.join(", ")
+        ),
+        variant: fastest.map_or_else(|| candidates[0].variant(), |m| m.variant.clone()),
+        candidates: measured,
+    })
+}
+
+/// Whether two results are the same but for the rounding of an epilogue's built-ins.
+fn agree(expected: &[Vec<u8>], got: &[Vec<u8>]) -> bool {
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()
+    };
+    expected.iter().zip(got).all(|(expected, got)| {
+        let (expected, got) = (floats(expected), floats(got));
+        let range = expected.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+        expected
+            .iter()
+            .zip(&got)
+            .all(|(e, g)| (e - g).abs() <= 1e-5 * range)
+    })
+}

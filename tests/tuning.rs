@@ -1,0 +1,180 @@
+//! The tuner: it measures once, remembers, and lets nothing wrong win. Here on whatever adapter there is; plans use it on hardware alone.
+
+mod common;
+
+use std::sync::Arc;
+
+use wgen::gpu::tuning::Tuning;
+use wgen::kernels::matmul::{Layout, Matmul};
+use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
+use wgen::reference::Twin;
+use wgen::tensor::{DType, Data};
+
+#[test]
+fn a_shape_is_measured_once_and_remembered() {
+    let gpu = common::gpu();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tuning.json");
+    let kernel = Matmul::new(gpu.caps(), Layout::Nt, 1, 96, 96, 96).unwrap();
+    let kernel: Arc<dyn Twin> = Arc::new(kernel);
+    let first = Tuning::open(Some(path.clone()));
+    let chosen = first.choose(&gpu, &kernel).unwrap();
+    let learned = first.entries().remove(0);
+    assert!((2..=4).contains(&learned.candidates.len()), "{learned:?}");
+    let fastest = learned
+        .candidates
+        .iter()
+        .min_by(|a, b| a.seconds.unwrap().total_cmp(&b.seconds.unwrap()))
+        .unwrap();
+    assert_eq!(
+        (chosen.variant(), learned.variant.clone()),
+        (fastest.variant.clone(), fastest.variant.clone())
+    );
+
+    // Another process reads it; nothing is measured again, so that the file stays as it is.
+    let before = std::fs::read(&path).unwrap();
+    let second = Tuning::open(Some(path.clone()));
+    assert_eq!(
+        second.choose(&gpu, &kernel).unwrap().variant(),
+        chosen.variant()
+    );
+    assert_eq!(
+        (std::fs::read(&path).unwrap(), second.entries()),
+        (before, vec![learned])
+    );
+
+    // A kernel whose text has changed is another kernel.
+    let source = wgen::gpu::template::Templates::embedded()
+        .source("matmul")
+        .unwrap()
+        .to_owned();
+    gpu.set_template("matmul", &source.replace("let batch =", "let  batch ="));
+    second.choose(&gpu, &kernel).unwrap();
+    assert_eq!(second.entries().len(), 2);
+
+    // A damaged file costs a measurement, not the run.
+    std::fs::write(&path, "{").unwrap();
+    assert!(Tuning::open(Some(path)).entries().is_empty());
+}
+
+/// out = 2 x, honestly by a long way, or wrongly by a short one.
+#[derive(Clone, Debug)]
+struct Doubling {
+    factor: f32,
+    rounds: u32,
+}
+
+const SHADER: &str = "
+struct Params { count: u32, rounds: u32, factor: f32, first_group: u32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+@compute @workgroup_size(64)
+fn doubling(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.count { return; }
+    var kept = 0.0;
+    for (var i = 0u; i < params.rounds; i++) { kept = max(kept, abs(x[(id.x + i) % params.count])); }
+    out[id.x] = x[id.x] * params.factor + min(kept, 0.0);
+}
+";
+
+const COUNT: usize = 20_000;
+
+impl Kernel for Doubling {
+    fn family(&self) -> &'static str {
+        "doubling"
+    }
+
+    fn variant(&self) -> String {
+        format!("by {} in {}", self.factor, self.rounds)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![
+            Binding::read("x", DType::F32, COUNT),
+            Binding::write("out", DType::F32, COUNT),
+        ]
+    }
+
+    fn launch(&self) -> Launch {
+        Launch {
+            template: "doubling",
+            entry: "doubling",
+            context: serde_json::json!({}),
+            constants: Vec::new(),
+            params: vec![COUNT as u32, self.rounds, self.factor.to_bits(), 0],
+            workgroups: fold(COUNT.div_ceil(64) as u64),
+            grid: Grid::Whole,
+            subgroups: false,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 1e9,
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}
+
+impl Twin for Doubling {
+    fn reference(&self, _: &mut [Data]) {}
+
+    fn alternatives(&self, _: &Caps) -> Vec<Arc<dyn Twin>> {
+        vec![
+            Arc::new(Self {
+                factor: 2.001,
+                rounds: 0,
+            }),
+            Arc::new(Self {
+                factor: 2.0,
+                rounds: 4,
+            }),
+            Arc::new(Self {
+                factor: f32::NAN,
+                rounds: 0,
+            }),
+        ]
+    }
+}
+
+#[test]
+fn a_fast_candidate_with_a_wrong_result_does_not_win() {
+    let gpu = common::gpu();
+    gpu.set_template("doubling", SHADER);
+    let kernel: Arc<dyn Twin> = Arc::new(Doubling {
+        factor: 2.0,
+        rounds: 400,
+    });
+    let tuning = Tuning::open(None);
+    let chosen = tuning.choose(&gpu, &kernel).unwrap();
+    let learned = tuning.entries().remove(0);
+    assert_eq!(chosen.variant(), "by 2 in 4", "{learned:?}");
+    let seconds: Vec<bool> = learned
+        .candidates
+        .iter()
+        .map(|c| c.seconds.is_some())
+        .collect();
+    assert_eq!(seconds, [true, false, true, false], "{learned:?}");
+}
+
+#[test]
+fn a_borrowed_device_is_not_measured_on() {
+    let owned = common::gpu();
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
+        &instance, None,
+    ))
+    .unwrap();
+    let gpu =
+        wgen::gpu::Gpu::from_device(owned.device(), owned.queue(), &adapter.get_info()).unwrap();
+    let kernel: Arc<dyn Twin> =
+        Arc::new(Matmul::new(gpu.caps(), Layout::Nn, 1, 96, 96, 96).unwrap());
+    let tuning = Tuning::open(None);
+    assert_eq!(
+        tuning.choose(&gpu, &kernel).unwrap().variant(),
+        kernel.variant()
+    );
+    assert!(tuning.entries().is_empty());
+}
