@@ -91,6 +91,7 @@ fn vae_step(c: &mut Criterion) {
         ema: false,
         metrics: model.metrics(),
         batch: 128,
+        loss_scale: false,
     };
     let graph = model.training(&data, &update).expect("a graph");
     let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).expect("a plan");

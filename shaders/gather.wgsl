@@ -39,12 +39,12 @@ fn gather(
     //# if dtype == "u8"
     //# if width_each == 4
     let bytes = (vec4<u32>(data[place / 4u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-    out[unit] = vec4<f32>(bytes) * params.scale + params.shift;
+    out[unit] = ${bindings[-1].wgsl}(vec4<f32>(bytes) * params.scale + params.shift);
     //# else
-    out[unit] = f32((data[place / 4u] >> (place % 4u * 8u)) & 0xffu) * params.scale + params.shift;
+    out[unit] = ${bindings[-1].wgsl}(f32((data[place / 4u] >> (place % 4u * 8u)) & 0xffu) * params.scale + params.shift);
     //# endif
     //# elif dtype == "f32"
-    out[unit] = data[place${" / 4u" if width_each == 4 else ""}] * params.scale + params.shift;
+    out[unit] = ${bindings[-1].wgsl}(data[place${" / 4u" if width_each == 4 else ""}] * params.scale + params.shift);
     //# else
     out[unit] = data[place];
     //# endif

@@ -6,7 +6,7 @@
 // metrics: the loss and up to ${metrics - 1} figures beside it. ring: [ring_rows, 8], row step % ring_rows: metrics, norm in column 6,
 // verdict in column 7. control: [4].
 //
-// One workgroup of 64. Dispatch: (1, 1, 1).
+// ${"scaled: gradients are divided by the schedule's loss scale. " if scaled else ""}One workgroup of 64. Dispatch: (1, 1, 1).
 
 struct Params {
     partials: u32,
@@ -21,7 +21,10 @@ struct Params {
 @group(0) @binding(${metrics + 1}) var<storage, read_write> state: array<u32>;
 @group(0) @binding(${metrics + 2}) var<storage, read_write> control: array<f32>;
 @group(0) @binding(${metrics + 3}) var<storage, read_write> ring: array<f32>;
-@group(0) @binding(${metrics + 4}) var<uniform> params: Params;
+//# if scaled
+@group(0) @binding(${metrics + 4}) var<storage, read> schedule: array<f32>;
+//# endif
+@group(0) @binding(${metrics + (5 if scaled else 4)}) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, 64>;
 
@@ -44,14 +47,20 @@ fn guard(@builtin(local_invocation_index) local: u32) {
     for (var i = 0u; i < 64u; i++) {
         total += sums[i];
     }
+    //# if scaled
+    // The gradients are those of the scaled loss.
+    let loss_scale = schedule[5];
+    let norm = sqrt(total) / loss_scale;
+    //# else
     let norm = sqrt(total);
+    //# endif
     let halted_before = state[5] != 0u;
     let refused = halted_before || !is_finite(metric0[0]) || !is_finite(total);
     var scale = 1.0;
     if params.max_norm > 0.0 && is_finite(total) {
         scale = min(1.0, params.max_norm / (norm + 1e-6));
     }
-    control[0] = scale;
+    control[0] = scale${" / loss_scale" if scaled else ""};
     control[1] = select(0.0, 1.0, refused);
     control[2] = norm;
     control[3] = 0.0;

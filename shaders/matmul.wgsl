@@ -40,14 +40,14 @@ fn load_${name}(batch: u32, row: u32, k: u32) -> vec4<f32> {
     //# endif
     let start = batch * params.${name}_batch + min(row, params.${extent} - 1u) * params.k + k;
     //# if aligned
-    return ${name}[start / 4u];
+    return vec4<f32>(${name}[start / 4u]);
     //# else
     let last = params.k - 1u - k;
     return vec4<f32>(
-        ${name}[start],
-        select(0.0, ${name}[start + min(1u, last)], last >= 1u),
-        select(0.0, ${name}[start + min(2u, last)], last >= 2u),
-        select(0.0, ${name}[start + min(3u, last)], last >= 3u),
+        f32(${name}[start]),
+        select(0.0, f32(${name}[start + min(1u, last)]), last >= 1u),
+        select(0.0, f32(${name}[start + min(2u, last)]), last >= 2u),
+        select(0.0, f32(${name}[start + min(3u, last)]), last >= 3u),
     );
     //# endif
 }
@@ -62,14 +62,14 @@ fn load_${name}(batch: u32, k: u32, column: u32) -> vec4<f32> {
     //# endif
     let start = batch * params.${name}_batch + k * params.${extent};
     //# if aligned
-    return ${name}[(start + min(column, params.${extent} - 4u)) / 4u];
+    return vec4<f32>(${name}[(start + min(column, params.${extent} - 4u)) / 4u]);
     //# else
     let last = params.${extent} - 1u;
     return vec4<f32>(
-        ${name}[start + min(column, last)],
-        ${name}[start + min(column + 1u, last)],
-        ${name}[start + min(column + 2u, last)],
-        ${name}[start + min(column + 3u, last)],
+        f32(${name}[start + min(column, last)]),
+        f32(${name}[start + min(column + 1u, last)]),
+        f32(${name}[start + min(column + 2u, last)]),
+        f32(${name}[start + min(column + 3u, last)]),
     );
     //# endif
 }

@@ -133,6 +133,8 @@ pub enum DType {
     U32,
     /// Bytes, four to a word: stored data sets.
     U8,
+    /// 16-bit float, two to a word: storage only. On the host its numbers are f32.
+    F16,
 }
 
 impl DType {
@@ -142,6 +144,7 @@ impl DType {
             Self::F32 => "f32",
             Self::U32 => "u32",
             Self::U8 => "u8",
+            Self::F16 => "f16",
         }
     }
 
@@ -150,6 +153,7 @@ impl DType {
         match self {
             Self::F32 | Self::U32 => 4 * count as u64,
             Self::U8 => 4 * (count as u64).div_ceil(4),
+            Self::F16 => 4 * (count as u64).div_ceil(2),
         }
     }
 }
@@ -223,9 +227,11 @@ impl Data {
         match (dtype, precision) {
             (DType::U32, _) => Self::U32(vec![0; count]),
             (DType::U8, _) => Self::U8(vec![0; count]),
-            (DType::F32, Precision::F32) => Self::F32(vec![0.0; count]),
-            (DType::F32, Precision::F64) => Self::F64(vec![0.0; count]),
-            (DType::F32, Precision::Tracked) => Self::Tracked(vec![Tracked::from_f64(0.0); count]),
+            (DType::F32 | DType::F16, Precision::F32) => Self::F32(vec![0.0; count]),
+            (DType::F32 | DType::F16, Precision::F64) => Self::F64(vec![0.0; count]),
+            (DType::F32 | DType::F16, Precision::Tracked) => {
+                Self::Tracked(vec![Tracked::from_f64(0.0); count])
+            }
         }
     }
 
@@ -288,6 +294,20 @@ impl Data {
         }
     }
 
+    /// As [`Data::to_device_bytes`], for a buffer of `dtype`: reals may be stored as f16.
+    pub fn to_device_bytes_as(&self, dtype: DType) -> Vec<u8> {
+        if dtype != DType::F16 {
+            return self.to_device_bytes();
+        }
+        let mut bytes: Vec<u8> = self
+            .to_f64()
+            .into_iter()
+            .flat_map(|x| half::f16::from_f64(x).to_le_bytes())
+            .collect();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
     /// Reads `count` elements of `dtype` from a device buffer's bytes.
     pub fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
         let words: Vec<u32> = bytes
@@ -298,6 +318,13 @@ impl Data {
             DType::F32 => Self::F32(words.into_iter().take(count).map(f32::from_bits).collect()),
             DType::U32 => Self::U32(words.into_iter().take(count).collect()),
             DType::U8 => Self::U8(bytes[..count].to_vec()),
+            DType::F16 => Self::F32(
+                bytes
+                    .chunks_exact(2)
+                    .take(count)
+                    .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                    .collect(),
+            ),
         }
     }
 }

@@ -209,6 +209,7 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
                 ema: true,
                 metrics: vec!["loss".to_owned()],
                 batch: 1,
+                loss_scale: false,
             };
             let layout = Layout::new(
                 vec![Parameter::new("p", [24], Init::Constant(0.0))],

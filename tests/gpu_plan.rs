@@ -78,6 +78,7 @@ fn parity_run(gpu: &Gpu, options: PlanOptions) -> (Vec<[f64; 3]>, Vec<Vec<f32>>,
         ema: false,
         metrics: model.metrics(),
         batch: 128,
+        loss_scale: false,
     };
     let graph = model.training(&data, &update).unwrap();
     let plan = Plan::compile(&graph, &store, &[], options).unwrap();
@@ -380,11 +381,15 @@ fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
         ema: false,
         metrics: model.metrics(),
         batch: 128,
+        loss_scale: false,
     };
     let graph = model.training(&data, &update).unwrap();
     for caps in [gpu().caps().clone(), wgen::kernels::Caps::portable()] {
         let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
-        let options = wgen::plan::lower::LowerOptions { fuse: true };
+        let options = wgen::plan::lower::LowerOptions {
+            fuse: true,
+            half: false,
+        };
         let program = wgen::plan::lower::lower(&graph, &caps, &layout, options).unwrap();
         assert!(
             program.dispatches.len() <= 28,

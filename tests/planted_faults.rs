@@ -52,6 +52,7 @@ fn vae_step(sabotage: Sabotage<'_>) -> Comparison {
         ema: true,
         metrics: model.metrics(),
         batch: BATCH,
+        loss_scale: false,
     };
     let graph = model.training(&ty, &update).unwrap();
     let layout = Layout::new(model.parameters(), 1 << 27).unwrap();

@@ -25,7 +25,11 @@ fn devices() -> Vec<Caps> {
         software: true,
         ..with(8)
     };
-    vec![Caps::portable(), with(4), with(32), software]
+    let half = Caps {
+        f16: true,
+        ..with(8)
+    };
+    vec![Caps::portable(), with(4), with(32), software, half]
 }
 
 /// Every distinct source with its launch: the cases of `verify`, the plans of the models, random chains.
@@ -59,6 +63,7 @@ fn sources() -> BTreeMap<String, Launch> {
                 ema: true,
                 metrics: model.metrics(),
                 batch: 96,
+                loss_scale: false,
             };
             let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
             let graphs = [
@@ -69,7 +74,16 @@ fn sources() -> BTreeMap<String, Launch> {
                 model.sampler(10),
             ];
             for graph in &graphs {
-                let program = lower(graph, &caps, &layout, LowerOptions { fuse: true }).unwrap();
+                let program = lower(
+                    graph,
+                    &caps,
+                    &layout,
+                    LowerOptions {
+                        fuse: true,
+                        half: false,
+                    },
+                )
+                .unwrap();
                 launches.extend(program.dispatches.iter().map(|d| d.kernel.launch()));
             }
         }
@@ -82,7 +96,10 @@ fn sources() -> BTreeMap<String, Launch> {
             &graph,
             &Caps::portable(),
             &layout,
-            LowerOptions { fuse: true },
+            LowerOptions {
+                fuse: true,
+                half: false,
+            },
         )
         .unwrap();
         launches.extend(program.dispatches.iter().map(|d| d.kernel.launch()));

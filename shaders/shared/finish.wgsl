@@ -11,7 +11,10 @@ fn finish(index: u32, accumulator: real) {
     ${line}
     //# endfor
     //# for result in results
-    //# set place = "out" ~ loop.index0 ~ "[index" ~ (" / 4u]" if store == "vector" else "]")
-    ${place} = ${result}${".x" if store == "splat" else ""}${" + " ~ place if accumulate else ""};
+    //# set name = "out" ~ loop.index0
+    //# set place = name ~ "[index" ~ (" / 4u]" if store == "vector" else "]")
+    //# for binding in bindings if binding.name == name
+    ${place} = ${binding.wgsl}(${result}${".x" if store == "splat" else ""}${" + " ~ place if accumulate else ""});
+    //# endfor
     //# endfor
 }

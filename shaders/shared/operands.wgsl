@@ -13,34 +13,34 @@ fn source_${operand.name}(index: u32) -> u32 {
 //# for operand in operands
 //# if operand.access == "dense"
 fn load_${operand.name}(index: u32) -> real {
-    return ${operand.name}[index${" / 4u" if operand.vector else ""}];
+    return real(${operand.name}[index${" / 4u" if operand.vector else ""}]);
 }
 //# elif operand.access == "dense_splat"
 fn load_${operand.name}(index: u32) -> real {
-    return real(${operand.name}[index]);
+    return real(f32(${operand.name}[index]));
 }
 //# elif operand.access == "scalar"
 fn load_${operand.name}(index: u32) -> real {
-    return real(${operand.name}[${operand.base}u]);
+    return real(f32(${operand.name}[${operand.base}u]));
 }
 //# elif operand.access == "row"
 fn load_${operand.name}(index: u32) -> real {
-    return ${operand.name}[index % params.groups[${operand.groups[0]}].y / 4u];
+    return real(${operand.name}[index % params.groups[${operand.groups[0]}].y / 4u]);
 }
 //# else
 ${source(operand)}
 //# if operand.access == "gather"
 fn load_${operand.name}(index: u32) -> real {
     return vec4<f32>(
-        ${operand.name}[source_${operand.name}(index)],
-        ${operand.name}[source_${operand.name}(index + 1u)],
-        ${operand.name}[source_${operand.name}(index + 2u)],
-        ${operand.name}[source_${operand.name}(index + 3u)],
+        f32(${operand.name}[source_${operand.name}(index)]),
+        f32(${operand.name}[source_${operand.name}(index + 1u)]),
+        f32(${operand.name}[source_${operand.name}(index + 2u)]),
+        f32(${operand.name}[source_${operand.name}(index + 3u)]),
     );
 }
 //# else
 fn load_${operand.name}(index: u32) -> real {
-    return real(${operand.name}[source_${operand.name}(index)]);
+    return real(f32(${operand.name}[source_${operand.name}(index)]));
 }
 //# endif
 //# endif

@@ -121,10 +121,10 @@ fn case(name: impl Into<String>, kernel: impl Twin + 'static) -> Case {
                 control[0] = 1.0;
                 Data::F32(control)
             }
-            (_, DType::F32, name) if name.starts_with("moment2") => {
+            (_, DType::F32 | DType::F16, name) if name.starts_with("moment2") => {
                 repeated(Values::Positive, i as u64, b.count)
             }
-            (_, DType::F32, _) => repeated(Values::Normal, i as u64, b.count),
+            (_, DType::F32 | DType::F16, _) => repeated(Values::Normal, i as u64, b.count),
             (_, DType::U32, _) => integers(i as u64, 1000, b.count),
             (_, DType::U8, _) => Data::U8((0..b.count).map(|i| (i * 31 % 251) as u8).collect()),
         })

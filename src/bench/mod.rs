@@ -213,10 +213,14 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     }
     let mut plans: Vec<(String, Box<dyn Fn() -> Result<Ready>>)> = Vec::new();
     for &model in models::MODELS {
-        for batch in [128, 1024] {
+        for (batch, half) in [(128, false), (1024, false), (1024, true)] {
+            if half && !gpu.caps().f16 {
+                continue;
+            }
+            let note = if half { ", f16" } else { "" };
             plans.push((
-                format!("{model} training step, batch {batch}"),
-                Box::new(move || models::training(gpu, model, batch)),
+                format!("{model} training step, batch {batch}{note}"),
+                Box::new(move || models::training(gpu, model, batch, half)),
             ));
         }
     }

@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// Examples of the step that is taken apart
     #[arg(long, default_value_t = 128, requires = "profile")]
     batch: usize,
+    /// With --profile: activations and their gradients stored as f16
+    #[arg(long, requires = "profile")]
+    half: bool,
     /// Steps that --profile replays to compare wall time with the device's
     #[arg(long, default_value_t = 1000, requires = "profile")]
     replay: usize,
@@ -157,7 +160,7 @@ fn compare(output: &Output, files: &[PathBuf]) -> Result<()> {
 }
 
 fn take_apart(output: &Output, gpu: &Gpu, model: &str, arguments: &Arguments) -> Result<()> {
-    let ready = models::training(gpu, model, arguments.batch)?;
+    let ready = models::training(gpu, model, arguments.batch, arguments.half)?;
     gpu.save_pipelines();
     let profile = profile::profile(gpu, &ready, arguments.rounds, arguments.replay)?;
     output.say(&clock_line(profile.clock, None));

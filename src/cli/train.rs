@@ -21,7 +21,7 @@ use crate::train::folder::read_config;
 use crate::train::metrics;
 use crate::train::recover;
 use crate::train::session::Device;
-use crate::train::{Config, Event, ModelConfig, Summary, Trainer, Training};
+use crate::train::{Config, Event, ModelConfig, Storage, Summary, Trainer, Training};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,6 +33,12 @@ pub(super) struct Arguments {
 enum Model {
     /// The variational autoencoder (Kingma & Welling 2013); 784-400-20 on 28x28 images by default
     Vae(Box<VaeArguments>),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionName {
+    F32,
+    F16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -101,6 +107,9 @@ struct VaeArguments {
     /// Steps over which that weight rises from 0
     #[arg(long, default_value_t = 0)]
     beta_warmup: u64,
+    /// What activations and their gradients are stored as; f16 needs a GPU that has it, and scales the loss
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    precision: PrecisionName,
     /// The optimiser
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
@@ -201,6 +210,10 @@ impl VaeArguments {
                 validation: self.validation,
                 patience: self.patience,
                 checkpoint_steps: self.checkpoint_steps,
+                precision: match self.precision {
+                    PrecisionName::F32 => Storage::F32,
+                    PrecisionName::F16 => Storage::F16,
+                },
                 ..Training::default()
             },
         }

@@ -7,6 +7,7 @@ use crate::kernels::{Caps, MAX_WORKGROUPS};
 
 /// What wgen uses where an adapter has it. Nothing here is needed.
 pub(super) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::PIPELINE_CACHE);
 
@@ -91,6 +92,7 @@ pub(super) fn caps(
             .max_compute_workgroups_per_dimension
             .min(MAX_WORKGROUPS),
         offset_alignment: limits.min_storage_buffer_offset_alignment.max(256),
+        f16: features.contains(wgpu::Features::SHADER_F16),
     }
 }
 

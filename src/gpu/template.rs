@@ -136,7 +136,12 @@ impl Templates {
         let text = template
             .render(minijinja::value::Serde(&launch.context))
             .map_err(fail)?;
-        Ok(tidy(&text))
+        let enable = if launch.context["half"] == true {
+            "enable f16;\n\n"
+        } else {
+            ""
+        };
+        Ok(tidy(&format!("{enable}{text}")))
     }
 }
 

@@ -44,6 +44,9 @@ pub fn translate(source: &str, launch: &Launch, target: Target) -> Result<Vec<u8
     let module =
         naga::front::wgsl::parse_str(source).map_err(|e| fail(e.emit_to_string(source)))?;
     let mut capabilities = Capabilities::empty();
+    if launch.context["half"] == true {
+        capabilities |= Capabilities::SHADER_FLOAT16;
+    }
     if launch.subgroups {
         capabilities |= Capabilities::SUBGROUP;
     }

@@ -3,6 +3,8 @@
 use super::{Graph, NodeId, Var};
 use crate::error::Error;
 use crate::graph::op::GradientAt;
+use crate::graph::update::Update;
+use crate::kernels::schedule;
 use crate::tensor::DType;
 
 impl Graph {
@@ -46,6 +48,21 @@ impl Graph {
                 found.unwrap_or_else(|| self.constant(0.0).broadcast_to(w.shape()))
             })
             .collect()
+    }
+
+    /// As [`Graph::gradients`], of the loss times the schedule's scale where `update` wants it: the update divides it out again.
+    pub fn scaled_gradients<'g>(
+        &'g self,
+        loss: Var<'g>,
+        wanted: &[Var<'g>],
+        update: &Update,
+    ) -> Vec<Var<'g>> {
+        let scaled = if update.loss_scale {
+            loss * self.schedule(schedule::LOSS_SCALE)
+        } else {
+            loss
+        };
+        self.gradients(scaled, wanted)
     }
 
     /// For each of the first `count` nodes, whether it depends on one of `roots` or is one.

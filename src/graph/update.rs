@@ -86,6 +86,7 @@ impl Rule {
         }
         row[schedule::EMA_RATE] = (1.0 - ema_decay) as f32;
         row[schedule::MODEL] = model as f32;
+        row[schedule::LOSS_SCALE] = 1.0;
         row
     }
 }
@@ -103,4 +104,7 @@ pub struct Update {
     pub metrics: Vec<String>,
     /// Examples that the cursor moves on by.
     pub batch: usize,
+    /// Whether the loss is multiplied by the schedule's scale before it is differentiated: gradients that f16 would flush to zero then
+    /// survive on their way. See [`Graph::scaled_gradients`](crate::graph::Graph::scaled_gradients).
+    pub loss_scale: bool,
 }

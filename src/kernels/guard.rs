@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    Binding, CONTROL_FLOATS, Cost, Grid, Kernel, Launch, RING_COLUMNS, RING_ROWS, STATE_WORDS,
-    bytes_of,
+    Binding, CONTROL_FLOATS, Cost, Grid, Kernel, Launch, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS,
+    STATE_WORDS, bytes_of,
 };
 use crate::tensor::DType;
 
@@ -20,6 +20,8 @@ pub struct Guard {
     pub metrics: usize,
     /// Gradients are scaled to this norm at most; 0 for no clipping.
     pub max_norm: f32,
+    /// Whether the gradients are those of a scaled loss.
+    pub scaled: bool,
 }
 
 impl Kernel for Guard {
@@ -46,6 +48,9 @@ impl Kernel for Guard {
             DType::F32,
             RING_ROWS * RING_COLUMNS,
         ));
+        if self.scaled {
+            bindings.push(Binding::read("schedule", DType::F32, SCHEDULE_COLUMNS));
+        }
         bindings
     }
 
@@ -53,7 +58,7 @@ impl Kernel for Guard {
         Launch {
             template: "guard",
             entry: "guard",
-            context: json!({"metrics": self.metrics}),
+            context: json!({"metrics": self.metrics, "scaled": self.scaled}),
             constants: Vec::new(),
             params: vec![
                 self.partials as u32,

@@ -56,6 +56,8 @@ pub struct Caps {
     pub workgroups: u32,
     /// `min_storage_buffer_offset_alignment`, at least 256 in our layouts.
     pub offset_alignment: u32,
+    /// Whether buffers may hold f16.
+    pub f16: bool,
 }
 
 impl Caps {
@@ -72,6 +74,7 @@ impl Caps {
             workgroup_bytes: 16 << 10,
             workgroups: MAX_WORKGROUPS,
             offset_alignment: 256,
+            f16: false,
         }
     }
 
@@ -398,6 +401,8 @@ pub mod schedule {
     pub const EMA_RATE: usize = 3;
     /// The model's own, for instance the weight of the KL term.
     pub const MODEL: usize = 4;
+    /// What the loss is multiplied by before it is differentiated, and its gradients divided by: 1 but with f16.
+    pub const LOSS_SCALE: usize = 5;
 }
 
 /// Where things lie in the `state` buffer.
@@ -444,6 +449,7 @@ pub(crate) fn wgsl_bindings(
             let wgsl = match b.dtype {
                 DType::F32 if vector(&b.name) => "vec4<f32>",
                 DType::F32 => "f32",
+                DType::F16 => "f16",
                 DType::U32 | DType::U8 => "u32",
             };
             serde_json::json!({"name": b.name, "access": format!("{:?}", b.access), "wgsl": wgsl})

@@ -365,10 +365,10 @@ impl Model for Vae {
             .into_iter()
             .map(|p| graph.parameter(&p.name, p.shape))
             .collect();
-        for (parameter, gradient) in self
-            .parameters()
-            .iter()
-            .zip(graph.gradients(loss, &parameters))
+        for (parameter, gradient) in
+            self.parameters()
+                .iter()
+                .zip(graph.scaled_gradients(loss, &parameters, update))
         {
             graph.output_gradient(&parameter.name, gradient);
         }

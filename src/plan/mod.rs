@@ -34,6 +34,9 @@ pub struct PlanOptions {
     pub subgroups: bool,
     /// Whether variants are measured where they are not known yet; never on a software adapter.
     pub tune: bool,
+    /// Whether activations and their gradients are stored as f16; arithmetic, sums, parameters and results stay f32. The device must
+    /// have [`Caps::f16`](crate::kernels::Caps::f16).
+    pub half: bool,
 }
 
 impl Default for PlanOptions {
@@ -43,6 +46,7 @@ impl Default for PlanOptions {
             retain: false,
             subgroups: true,
             tune: true,
+            half: false,
         }
     }
 }
@@ -95,7 +99,10 @@ impl Plan {
             graph,
             &caps,
             store.layout(),
-            lower::LowerOptions { fuse: options.fuse },
+            lower::LowerOptions {
+                fuse: options.fuse,
+                half: options.half,
+            },
         )?;
         let mut program = program;
         if options.tune && !gpu.caps().software {

@@ -22,7 +22,7 @@ pub fn cast(source: &Data, to: DType, reals: crate::real::Precision) -> Data {
                 .map(|x| x.clamp(0.0, 255.0) as u8)
                 .collect(),
         ),
-        DType::F32 => Data::F64(source.to_f64()).in_precision(reals),
+        DType::F32 | DType::F16 => Data::F64(source.to_f64()).in_precision(reals),
     }
 }
 

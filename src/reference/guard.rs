@@ -2,6 +2,7 @@
 
 use super::{take, twin};
 use crate::kernels::guard::Guard;
+use crate::kernels::schedule::LOSS_SCALE;
 use crate::kernels::state::{HALTED, STEP_LOW};
 use crate::kernels::{RING_COLUMNS, RING_ROWS};
 use crate::real::Real;
@@ -20,14 +21,19 @@ fn run<T: Real>(kernel: &Guard, buffers: &mut [Data]) {
     let mut words = buffers[state].as_u32().to_vec();
     let halted_before = words[HALTED] != 0;
     let refused = halted_before || !metrics[0].is_finite() || !total.is_finite();
-    let norm = total.sqrt();
+    let loss_scale = if kernel.scaled {
+        T::of(&buffers[kernel.metrics + 4])[LOSS_SCALE]
+    } else {
+        T::from_f64(1.0)
+    };
+    let norm = total.sqrt() / loss_scale;
     let verdict = T::from_f64(if refused { 1.0 } else { 0.0 });
     let scale = if kernel.max_norm > 0.0 && total.is_finite() {
         T::from_f64(1.0).min(T::from_f64(f64::from(kernel.max_norm)) / (norm + T::from_f64(1e-6)))
     } else {
         T::from_f64(1.0)
     };
-    buffers[control] = T::into_data(vec![scale, verdict, norm, zero]);
+    buffers[control] = T::into_data(vec![scale / loss_scale, verdict, norm, zero]);
     if halted_before {
         return;
     }

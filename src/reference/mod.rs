@@ -20,6 +20,7 @@ pub mod expression;
 pub mod functions;
 pub mod gather;
 pub mod guard;
+pub mod half;
 pub mod map;
 pub mod matmul;
 pub mod present;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::Storage;
 use super::Training;
 use super::feed::Feed;
 use super::session::{Resident, Session};
@@ -64,6 +65,7 @@ fn on_device(
         ema: false,
         metrics: model.metrics(),
         batch: feed.batch_of(refused.step),
+        loss_scale: refused.training.precision == Storage::F16,
     };
     let graph = model.training(&feed.data_type(), &update)?;
     let inputs: Vec<_> = feed
@@ -75,6 +77,7 @@ fn on_device(
         })
         .collect();
     let retaining = PlanOptions {
+        half: refused.training.precision == Storage::F16,
         retain: true,
         ..PlanOptions::default()
     };
@@ -156,6 +159,7 @@ fn on_cpu(
         ema: false,
         metrics: model.metrics(),
         batch,
+        loss_scale: false,
     };
     let graph = model.training(&data, &update)?;
     let nodes = graph.nodes();

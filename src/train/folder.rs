@@ -50,6 +50,16 @@ pub struct Progress {
     pub variants: Vec<String>,
     /// The adapter.
     pub device: String,
+    /// What the loss is multiplied by before it is differentiated: 1 but in f16.
+    #[serde(default = "one")]
+    pub loss_scale: f32,
+    /// Steps since a gradient last overflowed.
+    #[serde(default)]
+    pub since_overflow: u64,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// Tensors of a checkpoint, in the layout's order.

@@ -19,7 +19,7 @@ use crate::data::{Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::update::{Rule, Update};
-use crate::kernels::{RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state};
+use crate::kernels::{self, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state};
 use crate::models::Model;
 use crate::models::vae::{self, Vae};
 use crate::nn::{init, schedule};
@@ -111,7 +111,28 @@ pub struct Training {
     pub checkpoint_steps: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_steps: u64,
+    /// What activations and their gradients are stored as on the device.
+    #[serde(default)]
+    pub precision: Storage,
 }
+
+/// What activations and their gradients are stored as; arithmetic, sums, weights and moments are f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// f32.
+    #[default]
+    F32,
+    /// f16, the loss scaled so that small gradients survive: Micikevicius et al. 2018, "Mixed precision training".
+    F16,
+}
+
+/// The loss scale that a run in f16 begins with. It is halved where a gradient overflows and doubled after [`GROWTH`] steps in which
+/// none did.
+const LOSS_SCALE: f32 = 1024.0;
+
+/// Steps without an overflow after which the loss scale is doubled.
+const GROWTH: u64 = 2000;
 
 impl Default for Training {
     fn default() -> Self {
@@ -134,6 +155,7 @@ impl Default for Training {
             patience: 0,
             checkpoint_steps: 0,
             log_steps: 50,
+            precision: Storage::F32,
         }
     }
 }
@@ -237,6 +259,33 @@ pub struct Summary {
     pub device: String,
 }
 
+/// Why figures could not be collected.
+enum Stopped {
+    /// The loss scale was too large for this step, which was refused.
+    Overflow(u64),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Failed(error) => error,
+            Stopped::Overflow(step) => Self::NotFinite {
+                step,
+                tensor: "a gradient".to_owned(),
+                detail: "f16 overflowed".to_owned(),
+            },
+        }
+    }
+}
+
 /// The most steps in one submission.
 const CHUNK: usize = 64;
 
@@ -300,6 +349,7 @@ impl Trainer {
             .steps
             .unwrap_or_else(|| training.epochs.unwrap_or(1) * feed.steps_per_epoch());
 
+        let half = training.precision == Storage::F16;
         let compile = |batch: usize| -> Result<Executable> {
             let update = Update {
                 rule: training.optimizer,
@@ -307,8 +357,10 @@ impl Trainer {
                 ema: training.ema.is_some(),
                 metrics: model.metrics(),
                 batch,
+                loss_scale: half,
             };
-            session.compile(&model.training(&feed.data_type(), &update)?, &feed.inputs())
+            let graph = model.training(&feed.data_type(), &update)?;
+            session.compile_with(&graph, &feed.inputs(), half)
         };
         let full = compile(training.batch)?;
         let rest = feed
@@ -343,6 +395,8 @@ impl Trainer {
                     since_best: 0,
                     variants,
                     device: device.name(),
+                    loss_scale: if half { LOSS_SCALE } else { 1.0 },
+                    since_overflow: 0,
                 };
                 let ema = training.ema.map(|_| weights.clone());
                 Checkpoint {
@@ -418,8 +472,11 @@ impl Trainer {
         let t = &self.config.training;
         let ema = t.ema.map_or(0.0, |decay| schedule::ema_decay(decay, step));
         let model = schedule::warm_up(t.beta, t.beta_warmup, step);
-        t.optimizer
-            .schedule_row(step, t.learning_rate.at(step, self.total), ema, model)
+        let mut row =
+            t.optimizer
+                .schedule_row(step, t.learning_rate.at(step, self.total), ema, model);
+        row[kernels::schedule::LOSS_SCALE] = self.progress.loss_scale;
+        row
     }
 
     /// Steps after which something is decided or written: logging, epochs, checkpoints, the end.
@@ -470,7 +527,15 @@ impl Trainer {
                 || step == self.total
                 || (t.checkpoint_steps > 0 && step.is_multiple_of(t.checkpoint_steps));
             let finished = pending.replace((first, step, read));
-            let record = finished.map(|f| self.collect(f)).transpose()?;
+            let record = match finished.map(|f| self.collect(f)).transpose() {
+                Err(Stopped::Overflow(at)) => {
+                    // What was submitted since has changed nothing: the verdict stands until the host has looked.
+                    pending = None;
+                    step = self.lower_loss_scale(at)?;
+                    continue;
+                }
+                other => other?,
+            };
             let total = self.total;
             tell(
                 self,
@@ -484,7 +549,14 @@ impl Trainer {
                 continue;
             }
             if let Some(last) = pending.take() {
-                let record = self.collect(last)?;
+                let record = match self.collect(last) {
+                    Err(Stopped::Overflow(at)) => {
+                        step = self.lower_loss_scale(at)?;
+                        continue;
+                    }
+                    other => other?,
+                };
+                self.raise_loss_scale(first, step)?;
                 tell(
                     self,
                     Event::Step {
@@ -512,7 +584,12 @@ impl Trainer {
             }
         }
         if let Some(last) = pending.take() {
-            self.collect(last)?;
+            match self.collect(last) {
+                Err(Stopped::Overflow(at)) => step = self.lower_loss_scale(at)?,
+                other => {
+                    other?;
+                }
+            }
         }
         if self.progress.step != step {
             self.checkpoint(step)?;
@@ -560,13 +637,50 @@ impl Trainer {
         Ok(count)
     }
 
+    /// Halves the loss scale after an overflow in step `at` and makes that step the next one.
+    fn lower_loss_scale(&mut self, at: u64) -> Result<u64> {
+        self.progress.loss_scale /= 2.0;
+        self.progress.since_overflow = 0;
+        log::debug!(
+            "step {at}: a gradient overflowed f16; the loss scale is now {}",
+            self.progress.loss_scale
+        );
+        let seed = self.config.training.seed;
+        let row = self.schedule_row(at);
+        self.session.set_state(at, seed, 0)?;
+        self.session.write_schedule(at, &[row], true)?;
+        self.feed.forget();
+        Ok(at)
+    }
+
+    /// Doubles the loss scale where enough steps went well. Only after a synchronous read, so that a resumed run does the same.
+    fn raise_loss_scale(&mut self, first: u64, end: u64) -> Result<()> {
+        if self.config.training.precision != Storage::F16 {
+            return Ok(());
+        }
+        self.progress.since_overflow += end - first;
+        if self.progress.since_overflow >= GROWTH && self.progress.loss_scale < 65_536.0 {
+            self.progress.loss_scale *= 2.0;
+            self.progress.since_overflow = 0;
+            let row = self.schedule_row(end);
+            self.session.write_schedule(end, &[row], true)?;
+        }
+        Ok(())
+    }
+
     /// Means of the figures of steps `first..end` from the ring, as a line of `metrics.jsonl`.
-    fn collect(&mut self, (first, end, read): (u64, u64, session::RingRead)) -> Result<Record> {
+    fn collect(
+        &mut self,
+        (first, end, read): (u64, u64, session::RingRead),
+    ) -> Result<Record, Stopped> {
         let (ring, words) = read.wait()?;
         let halted = words[state::HALTED] != 0;
         let done = u64::from(words[state::STEP_LOW]) | u64::from(words[state::STEP_HIGH]) << 32;
         if halted && done < end {
-            return Err(self.name_fault(done));
+            if self.progress.loss_scale > 1.0 {
+                return Err(Stopped::Overflow(done));
+            }
+            return Err(Stopped::Failed(self.name_fault(done)));
         }
         let names = self.model.metrics();
         let mut sums = vec![0.0_f64; names.len()];

@@ -367,6 +367,19 @@ impl Session {
     /// # Errors
     /// When the graph is not sound or does not fit the device.
     pub fn compile(&self, graph: &Graph, inputs: &[(&str, &Resident)]) -> Result<Executable> {
+        self.compile_with(graph, inputs, false)
+    }
+
+    /// As [`Session::compile`]; with `half` activations and their gradients are stored as f16.
+    ///
+    /// # Errors
+    /// As [`Session::compile`]; also when the device has no f16, as the CPU has none.
+    pub fn compile_with(
+        &self,
+        graph: &Graph,
+        inputs: &[(&str, &Resident)],
+        half: bool,
+    ) -> Result<Executable> {
         match self {
             Self::Gpu(store) => {
                 let bindings: Vec<(&str, BufferSlice)> = inputs
@@ -380,9 +393,15 @@ impl Session {
                     graph,
                     store,
                     &bindings,
-                    PlanOptions::default(),
+                    PlanOptions {
+                        half,
+                        ..PlanOptions::default()
+                    },
                 )?)))
             }
+            Self::Cpu(_) if half => Err(Error::Usage(
+                "--precision f16 is storage on a GPU; the CPU interpreter has f32 alone".to_owned(),
+            )),
             Self::Cpu(host) => {
                 graph.check()?;
                 let update = match graph.update() {

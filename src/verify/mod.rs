@@ -73,7 +73,7 @@ fn in_parts(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data], parts: usize) -> Resu
             *word = guard_word(binding.dtype, slices.len(), i);
         }
         if binding.access != Access::Write {
-            let bytes = input.to_device_bytes();
+            let bytes = input.to_device_bytes_as(binding.dtype);
             let start = GUARD as usize / 4;
             for (word, b) in words[start..].iter_mut().zip(bytes.chunks_exact(4)) {
                 *word = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);

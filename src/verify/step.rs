@@ -14,8 +14,8 @@ use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
 use crate::graph::update::{Rule, Update};
 use crate::graph::{Graph, Node, NodeId, Sink};
-use crate::kernels::Access;
 use crate::kernels::philox::RandomState;
+use crate::kernels::{Access, schedule};
 use crate::models::vae::{Config, Decoder, Vae};
 use crate::models::{DataType, Model};
 use crate::nn::init;
@@ -24,6 +24,7 @@ use crate::plan::memory::{self, Slots};
 use crate::plan::program::{BufferId, Flat, Origin, Program};
 use crate::plan::{Plan, PlanOptions, Store, StoreOptions};
 use crate::real::{Precision, Tracked};
+use crate::reference;
 use crate::tensor::{DType, Data, Value};
 
 /// Verifies a model's plans; `true` for a quick run.
@@ -74,7 +75,10 @@ impl Setup<'_> {
             self.graph,
             &caps,
             store.layout(),
-            LowerOptions { fuse: options.fuse },
+            LowerOptions {
+                fuse: options.fuse,
+                half: options.half,
+            },
         )?;
         let mut slots = memory::assign(&program, !options.retain);
         sabotage(&mut program, &mut slots);
@@ -142,7 +146,9 @@ pub fn sabotaged(
         "a kernel wrote outside of its buffers".to_owned()
     });
     groups(&plan, setup, &mut comparison)?;
-    whole(&plan, setup, &store, &mut comparison)?;
+    // f16 has 11 bits where f32 has 24; what a whole step makes of that was seen to stay below a hundredth of the range.
+    let tolerance = if options.half { 3e-2 } else { 1e-4 };
+    whole(&plan, setup, &store, tolerance, &mut comparison)?;
 
     // The ordinary plan, as many steps as there are rows of the schedule in one submission, against the retaining one.
     let steps = setup.schedule.len().saturating_sub(1).max(1);
@@ -232,8 +238,17 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
             .zip(expected)
             .zip(plan.read_buffers(&buffers)?)
         {
+            let buffer = buffers[wanted.iter().position(|w| w == node).unwrap_or(0)];
+            let rounded;
+            let expected = match program.buffers[buffer.0].ty.dtype {
+                DType::F16 => {
+                    rounded = reference::half::stored(&expected.data);
+                    &rounded
+                }
+                _ => &expected.data,
+            };
             let mut one = Comparison::default();
-            one.array(plan.nodes()[node.index()].op.name(), &got, &expected.data);
+            one.array(plan.nodes()[node.index()].op.name(), &got, expected);
             comparison.merge(&format!("group {g}, node {node:?}"), one);
         }
     }
@@ -267,9 +282,15 @@ fn input_value(
     )?))
 }
 
-/// Losses and gradients of the step as a whole, against the interpreter from the leaves on, each within 1e-4 of its range: rounding
-/// of all dispatches together, amplified by what lies between.
-fn whole(plan: &Plan, setup: &Setup<'_>, store: &Store, comparison: &mut Comparison) -> Result<()> {
+/// Losses and gradients of the step as a whole, against the interpreter from the leaves on, each within `tolerance` of its range:
+/// rounding of all dispatches together, amplified by what lies between.
+fn whole(
+    plan: &Plan,
+    setup: &Setup<'_>,
+    store: &Store,
+    tolerance: f64,
+    comparison: &mut Comparison,
+) -> Result<()> {
     let nodes = plan.nodes();
     let cx = EvalContext {
         precision: Precision::F64,
@@ -298,7 +319,7 @@ fn whole(plan: &Plan, setup: &Setup<'_>, store: &Store, comparison: &mut Compari
             .max(1e-6);
         let tracked = expected
             .iter()
-            .map(|&x| Tracked::with_bias(x, 1e-4 * range))
+            .map(|&x| Tracked::with_bias(x, tolerance * range))
             .collect();
         let mut one = Comparison::default();
         one.array(&format!("{sink:?}"), &got, &Data::Tracked(tracked));
@@ -406,6 +427,14 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
         };
         cases.push((config(&[36], 5, Decoder::Bernoulli), 13, adam, 1.0, unfused));
     }
+    if gpu.caps().f16 {
+        let half = PlanOptions {
+            half: true,
+            ..PlanOptions::default()
+        };
+        cases.push((config(&[36], 5, Decoder::Bernoulli), 16, adam, 1.0, half));
+        cases.push((config(&[64, 32], 4, Decoder::Gaussian), 16, adam, 0.0, half));
+    }
     let mut out = Vec::new();
     for (config, batch, rule, max_norm, options) in cases {
         let name = format!("{config:?} batch {batch}, {rule:?}, clip {max_norm}, {options:?}");
@@ -425,6 +454,7 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
             ema: true,
             metrics: model.metrics(),
             batch,
+            loss_scale: options.half,
         };
         let graph = model.training(&ty, &update)?;
         let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
@@ -444,7 +474,11 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
             cursor: 9,
         };
         let schedule = (0..4)
-            .map(|i| rule.schedule_row(41 + i, 1e-3, 0.9, 0.7))
+            .map(|i| {
+                let mut row = rule.schedule_row(41 + i, 1e-3, 0.9, 0.7);
+                row[schedule::LOSS_SCALE] = if options.half { 8.0 } else { 1.0 };
+                row
+            })
             .collect();
         let setup = Setup {
             graph: &graph,

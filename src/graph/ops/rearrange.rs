@@ -28,7 +28,7 @@ pub struct Window {
 
 fn refuse_bytes(name: &str, x: &TensorType) -> Result<()> {
     match x.dtype {
-        DType::U8 => Err(Error::shape(name, "takes f32 or u32; cast bytes first")),
+        DType::U8 | DType::F16 => Err(Error::shape(name, "takes f32 or u32; cast bytes first")),
         _ => Ok(()),
     }
 }

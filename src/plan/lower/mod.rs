@@ -2,6 +2,7 @@
 
 mod emit;
 mod groups;
+mod half;
 mod update;
 
 use std::collections::BTreeSet;
@@ -112,6 +113,8 @@ impl Source {
 pub struct LowerOptions {
     /// Whether neighbouring nodes become one kernel.
     pub fuse: bool,
+    /// Whether what passes between kernels is stored as f16 where every one of them can.
+    pub half: bool,
 }
 
 /// The kernels of `graph` on a device with `caps`, its parameters and gradients laid out by `layout`.
@@ -130,6 +133,9 @@ pub fn lower(
     let mut program = emit::emit(&source, &groups, caps, layout)?;
     if let Some(update) = graph.update() {
         update::append(&mut program, &update, caps, layout)?;
+    }
+    if options.half {
+        half::store(&mut program, caps)?;
     }
     if program.dispatches.is_empty() {
         return Err(Error::Usage(

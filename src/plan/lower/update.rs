@@ -75,11 +75,15 @@ pub(super) fn append(
         guard.push(buffer);
     }
     guard.extend([state, control, ring]);
+    if update.loss_scale {
+        guard.push(schedule);
+    }
     let count = program.buffers[partials.0].ty.shape.count();
     let kernel = Guard {
         partials: count,
         metrics: update.metrics.len(),
         max_norm: update.max_norm,
+        scaled: update.loss_scale,
     };
     push(program, Arc::new(kernel), guard);
 

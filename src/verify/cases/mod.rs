@@ -1,9 +1,12 @@
 //! The cases on which each kernel family is verified: shapes awkward on purpose, data from several distributions, every variant.
 
+use std::sync::Arc;
+
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::{Key, RandomState};
 use crate::kernels::{Access, Caps, STATE_WORDS, state};
 use crate::reference::Twin;
+use crate::reference::half::Half;
 use crate::reference::random::draw;
 use crate::tensor::{DType, Data};
 
@@ -20,7 +23,7 @@ pub struct Case {
     /// What is special about it.
     pub name: String,
     /// The kernel.
-    pub kernel: Box<dyn Twin>,
+    pub kernel: Arc<dyn Twin>,
     /// What its buffers hold; empty for those it writes.
     pub inputs: Vec<Data>,
 }
@@ -91,7 +94,7 @@ fn case(name: String, kernel: impl Twin + 'static, values: Values) -> Case {
         .map(|(i, b)| match (b.access, b.dtype) {
             (Access::Write | Access::Texture { .. }, dtype) => crate::verify::unwritten(dtype),
             (_, DType::U32) if b.name == "state" => state_words(),
-            (_, DType::F32) => numbers(values, 11 + i as u64, b.count),
+            (_, DType::F32 | DType::F16) => numbers(values, 11 + i as u64, b.count),
             (_, DType::U32) => integers(11 + i as u64, 50, b.count),
             (_, DType::U8) => Data::U8(
                 integers(11 + i as u64, 256, b.count)
@@ -104,7 +107,7 @@ fn case(name: String, kernel: impl Twin + 'static, values: Values) -> Case {
         .collect();
     Case {
         name,
-        kernel: Box::new(kernel),
+        kernel: Arc::new(kernel),
         inputs,
     }
 }
@@ -125,5 +128,29 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     updates::updates(&mut cases);
     moves::present(&mut cases);
     ceilings::ceilings(&mut cases);
+    if caps.f16 {
+        in_f16(&mut cases);
+    }
     cases
+}
+
+/// Some of the cases again with f16 in every buffer that may have it.
+fn in_f16(cases: &mut Vec<Case>) {
+    let mut again = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let kernel = case.kernel.as_ref();
+        let marks: Vec<bool> = (0..kernel.bindings().len())
+            .map(|b| Half::allows(kernel, b))
+            .collect();
+        // f16 ends at 65,504, and every third case is enough.
+        let large = case.name.contains("Large") || case.name.contains("x 1000");
+        if i % 3 == 0 && !large && marks.contains(&true) {
+            again.push(Case {
+                name: format!("{} in f16", case.name),
+                kernel: Arc::new(Half::new(case.kernel.clone(), marks)),
+                inputs: case.inputs.clone(),
+            });
+        }
+    }
+    cases.extend(again);
 }

@@ -1,5 +1,7 @@
 //! Kernels after the gradients: optimisers, moving average, verdict, counters.
 
+use std::sync::Arc;
+
 use super::{Case, Values, case, numbers};
 use crate::kernels::adam::Adam;
 use crate::kernels::advance::Advance;
@@ -38,7 +40,7 @@ fn update_inputs(case: &mut Case, refused: bool) {
 pub(super) fn updates(cases: &mut Vec<Case>) {
     for count in [4, 64, 1028, 9220] {
         for refused in [false, true] {
-            let mut add = |name: &str, kernel: Box<dyn Twin>| {
+            let mut add = |name: &str, kernel: Arc<dyn Twin>| {
                 let mut built = Case {
                     name: format!("{name} {count} refused: {refused}"),
                     inputs: Vec::new(),
@@ -60,7 +62,7 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                     decay,
                     decoupled,
                 };
-                add("adam", Box::new(kernel));
+                add("adam", Arc::new(kernel));
                 // An epsilon that shows: next to sqrt(v) of order one, 1e-8 is nothing.
                 let kernel = Adam {
                     count,
@@ -70,14 +72,14 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                     decay,
                     decoupled,
                 };
-                add("adam, large epsilon", Box::new(kernel));
+                add("adam, large epsilon", Arc::new(kernel));
             }
             for (momentum, decay, nesterov) in
                 [(0.0, 0.0, false), (0.9, 0.1, false), (0.9, 0.1, true)]
             {
                 add(
                     "sgd",
-                    Box::new(Sgd {
+                    Arc::new(Sgd {
                         count,
                         momentum,
                         decay,
@@ -88,7 +90,7 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
             for (momentum, decay) in [(0.0, 0.0), (0.9, 0.1)] {
                 add(
                     "rmsprop",
-                    Box::new(Rmsprop {
+                    Arc::new(Rmsprop {
                         count,
                         alpha: 0.99,
                         epsilon: 0.3,
@@ -97,7 +99,7 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                     }),
                 );
             }
-            add("ema", Box::new(Ema { count }));
+            add("ema", Arc::new(Ema { count }));
         }
     }
     for (partials, metrics, max_norm, poison) in [
@@ -111,11 +113,12 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
         (64, 2, 0.0, Some((1, f32::from_bits(0x7fc0_0001)))),
         (1, 1, 1e-7, Some((0, 1e-13))),
     ] {
-        for halted in [0, 1] {
+        for (halted, scaled) in [(0, false), (1, false), (0, true)] {
             let kernel = Guard {
                 partials,
                 metrics,
                 max_norm,
+                scaled,
             };
             let mut built = case(
                 format!(

@@ -1,0 +1,141 @@
+//! A kernel some of whose buffers hold f16: half the traffic, arithmetic and sums in f32 as before.
+//!
+//! Not a kernel of its own: the templates convert what they load and store, and this says between which types.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::Twin;
+use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of};
+use crate::real::{Real, Tracked};
+use crate::tensor::{DType, Data};
+
+/// `inner` with f16 in the buffers that `half` marks.
+#[derive(Clone, Debug)]
+pub struct Half {
+    inner: Arc<dyn Twin>,
+    half: Vec<bool>,
+}
+
+/// Families whose templates convert at every load and store.
+const FAMILIES: &[&str] = &["gather", "map", "matmul", "reduce"];
+
+impl Half {
+    /// Whether `kernel` may have f16 in binding `position`: not what it adds to, nor the results of a reduction or the sums of rows,
+    /// which many terms went into.
+    pub fn allows(kernel: &dyn Kernel, position: usize) -> bool {
+        let bindings = kernel.bindings();
+        let binding = &bindings[position];
+        let family = kernel.family();
+        let summed = binding.access != Access::Read && family == "reduce";
+        binding.dtype == DType::F32
+            && matches!(binding.access, Access::Read | Access::Write)
+            && FAMILIES.contains(&family)
+            && !summed
+            && !matches!(binding.name.as_str(), "row_sums" | "data")
+    }
+
+    /// `inner` with f16 where `half` says so.
+    pub fn new(inner: Arc<dyn Twin>, half: Vec<bool>) -> Self {
+        Self { inner, half }
+    }
+
+    fn marked(&self, position: usize) -> bool {
+        self.half.get(position) == Some(&true)
+    }
+}
+
+impl Kernel for Half {
+    fn family(&self) -> &'static str {
+        self.inner.family()
+    }
+
+    fn variant(&self) -> String {
+        format!("{} +f16", self.inner.variant())
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings = self.inner.bindings();
+        for (i, binding) in bindings.iter_mut().enumerate() {
+            if self.marked(i) {
+                binding.dtype = DType::F16;
+            }
+        }
+        bindings
+    }
+
+    fn launch(&self) -> Launch {
+        let mut launch = self.inner.launch();
+        if let Some(rows) = launch.context["bindings"].as_array_mut() {
+            for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| self.marked(*i)) {
+                let wgsl = row["wgsl"].as_str().unwrap_or_default();
+                row["wgsl"] = Json::from(wgsl.replace("f32", "f16"));
+            }
+        }
+        launch.context["half"] = Json::from(true);
+        launch
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: self.inner.cost().flops,
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}
+
+impl Twin for Half {
+    fn reference(&self, buffers: &mut [Data]) {
+        let bindings = self.inner.bindings();
+        let marked = |access: Access| {
+            let bindings = &bindings;
+            (0..bindings.len()).filter(move |&i| self.marked(i) && bindings[i].access == access)
+        };
+        for i in marked(Access::Read) {
+            buffers[i] = held(&buffers[i]);
+        }
+        self.inner.reference(buffers);
+        for i in marked(Access::Write) {
+            buffers[i] = stored(&buffers[i]);
+        }
+    }
+
+    fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
+        let alternatives = self.inner.alternatives(caps).into_iter();
+        alternatives
+            .map(|inner| -> Arc<dyn Twin> { Arc::new(Self::new(inner, self.half.clone())) })
+            .collect()
+    }
+}
+
+/// The f16 nearest to a number, as the number that it is.
+fn nearest(x: f64) -> f64 {
+    half::f16::from_f64(x).to_f64()
+}
+
+/// Numbers as an f16 buffer holds them, nothing uncertain.
+fn held(data: &Data) -> Data {
+    let rounded = data.to_f64().into_iter().map(nearest);
+    match data {
+        Data::F32(_) => Data::F32(rounded.map(|x| x as f32).collect()),
+        Data::F64(_) => Data::F64(rounded.collect()),
+        Data::Tracked(_) => Data::Tracked(rounded.map(Tracked::from_f64).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, so that the error grows by 2^-10 of the
+/// number, or by the smallest subnormal.
+pub fn stored(data: &Data) -> Data {
+    match data {
+        Data::Tracked(values) => {
+            let round = |t: &Tracked| {
+                let x = t.to_f64();
+                Tracked::with_bias(x, t.tolerance() + x.abs() / 1024.0 + 6e-8)
+            };
+            Data::Tracked(values.iter().map(round).collect())
+        }
+        other => held(other),
+    }
+}
