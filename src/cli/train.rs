@@ -268,7 +268,7 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
     let samples = folder.join("samples");
     std::fs::create_dir_all(&samples).map_err(|e| Error::io(&samples, e))?;
     let bar = (std::io::stderr().is_terminal() && !output.quiet).then(progress_bar);
-    let mut film = Vec::new();
+    let mut film = grid::Film::default();
     let summary = trainer.run(&stop, |trainer, event| {
         match event {
             Event::Step {
@@ -305,8 +305,8 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    if film.len() > 1 {
-        grid::save_animation(&film, 400, &samples.join("training.gif"))?;
+    if film.frames().len() > 1 {
+        grid::save_animation(film.frames(), 400, &samples.join("training.gif"))?;
     }
     let records = metrics::read(&folder.join("metrics.jsonl"))?;
     curves::save(

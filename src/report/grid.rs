@@ -77,6 +77,52 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     crate::train::folder::write_synced(path, bytes.get_ref())
 }
 
+/// Pictures of a run of any length in bounded memory: as they become too many, every other one goes.
+#[derive(Debug)]
+pub struct Film {
+    frames: Vec<RgbImage>,
+    stride: usize,
+    seen: usize,
+}
+
+/// The most frames of a film.
+const FRAMES: usize = 64;
+
+impl Default for Film {
+    fn default() -> Self {
+        Self {
+            frames: Vec::new(),
+            stride: 1,
+            seen: 0,
+        }
+    }
+}
+
+impl Film {
+    /// Takes a picture in, if its turn is now.
+    pub fn push(&mut self, picture: RgbImage) {
+        if self.seen.is_multiple_of(self.stride) {
+            if self.frames.len() == FRAMES {
+                let mut keep = false;
+                self.frames.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+                self.stride *= 2;
+            }
+            if self.seen.is_multiple_of(self.stride) {
+                self.frames.push(picture);
+            }
+        }
+        self.seen += 1;
+    }
+
+    /// The pictures, at equal distances in time.
+    pub fn frames(&self) -> &[RgbImage] {
+        &self.frames
+    }
+}
+
 /// Writes pictures as an endless GIF, `milliseconds` each, the last one longer.
 ///
 /// # Errors
@@ -99,4 +145,29 @@ pub fn save_animation(pictures: &[RgbImage], milliseconds: u32, path: &Path) -> 
         }
     }
     crate::train::folder::write_synced(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_film_stays_short_and_its_frames_equally_spaced() {
+        let mut film = Film::default();
+        for i in 0..1000_u32 {
+            film.push(RgbImage::from_pixel(
+                1,
+                1,
+                image::Rgb([(i / 256) as u8, (i % 256) as u8, 0]),
+            ));
+            assert!(film.frames().len() <= FRAMES);
+        }
+        let times: Vec<u32> = film
+            .frames()
+            .iter()
+            .map(|f| u32::from(f.get_pixel(0, 0).0[0]) * 256 + u32::from(f.get_pixel(0, 0).0[1]))
+            .collect();
+        assert!(times.len() > FRAMES / 2 - 1 && times[0] == 0);
+        assert!(times.windows(2).all(|w| w[1] - w[0] == 16), "{times:?}");
+    }
 }
