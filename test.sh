@@ -21,6 +21,18 @@ if ! ./target/release/wgen info --json 2>/dev/null | grep -q '"name"'; then
   ./target/release/wgen info --json 2>/dev/null | grep -q '"name"' || { say "still no adapter: the GPU tests cannot run"; exit 1; }
 fi
 
+# An X server without a screen, for the example that opens a window.
+if [ "$(uname)" = Linux ] && ! command -v Xvfb >/dev/null; then
+  if command -v apt-get >/dev/null; then
+    sudo=""
+    [ "$(id -u)" = 0 ] || sudo="sudo"
+    { $sudo apt-get update -qq && $sudo apt-get install -y -qq xvfb libxkbcommon-x11-0 libxcursor1 libxi6 libxrandr2; } ||
+      say "Xvfb could not be installed: the window example is not run"
+  else
+    say "NOTE: Xvfb is not on PATH, so the window example is not run."
+  fi
+fi
+
 if ! command -v tint >/dev/null; then
   say "NOTE: tint is not on PATH, so no kernel is validated by it (npm package 'webgpu', or Dawn's release)."
 fi

@@ -18,6 +18,7 @@ struct Params {
     scale: f32,
     shift: f32,
     first_group: u32,  // workgroups of the line before this dispatch
+    first_row: u32,    // of the batch: 0 but in a piece of a larger gather
 }
 
 //# include "shared/bindings.wgsl"
@@ -32,7 +33,7 @@ fn gather(
         return;
     }
     let element = unit * ${width_each}u;
-    let b = element / params.width;
+    let b = element / params.width + params.first_row;
     let column = element % params.width;
     let row = min(index[(b${" + state[4]" if cursor else ""}) % params.indices], params.rows - 1u);
     let place = row * params.width + column;

@@ -94,7 +94,7 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
 fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
         if row + i < params.m {
-            row_sums[batch * params.m + row + i] = sums[i];
+            row_sums[batch * params.m + row + i] ${"+=" if accumulate else "="} sums[i];
         }
     }
 }

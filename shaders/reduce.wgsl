@@ -25,6 +25,7 @@ struct Params {
     inner: u32,
     chunk: u32,   // r of one chunk
     first_group: u32,  // workgroups of the line before this dispatch
+    first_unit: u32,   // results before these: 0 but in a piece of a larger reduction
     groups: array<vec4<u32>, ${[groups, 1] | max}>,
 }
 
@@ -170,9 +171,9 @@ fn reduce(
         workgroupBarrier();
     }
     if local == 0u {
-        write(unit${" * 4u" if mode == "columns" else ""}, shared_partials[0]);
+        write((params.first_unit + unit)${" * 4u" if mode == "columns" else ""}, shared_partials[0]);
     }
     //# else
-    write(unit${" * 4u" if mode == "columns" else ""}, p);
+    write((params.first_unit + unit)${" * 4u" if mode == "columns" else ""}, p);
     //# endif
 }

@@ -281,6 +281,24 @@ impl Data {
         }
     }
 
+    /// `count` elements from `first` on.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn slice(self, first: usize, count: usize) -> Self {
+        if first == 0 && count == self.len() {
+            return self;
+        }
+        let range = first..first + count;
+        match self {
+            Self::F32(v) => Self::F32(v[range].to_vec()),
+            Self::F64(v) => Self::F64(v[range].to_vec()),
+            Self::Tracked(v) => Self::Tracked(v[range].to_vec()),
+            Self::U32(v) => Self::U32(v[range].to_vec()),
+            Self::U8(v) => Self::U8(v[range].to_vec()),
+        }
+    }
+
     /// The bytes as a device buffer holds them: reals as f32, bytes padded to whole words.
     pub fn to_device_bytes(&self) -> Vec<u8> {
         match self {

@@ -242,3 +242,81 @@ fn ctrl_c_saves_and_ends_cleanly() {
     let latest = std::fs::read_to_string(Path::new(&run).join("checkpoints/latest")).unwrap();
     assert_eq!(summary["steps"].to_string(), latest);
 }
+
+#[test]
+fn bench_measures_writes_compares_and_takes_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (report, page) = (path("bench.json"), path("bench.html"));
+    let out = wgen(&[
+        "bench",
+        "--filter",
+        "matmul nt 512",
+        "--rounds",
+        "2",
+        "--html",
+        &page,
+        "--json",
+        &report,
+    ]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        text.contains("ceilings:") && text.contains("matmul nt 512x512x512"),
+        "{text}"
+    );
+
+    let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let line = &read["lines"][0];
+    assert!(
+        line["right"] == true && line["best"].as_f64().unwrap() <= line["median"].as_f64().unwrap()
+    );
+    let share = line["share"].as_f64().unwrap();
+    assert!(share > 0.0 && share <= 1.05, "{share}");
+    assert!(
+        read["adapter"]["driver"].is_string()
+            && read["ceilings"]["candidates"].as_array().unwrap().len() > 6
+    );
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(
+        html.contains("<svg") && html.contains("matmul nt 512x512x512"),
+        "a plot and a table"
+    );
+    assert!(
+        !html.contains("http-equiv") && !html.contains("src=\"http"),
+        "nothing from elsewhere"
+    );
+
+    let same = json(&["bench", "--compare", &report, &report]);
+    assert_eq!(same[0]["ratio"], 1.0);
+    let profile = json(&[
+        "bench",
+        "--profile",
+        "vae",
+        "--rounds",
+        "1",
+        "--replay",
+        "3",
+    ]);
+    assert_eq!(profile["rows"].as_array().unwrap().len(), 25);
+    assert_eq!(profile["replayed"], 3);
+
+    for (arguments, word) in [
+        (vec!["bench", "--filter", "no such line"], "matches no line"),
+        (vec!["bench", "--profile", "no such model"], "there is vae"),
+        (vec!["bench", "--rounds", "0"], "at least 1"),
+        (vec!["bench", "--compare", &page, &report], "no report"),
+        (vec!["bench", "--device", "cpu"], "has none"),
+        (vec!["bench", &report], "--json"),
+    ] {
+        let out = wgen(&arguments);
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}");
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+    assert!(wgen(&["info", "--tuning"]).status.success());
+}

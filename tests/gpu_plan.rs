@@ -324,7 +324,8 @@ fn shapes_over_the_devices_limits_are_refused_by_name() {
     let rows = (binding / 4 / 1000 + 10) as usize;
     let graph = Graph::new(Domain::Sampling);
     let x = graph.input("x", TensorType::f32([rows, 1000]));
-    graph.output("y", x.exp());
+    // A permutation reads from all over its operand: it is not cut into ranges.
+    graph.output("y", x.permute(&[1, 0]));
     let store = small_store(&gpu);
     assert_eq!(
         limit_of(Plan::compile(&graph, &store, &[], PlanOptions::default())),
@@ -523,4 +524,191 @@ fn out_of_memory_is_an_error_and_the_process_goes_on() {
         String::from_utf8_lossy(&out.stderr)
     );
     assert!(out.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn vae_training(batch: usize) -> (Vae, DataType, Graph) {
+    let model = Vae::new(Config {
+        hidden: vec![64],
+        latent: 8,
+        ..Config::mnist()
+    })
+    .unwrap();
+    let data = DataType {
+        rows: 256,
+        width: 784,
+        dtype: DType::U8,
+        indices: 256,
+        scale: 1.0 / 255.0,
+        shift: 0.0,
+    };
+    let update = Update {
+        rule: Rule::ADAM,
+        max_norm: 0.0,
+        ema: false,
+        metrics: model.metrics(),
+        batch,
+        loss_scale: false,
+    };
+    let graph = model.training(&data, &update).unwrap();
+    (model, data, graph)
+}
+
+/// Loss of the first step and weights after five.
+fn five_steps(gpu: &Gpu, options: PlanOptions) -> (f64, Vec<Vec<f32>>, Vec<u64>) {
+    let (model, _, graph) = vae_training(128);
+    let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
+    let weights: Vec<_> = layout
+        .parameters
+        .iter()
+        .map(|p| wgen::nn::init::draw(p, 1))
+        .collect();
+    let store = Store::new(
+        gpu,
+        layout,
+        StoreOptions {
+            training: true,
+            ema: false,
+        },
+    )
+    .unwrap();
+    store.write(Flat::Parameters, &weights).unwrap();
+    store.set_state(0, 7, 0).unwrap();
+    store
+        .write_schedule(0, &[Rule::ADAM.schedule_row(0, 1e-3, 0.0, 1.0); 8], true)
+        .unwrap();
+    let plan = Plan::compile(&graph, &store, &[], options).unwrap();
+    plan.write("data", &wgen::data::digits::digits(256, 3).values)
+        .unwrap();
+    plan.write("index", &Data::U32((0..256).collect())).unwrap();
+    plan.run(1).unwrap();
+    let loss = plan.read("loss").unwrap().data.to_f64()[0];
+    plan.run(4).unwrap();
+    let program = plan.program();
+    let bound = program
+        .dispatches
+        .iter()
+        .flat_map(|d| d.buffers.iter().zip(d.kernel.bindings()))
+        .filter(|(id, _)| {
+            matches!(
+                program.buffers[id.0].origin,
+                wgen::plan::program::Origin::Transient
+            )
+        })
+        .map(|(_, binding)| binding.bytes())
+        .collect();
+    (loss, store.read(Flat::Parameters).unwrap(), bound)
+}
+
+#[test]
+fn tensors_beyond_a_binding_are_cut_into_ranges() {
+    let gpu = gpu();
+    let limit = 96 << 10;
+    let (whole, weights, large) = five_steps(&gpu, PlanOptions::default());
+    let cut = PlanOptions {
+        binding_bytes: Some(limit),
+        ..PlanOptions::default()
+    };
+    let (pieces, again, small) = five_steps(&gpu, cut);
+    assert!(
+        large.iter().any(|&b| b > 4 * limit),
+        "the activations are 392 KiB"
+    );
+    assert!(small.iter().all(|&b| b <= limit), "{small:?}");
+    assert!(small.len() > large.len());
+    // Sums over the batch are made in another order.
+    assert!((pieces / whole - 1.0).abs() < 1e-6, "{pieces} {whole}");
+    for (a, b) in weights.iter().flatten().zip(again.iter().flatten()) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_tensor_beyond_the_devices_own_binding_limit_works() {
+    let gpu = gpu();
+    let limit = gpu.caps().binding_bytes;
+    let rows = (limit / 4 / 1024) as usize + 4096;
+    if limit > 256 << 20 || gpu.caps().buffer_bytes < (rows * 4096) as u64 {
+        eprintln!("NOT CHECKED: {limit} bytes a binding are too many to go beyond in a test");
+        return;
+    }
+    let graph = Graph::new(Domain::Sampling);
+    let small = graph.input("small", TensorType::f32([1024]));
+    let tall = graph.input("tall", TensorType::f32([rows, 1]));
+    // Two results, so that the first is in memory; then sums over rows that lie beyond one binding.
+    let large = (small * tall + 1.0).relu();
+    graph.output("large", large);
+    graph.output("sums", large.sum(&[1]));
+    let store = Store::new(
+        &gpu,
+        Layout::new(Vec::new(), limit).unwrap(),
+        StoreOptions::default(),
+    )
+    .unwrap();
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    plan.write(
+        "small",
+        &Data::F32((0..1024).map(|i| (i % 7) as f32).collect()),
+    )
+    .unwrap();
+    plan.write(
+        "tall",
+        &Data::F32((0..rows).map(|i| (i % 5) as f32 - 1.0).collect()),
+    )
+    .unwrap();
+    plan.run(1).unwrap();
+    let sums = plan.read("sums").unwrap().data.to_f32();
+    for row in [0, 1, 2, rows / 2, rows - 3, rows - 2, rows - 1] {
+        let factor = (row % 5) as f32 - 1.0;
+        let expected: f32 = (0..1024)
+            .map(|i| ((i % 7) as f32 * factor + 1.0).max(0.0))
+            .sum();
+        assert_eq!(sums[row], expected, "row {row}");
+    }
+}
+
+#[test]
+fn a_dispatch_that_would_take_too_long_is_cut() {
+    let gpu = gpu();
+    // An estimate of well over 100 ms at the rates that are assumed of a slow device of its kind.
+    let side = if gpu.caps().software { 768 } else { 4096 };
+    let graph = Graph::new(Domain::Sampling);
+    let a = graph.input("a", TensorType::f32([side, side]));
+    let b = graph.input("b", TensorType::f32([side, side]));
+    graph.output("c", a.matmul(b));
+    let store = Store::new(
+        &gpu,
+        Layout::new(Vec::new(), 1 << 27).unwrap(),
+        StoreOptions::default(),
+    )
+    .unwrap();
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    assert_eq!(plan.program().dispatches.len(), 1);
+    assert!(plan.segments().len() > 1, "{:?}", plan.segments());
+    // Small integers: exact in f32.
+    let value = |i: usize, step: usize| (i * step % 5) as f32 - 2.0;
+    plan.write(
+        "a",
+        &Data::F32((0..side * side).map(|i| value(i, 3)).collect()),
+    )
+    .unwrap();
+    plan.write(
+        "b",
+        &Data::F32((0..side * side).map(|i| value(i, 7)).collect()),
+    )
+    .unwrap();
+    plan.run(1).unwrap();
+    let c = plan.read("c").unwrap().data.to_f32();
+    for (row, column) in [
+        (0, 0),
+        (1, side - 1),
+        (side / 2, 3),
+        (side - 1, side - 1),
+        (side / 3, side / 5),
+    ] {
+        let expected: f32 = (0..side)
+            .map(|k| value(row * side + k, 3) * value(k * side + column, 7))
+            .sum();
+        assert_eq!(c[row * side + column], expected, "{row}, {column}");
+    }
+    assert!(c.iter().any(|&x| x != 0.0));
 }

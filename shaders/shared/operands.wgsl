@@ -3,7 +3,7 @@
 
 //# macro source(operand)
 fn source_${operand.name}(index: u32) -> u32 {
-    var source = 0u;
+    var source = ${operand.base}u;
     //# for g in operand.groups
     source += index / params.groups[${g}].x % params.groups[${g}].y * params.groups[${g}].z;
     //# endfor

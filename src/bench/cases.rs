@@ -238,6 +238,7 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
             dtype: DType::F32,
             scale: 1.0,
             shift: 0.0,
+            first: 0,
         },
     );
     gather.inputs[1] = Data::U32((0..batch as u32).map(|i| i * 77 % batch as u32).collect());

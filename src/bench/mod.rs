@@ -157,6 +157,9 @@ impl Item {
     }
 }
 
+/// Compiles a plan when its turn comes.
+type Make<'a> = Box<dyn Fn() -> Result<Ready> + 'a>;
+
 /// Seconds that one item is run in one round.
 const ROUND: f64 = 0.02;
 
@@ -211,7 +214,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
             },
         });
     }
-    let mut plans: Vec<(String, Box<dyn Fn() -> Result<Ready>>)> = Vec::new();
+    let mut plans: Vec<(String, Make<'_>)> = Vec::new();
     for &model in models::MODELS {
         for (batch, half) in [(128, false), (1024, false), (1024, true)] {
             if half && !gpu.caps().f16 {

@@ -93,6 +93,39 @@ impl Indexing {
                 .sum::<usize>()
     }
 
+    /// The same operand for `count` elements of the domain from `start` on, and the first element of it that they read where it is
+    /// dense; `None` where no [`Indexing`] says that. `total` is the domain's size.
+    fn piece(&self, start: usize, count: usize, total: usize) -> Option<(Self, usize)> {
+        if self.dense {
+            return Some((Self::dense(count), start));
+        }
+        let mut base = self.base as usize;
+        for &[divisor, modulus, stride] in &self.groups {
+            let (divisor, period) = (divisor as usize, divisor as usize * modulus as usize);
+            if start.is_multiple_of(period) {
+                continue;
+            }
+            // Only the outermost group does not come round again within the domain.
+            if period < total || !start.is_multiple_of(divisor) {
+                return None;
+            }
+            base += start / divisor * stride as usize;
+        }
+        let piece = Self {
+            base: base as u32,
+            ..self.clone()
+        };
+        Some((piece, 0))
+    }
+
+    /// What the first element of a piece must be a multiple of.
+    fn grain(&self, total: usize) -> usize {
+        self.groups.iter().fold(1, |grain, &[d, m, _]| {
+            let (divisor, period) = (d as usize, d as usize * m as usize);
+            lcm(grain, if period < total { period } else { divisor })
+        })
+    }
+
     /// The way the kernel reads it.
     fn access(&self, width: Width) -> &'static str {
         let vector = width == Width::Four;
@@ -100,7 +133,7 @@ impl Indexing {
             _ if self.dense && width == Width::Splat => "dense_splat",
             _ if self.dense => "dense",
             [] => "scalar",
-            [[1, modulus, 1]] if vector && modulus % 4 == 0 => "row",
+            [[1, modulus, 1]] if vector && modulus % 4 == 0 && self.base == 0 => "row",
             groups if vector && groups.iter().any(|g| g[0] % 4 != 0) => "gather",
             _ => "splat",
         }
@@ -214,6 +247,34 @@ impl Expression {
             .sum()
     }
 
+    /// The expression for `count` elements of its domain of `total` from `start` on, and the first element of each operand's binding.
+    /// `None` where it draws random numbers, which belong to their places, or an operand cannot be cut there.
+    pub fn piece(&self, start: usize, count: usize, total: usize) -> Option<(Self, Vec<usize>)> {
+        if self.is_random() {
+            return None;
+        }
+        let cut: Option<Vec<_>> = self
+            .operands
+            .iter()
+            .map(|o| o.piece(start, count, total))
+            .collect();
+        let (operands, offsets) = cut?.into_iter().unzip();
+        Some((
+            Self {
+                operands,
+                ..self.clone()
+            },
+            offsets,
+        ))
+    }
+
+    /// What the first element of a piece must be a multiple of.
+    pub fn grain(&self, total: usize) -> usize {
+        self.operands
+            .iter()
+            .fold(1, |grain, o| lcm(grain, o.grain(total)))
+    }
+
     /// Functions whose WGSL must be included, with what they call.
     pub fn functions(&self) -> BTreeSet<&'static str> {
         let mut names = BTreeSet::new();
@@ -309,6 +370,17 @@ impl Expression {
             "store": match width { Width::One => "element", Width::Four => "vector", Width::Splat => "splat" },
         })
     }
+}
+
+/// The least common multiple.
+pub(crate) fn lcm(a: usize, b: usize) -> usize {
+    let gcd = |mut a: usize, mut b: usize| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    a / gcd(a, b).max(1) * b
 }
 
 /// A float literal that WGSL reads back to the same f32.

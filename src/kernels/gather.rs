@@ -24,6 +24,8 @@ pub struct Gather {
     pub scale: f32,
     /// Summand.
     pub shift: f32,
+    /// Which row of the batch the first row of the result is: 0 but in a piece of a larger gather.
+    pub first: usize,
 }
 
 impl Gather {
@@ -92,6 +94,7 @@ impl Kernel for Gather {
                 self.scale.to_bits(),
                 self.shift.to_bits(),
                 0,
+                self.first as u32,
             ],
             workgroups: fold(units.div_ceil(64) as u64),
             grid: Grid::Line { first: 6 },

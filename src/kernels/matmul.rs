@@ -312,7 +312,13 @@ impl Kernel for Matmul {
                 Binding::write(name, DType::F32, c)
             });
         }
-        if self.row_sums {
+        if self.row_sums && self.accumulate {
+            bindings.push(Binding::read_write(
+                "row_sums",
+                DType::F32,
+                self.batch * self.m,
+            ));
+        } else if self.row_sums {
             bindings.push(Binding::write("row_sums", DType::F32, self.batch * self.m));
         }
         bindings

@@ -55,6 +55,8 @@ pub struct Reduce {
     pub cooperative: bool,
     /// Invocations a workgroup.
     pub workgroup: u32,
+    /// Where the first result goes: 0 but in a piece of a larger reduction, whose chunks before wrote theirs.
+    pub first: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -77,6 +79,7 @@ impl Reduce {
             epilogue: Expression::accumulator(),
             cooperative: !caps.software && inner == 1 && length >= 512,
             workgroup: if caps.software { 8 } else { 64 },
+            first: 0,
         }
     }
 
@@ -188,7 +191,14 @@ impl Kernel for Reduce {
             DType::F32
         };
         let results = 0..self.epilogue.results.len();
-        bindings.extend(results.map(|i| Binding::write(format!("out{i}"), dtype, self.results())));
+        bindings.extend(results.map(|i| {
+            let (name, count) = (format!("out{i}"), self.first + self.results());
+            if self.first > 0 {
+                Binding::read_write(name, dtype, count)
+            } else {
+                Binding::write(name, dtype, count)
+            }
+        }));
         bindings
     }
 
@@ -242,7 +252,7 @@ impl Kernel for Reduce {
             self.inner as u32,
             self.chunk() as u32,
             0,
-            0,
+            (self.first / per_unit) as u32,
             0,
         ];
         params.extend(self.prologue.group_words());

@@ -12,7 +12,7 @@ use crate::gpu::kernel::exact;
 use crate::gpu::{Bound, BufferSlice, Gpu, Resource};
 use crate::graph::{Graph, Node};
 use crate::kernels::present::{Picture, Present};
-use crate::kernels::{Access, Cost, Texel};
+use crate::kernels::{Access, Binding, Caps, Cost, Texel};
 use crate::tensor::{DType, Data, Value};
 
 pub mod lower;
@@ -37,6 +37,8 @@ pub struct PlanOptions {
     /// Whether activations and their gradients are stored as f16; arithmetic, sums, parameters and results stay f32. The device must
     /// have [`Caps::f16`](crate::kernels::Caps::f16).
     pub half: bool,
+    /// The largest binding in bytes, where it should be smaller than the device's: tensors beyond it are cut into ranges.
+    pub binding_bytes: Option<u64>,
 }
 
 impl Default for PlanOptions {
@@ -47,6 +49,23 @@ impl Default for PlanOptions {
             subgroups: true,
             tune: true,
             half: false,
+            binding_bytes: None,
+        }
+    }
+}
+
+impl PlanOptions {
+    /// What of a device's capabilities a plan may use.
+    pub fn caps(&self, caps: &Caps) -> Caps {
+        let caps = if self.subgroups {
+            caps.clone()
+        } else {
+            caps.without_subgroups()
+        };
+        let binding_bytes = self.binding_bytes.unwrap_or(caps.binding_bytes);
+        Caps {
+            binding_bytes: binding_bytes.min(caps.binding_bytes),
+            ..caps
         }
     }
 }
@@ -90,11 +109,7 @@ impl Plan {
         options: PlanOptions,
     ) -> Result<Self> {
         let gpu = store.gpu();
-        let caps = if options.subgroups {
-            gpu.caps().clone()
-        } else {
-            gpu.caps().without_subgroups()
-        };
+        let caps = options.caps(gpu.caps());
         let program = lower::lower(
             graph,
             &caps,
@@ -204,12 +219,18 @@ impl Plan {
 
     fn bind_dispatch(&self, index: usize, parts: usize) -> Result<Vec<Bound>> {
         let dispatch = &self.program.dispatches[index];
-        let buffers: Vec<BufferSlice> = dispatch
-            .buffers
-            .iter()
-            .map(|b| self.places[b.0].clone())
-            .collect();
         let kernel = dispatch.kernel.as_ref();
+        let from = |(i, b): (usize, &BufferId)| {
+            let place = &self.places[b.0];
+            let first = dispatch.offsets.get(i).copied().unwrap_or(0);
+            let skipped = self.program.buffers[b.0].ty.dtype.bytes(first);
+            BufferSlice {
+                buffer: place.buffer.clone(),
+                offset: place.offset + skipped,
+                size: place.size.saturating_sub(skipped),
+            }
+        };
+        let buffers: Vec<BufferSlice> = dispatch.buffers.iter().enumerate().map(from).collect();
         self.gpu.bind_parts(kernel, &exact(kernel, &buffers), parts)
     }
 
@@ -479,6 +500,26 @@ impl Plan {
                 let ty = &self.program.buffers[id.0].ty;
                 Data::from_device_bytes(ty.dtype, ty.shape.count(), &bytes)
             })
+            .collect())
+    }
+
+    /// What each binding of a dispatch holds.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn read_bindings(&self, index: usize) -> Result<Vec<Data>> {
+        let dispatch = &self.program.dispatches[index];
+        let whole = self.read_buffers(&dispatch.buffers)?;
+        let cut = |(i, (data, binding)): (usize, (Data, Binding))| {
+            let first = dispatch.offsets.get(i).copied().unwrap_or(0);
+            data.slice(first, binding.count)
+        };
+        let bindings = dispatch.kernel.bindings();
+        Ok(whole
+            .into_iter()
+            .zip(bindings)
+            .enumerate()
+            .map(cut)
             .collect())
     }
 

@@ -68,6 +68,8 @@ pub struct Dispatch {
     pub kernel: Arc<dyn Twin>,
     /// Its buffers.
     pub buffers: Vec<BufferId>,
+    /// The first element of each binding in its buffer; empty where that is 0 for all.
+    pub offsets: Vec<usize>,
     /// Which group of nodes it belongs to; `None` for the update after the graph.
     pub group: Option<usize>,
 }

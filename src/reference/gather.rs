@@ -9,7 +9,10 @@ use crate::tensor::Data;
 /// Where each element of the result stands in the data set.
 pub fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item = usize> {
     (0..kernel.batch * kernel.width).map(move |element| {
-        let (b, column) = (element / kernel.width, element % kernel.width);
+        let (b, column) = (
+            element / kernel.width + kernel.first,
+            element % kernel.width,
+        );
         let row = index[(b + cursor as usize) % kernel.indices] as usize;
         row.min(kernel.rows - 1) * kernel.width + column
     })
@@ -34,7 +37,7 @@ pub fn gather<T: Real>(kernel: &Gather, data: &Data, index: &[u32], cursor: u32)
     }
 }
 
-twin!(Gather, run);
+twin!(Gather, run, pieces: super::piece::gather);
 
 fn run<T: Real>(kernel: &Gather, buffers: &mut [Data]) {
     let cursor = if kernel.cursor {

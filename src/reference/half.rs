@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Twin;
+use super::piece::Piece;
 use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of};
 use crate::real::{Real, Tracked};
 use crate::tensor::{DType, Data};
@@ -99,6 +100,15 @@ impl Twin for Half {
         for i in marked(Access::Write) {
             buffers[i] = stored(&buffers[i]);
         }
+    }
+
+    fn pieces(&self, limit: usize) -> Option<Vec<Piece>> {
+        let pieces = self.inner.pieces(limit)?.into_iter();
+        let half = |piece: Piece| Piece {
+            kernel: Arc::new(Self::new(piece.kernel, self.half.clone())),
+            ..piece
+        };
+        Some(pieces.map(half).collect())
     }
 
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {

@@ -22,7 +22,7 @@ pub fn map<T: Real>(kernel: &Map, operands: Vec<&[T]>, state: RandomState) -> Ve
     out
 }
 
-twin!(Map, run);
+twin!(Map, run, pieces: super::piece::map);
 
 fn run<T: Real>(kernel: &Map, buffers: &mut [Data]) {
     let count = kernel.expression.operands.len();

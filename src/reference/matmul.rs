@@ -72,6 +72,10 @@ impl Twin for Matmul {
         }
     }
 
+    fn pieces(&self, limit: usize) -> Option<Vec<super::piece::Piece>> {
+        super::piece::matmul(self, limit)
+    }
+
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
         Variant::candidates(caps, self.m, self.n, self.layout)
             .into_iter()
@@ -118,7 +122,11 @@ fn run<T: Real>(kernel: &Matmul, buffers: &mut [Data]) {
     for (i, out) in out.into_iter().enumerate() {
         buffers[first_out + i] = T::into_data(out);
     }
-    if let Some(sums) = row_sums {
+    if let Some(mut sums) = row_sums {
+        if kernel.accumulate {
+            let before = take::<T>(&mut buffers[first_out + results]);
+            sums.iter_mut().zip(before).for_each(|(s, b)| *s = b + *s);
+        }
         buffers[first_out + results] = T::into_data(sums);
     }
 }

@@ -23,6 +23,7 @@ pub mod guard;
 pub mod half;
 pub mod map;
 pub mod matmul;
+pub mod piece;
 pub mod present;
 pub mod random;
 pub mod rearrange;
@@ -43,6 +44,12 @@ pub trait Twin: Kernel {
     /// The same kernel in its other variants that a device can run, the likeliest first: what a tuner may choose from.
     fn alternatives(&self, _caps: &Caps) -> Vec<Arc<dyn Twin>> {
         Vec::new()
+    }
+
+    /// The same work as several kernels, none of which binds more than `limit` elements of a tensor that it can be cut along. `None` for
+    /// kernels that cannot be cut.
+    fn pieces(&self, _limit: usize) -> Option<Vec<piece::Piece>> {
+        None
     }
 }
 
@@ -73,7 +80,7 @@ pub fn random_state(state: &[u32]) -> RandomState {
 /// [`Real`].
 #[macro_export]
 macro_rules! twin {
-    ($kernel:ty, $run:ident) => {
+    ($kernel:ty, $run:ident $(, pieces: $pieces:path)?) => {
         impl $crate::reference::Twin for $kernel {
             fn reference(&self, buffers: &mut [$crate::tensor::Data]) {
                 match $crate::reference::precision_of(buffers) {
@@ -84,6 +91,11 @@ macro_rules! twin {
                     }
                 }
             }
+            $(
+                fn pieces(&self, limit: usize) -> Option<Vec<$crate::reference::piece::Piece>> {
+                    $pieces(self, limit)
+                }
+            )?
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Twin of `shaders/reduce.wgsl`.
 
 use super::expression::Evaluator;
-use super::{random_state, twin};
+use super::{random_state, take, twin};
 use crate::kernels::philox::RandomState;
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::real::Real;
@@ -57,7 +57,7 @@ fn chunks<T: Real>(kernel: &Reduce, operands: Vec<&[T]>, state: RandomState) -> 
         .collect()
 }
 
-twin!(Reduce, run);
+twin!(Reduce, run, pieces: super::piece::reduce);
 
 fn run<T: Real>(kernel: &Reduce, buffers: &mut [Data]) {
     let before = kernel.prologue.operands.len();
@@ -84,6 +84,13 @@ fn run<T: Real>(kernel: &Reduce, buffers: &mut [Data]) {
         }
     }
     for (i, out) in out.into_iter().enumerate() {
-        buffers[first_out + i] = T::into_data(out);
+        let mut all = if kernel.first > 0 {
+            take::<T>(&mut buffers[first_out + i])
+        } else {
+            Vec::new()
+        };
+        all.truncate(kernel.first);
+        all.extend(out);
+        buffers[first_out + i] = T::into_data(all);
     }
 }

@@ -158,7 +158,7 @@ mod tests {
             film.push(RgbImage::from_pixel(
                 1,
                 1,
-                image::Rgb([(i / 256) as u8, (i % 256) as u8, 0]),
+                Rgb([(i / 256) as u8, (i % 256) as u8, 0]),
             ));
             assert!(film.frames().len() <= FRAMES);
         }

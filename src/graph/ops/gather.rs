@@ -39,6 +39,7 @@ impl Gather {
                     dtype: data.dtype,
                     scale: self.scale,
                     shift: self.shift,
+                    first: 0,
                 })
             }
             _ => Err(Error::shape(

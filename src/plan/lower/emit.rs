@@ -540,6 +540,7 @@ impl Emitter<'_> {
                 });
             }
             self.program.dispatches.push(Dispatch {
+                offsets: Vec::new(),
                 kernel: call.kernel,
                 buffers,
                 group: Some(group),
@@ -604,6 +605,7 @@ impl Emitter<'_> {
                 inputs,
             });
             self.program.dispatches.push(Dispatch {
+                offsets: Vec::new(),
                 kernel: Arc::new(kernel),
                 buffers,
                 group,

@@ -3,6 +3,7 @@
 mod emit;
 mod groups;
 mod half;
+mod split;
 mod update;
 
 use std::collections::BTreeSet;
@@ -137,6 +138,7 @@ pub fn lower(
     if options.half {
         half::store(&mut program, caps)?;
     }
+    split::split(&mut program, caps);
     if program.dispatches.is_empty() {
         return Err(Error::Usage(
             "the graph computes nothing; name its results with Graph::output".to_owned(),

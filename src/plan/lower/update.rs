@@ -52,6 +52,7 @@ pub(super) fn append(
     let ring = program.buffer(Origin::Ring, TensorType::f32([RING_ROWS * RING_COLUMNS]));
     let mut push = |program: &mut Program, kernel: Arc<dyn Twin>, buffers: Vec<BufferId>| {
         program.dispatches.push(Dispatch {
+            offsets: Vec::new(),
             kernel,
             buffers,
             group: None,

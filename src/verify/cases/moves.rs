@@ -133,6 +133,7 @@ pub(super) fn gather(cases: &mut Vec<Case>) {
                 dtype,
                 scale,
                 shift,
+                first: 0,
             };
             // With 40 rows some indices are beyond the end: clamped.
             let name = format!(

@@ -134,7 +134,16 @@ pub(super) fn matmul(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                         row_sums: true,
                         ..plain
                     };
+                    let added = Matmul {
+                        accumulate: true,
+                        ..sums.clone()
+                    };
                     cases.push(case(format!("{name} row sums"), sums, Values::Normal));
+                    cases.push(case(
+                        format!("{name} row sums added"),
+                        added,
+                        Values::Normal,
+                    ));
                 }
             }
         }
