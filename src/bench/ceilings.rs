@@ -22,8 +22,10 @@ pub struct Candidate {
 pub struct Ceilings {
     /// Flops a second.
     pub flops: f64,
-    /// Bytes a second, read and written together.
+    /// Bytes a second, read and written together: kernels and buffer copies.
     pub bytes: f64,
+    /// The same of kernels alone. On a software adapter a buffer copy is one `memcpy`, which no kernel comes near.
+    pub kernel_bytes: f64,
     /// Bytes of the copies' working set.
     pub working_set: u64,
     /// All that competed.
@@ -82,12 +84,16 @@ impl Contest {
             gpu.create_buffer("copy source", size)?,
             gpu.create_buffer("copy target", size)?,
         );
-        for (vector, per_thread, workgroup) in [
+        let shapes = [
             (true, 1, 64),
             (true, 1, 256),
             (true, 4, 256),
+            (true, 4, 512),
+            (true, 4, 1024),
             (false, 4, 256),
-        ] {
+        ];
+        let fits = |shape: &(bool, usize, u32)| shape.2 <= caps.invocations;
+        for (vector, per_thread, workgroup) in shapes.into_iter().filter(fits) {
             let kernel = Copy {
                 count,
                 vector,
@@ -156,6 +162,9 @@ impl Contest {
         };
         for (name, work, best) in self.entries {
             let arithmetic = matches!(work, Work::Kernel { flops, .. } if flops > 0.0);
+            if !arithmetic && matches!(work, Work::Kernel { .. }) {
+                ceilings.kernel_bytes = ceilings.kernel_bytes.max(best);
+            }
             let ceiling = if arithmetic {
                 &mut ceilings.flops
             } else {

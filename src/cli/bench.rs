@@ -98,9 +98,10 @@ fn print(output: &Output, report: &Report) {
         log::debug!("{:<32} {:10.1} G/s", candidate.name, candidate.best / 1e9);
     }
     output.say(&format!(
-        "ceilings: {:.1} GFLOP/s, {:.1} GB/s over {} MiB, best of {} rounds",
+        "ceilings: {:.1} GFLOP/s, {:.1} GB/s ({:.1} by a kernel) over {} MiB, best of {} rounds",
         report.ceilings.flops / 1e9,
         report.ceilings.bytes / 1e9,
+        report.ceilings.kernel_bytes / 1e9,
         report.ceilings.working_set >> 20,
         report.rounds
     ));

@@ -6,6 +6,9 @@ use super::expression::{Expression, Width};
 use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
+/// From here on there is work enough for four vec4 an invocation.
+const LARGE: usize = 1 << 16;
+
 /// `out = f(operands)` over `count` elements.
 #[derive(Clone, Debug)]
 pub struct Map {
@@ -20,10 +23,16 @@ pub struct Map {
 impl Map {
     /// A map over `count` elements.
     pub fn new(caps: &Caps, count: usize, expression: Expression) -> Self {
+        // Four vec4 an invocation lie a workgroup apart; on lavapipe they had better be 8 KiB apart than 2 (8.6 against 4.8 GB/s).
+        let workgroup = match (caps.software, count >= LARGE) {
+            (true, true) => 512,
+            (true, false) => 128,
+            (false, _) => 256,
+        };
         Self {
             count,
             expression,
-            workgroup: if caps.software { 128 } else { 256 }.min(caps.invocations),
+            workgroup: workgroup.min(caps.invocations),
         }
     }
 
@@ -33,7 +42,7 @@ impl Map {
 
     /// Four vec4 an invocation where there is enough work: fewer, longer invocations.
     fn per_thread(&self) -> usize {
-        if self.is_vector() && self.count >= 1 << 16 {
+        if self.is_vector() && self.count >= LARGE {
             4
         } else {
             1
