@@ -21,7 +21,7 @@ fn products(c: &mut Criterion) {
     for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
         for (m, n, k) in [(512, 512, 512), (128, 400, 784), (64, 1024, 1024)] {
             // Every body that can run here, the one that is chosen first.
-            for variant in Variant::candidates(gpu.caps(), m, n, layout) {
+            for variant in Variant::candidates(gpu.caps(), [m, n, k], layout) {
                 let plain = Matmul::new(gpu.caps(), layout, 1, m, n, k).expect("a kernel");
                 let kernel = Matmul { variant, ..plain };
                 let buffers: Vec<_> = kernel

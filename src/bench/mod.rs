@@ -84,6 +84,8 @@ pub struct Report {
     pub adapter: AdapterSummary,
     /// This library's version.
     pub wgen: String,
+    /// The version of wgpu that it is built on.
+    pub wgpu: String,
     /// What times were read from.
     pub clock: Clock,
     /// Why not from timestamps.
@@ -97,6 +99,9 @@ pub struct Report {
     /// Seconds of the whole benchmark.
     pub seconds: f64,
 }
+
+/// As `Cargo.toml` asks for it.
+const WGPU: &str = "30.0";
 
 /// A line above this share of its ceiling is a fault of the benchmark.
 const CREDIBLE: f64 = 1.05;
@@ -275,6 +280,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     Ok(Report {
         adapter: gpu.summary().clone(),
         wgen: env!("CARGO_PKG_VERSION").to_owned(),
+        wgpu: WGPU.to_owned(),
         clock: timer.clock(),
         clock_doubt: timer.doubt().map(str::to_owned),
         rounds: options.rounds,

@@ -30,6 +30,8 @@ pub struct Ready {
     pub plan: Plan,
     /// Its parameters.
     pub store: Store,
+    /// Seconds from the graph to the end of its first step.
+    pub first_step: f64,
     /// What its outputs should be in the first run, from the interpreter in f64, each within a relative tolerance.
     expected: Vec<(String, Vec<f64>)>,
     /// That tolerance: the bounds of `verify` for a whole step.
@@ -124,6 +126,7 @@ fn ready(
     };
     let store = Store::new(gpu, layout.clone(), options)?;
     store.write(Flat::Parameters, &weights)?;
+    let begin = std::time::Instant::now();
     let plan_options = PlanOptions {
         half,
         ..PlanOptions::default()
@@ -140,6 +143,10 @@ fn ready(
     let schedule = vec![Rule::ADAM.schedule_row(500, 1e-3, 0.0, 1.0); 1024];
     store.set_state(state.step, state.seed, state.cursor)?;
     store.write_schedule(0, &schedule, true)?;
+    plan.run(1)?;
+    gpu.wait()?;
+    let first_step = begin.elapsed().as_secs_f64();
+    store.write(Flat::Parameters, &weights)?;
     let setup = Setup {
         graph,
         layout,
@@ -168,6 +175,7 @@ fn ready(
         .zip(values.iter().map(|v| v.data.to_f64()))
         .collect();
     Ok(Ready {
+        first_step,
         name,
         plan,
         store,

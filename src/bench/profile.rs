@@ -39,11 +39,17 @@ pub struct Profile {
     pub sum: f64,
     /// Seconds of the step as it is recorded otherwise, in one pass: best round.
     pub whole: f64,
-    /// Wall time of `replayed` steps in one call over the sum of their passes' times.
-    pub wall_over_device: f64,
+    /// Wall time of replayed steps, from the call to the end of the wait, over the sum of as many steps' timestamps: the median over
+    /// turns of 50 steps each.
+    pub wall_over_device: Option<f64>,
+    /// Seconds from the graph to the end of its first step: lowering, shaders, pipelines and the driver's compiler.
+    pub first_step: f64,
     /// How many steps were replayed for that.
     pub replayed: usize,
 }
+
+/// Steps of one turn.
+const TURN: usize = 50;
 
 /// Takes a step apart over `rounds` rounds, and replays `replayed` steps, timed from the outside and from the inside.
 ///
@@ -85,23 +91,28 @@ pub fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Resu
             }
         })
         .collect();
-    let (mut wall, mut device, mut left) = (0.0, 0.0, replayed);
-    while left > 0 {
-        // No more passes than there are queries for, and no more than a driver's watchdog allows.
-        let steps = left.min(1000);
+    // By turns, so that a slow spell of the machine meets both.
+    let mut ratios = Vec::new();
+    for first in (0..replayed).step_by(TURN) {
+        let steps = TURN.min(replayed - first);
         ready.rewind()?;
         let times = timer.time(steps, |_, pass| ready.plan.record_into(pass))?;
-        wall += times.wall;
-        device += times.passes.iter().sum::<f64>();
-        left -= steps;
+        let device: f64 = times.passes.iter().sum();
+        ready.rewind()?;
+        let begin = std::time::Instant::now();
+        ready.plan.run(steps)?;
+        gpu.wait()?;
+        ratios.push(begin.elapsed().as_secs_f64() / device.max(1e-12));
     }
+    ratios.sort_by(f64::total_cmp);
     Ok(Profile {
         name: ready.name.clone(),
         clock: timer.clock(),
         sum: rows.iter().map(|r| r.best).sum(),
         rows,
         whole,
-        wall_over_device: wall / device.max(1e-12),
+        wall_over_device: ratios.get(ratios.len() / 2).copied(),
+        first_step: ready.first_step,
         replayed,
     })
 }

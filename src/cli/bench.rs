@@ -190,10 +190,14 @@ fn take_apart(output: &Output, gpu: &Gpu, model: &str, arguments: &Arguments) ->
         profile.sum * 1e3,
         profile.whole * 1e3
     ));
-    if profile.replayed > 0 {
+    output.say(&format!(
+        "first step, from the graph on: {:.2} s",
+        profile.first_step
+    ));
+    if let Some(ratio) = profile.wall_over_device {
         output.say(&format!(
-            "{} replayed steps: wall time {:.3} of the device's",
-            profile.replayed, profile.wall_over_device
+            "{} replayed steps: wall time {ratio:.3} of the device's",
+            profile.replayed
         ));
     }
     write_json(arguments, &profile)?;

@@ -117,11 +117,16 @@ impl Variant {
     ///
     /// On a software adapter subgroup broadcasts come first, then registers: workgroup memory is no faster there than any other, and
     /// a barrier costs a pass over all lanes (figures in `docs/results.md`, from `cargo bench`). Elsewhere tiles come first.
-    pub fn candidates(caps: &Caps, m: usize, n: usize, layout: Layout) -> Vec<Self> {
+    pub fn candidates(caps: &Caps, [m, n, k]: [usize; 3], layout: Layout) -> Vec<Self> {
         let mut variants = Vec::new();
         if caps.subgroup_min_size >= 4 {
             let lanes = if caps.subgroup_min_size >= 8 { 8 } else { 4 };
-            let rows = if layout == Layout::Tn || m > 16 {
+            // Long sums in layout tn are read down both operands: the taller tile reads less.
+            let rows = if layout == Layout::Tn && m >= 128 && k >= 256 {
+                64
+            } else if layout != Layout::Tn && caps.software && m * n * k < SMALL_PRODUCT {
+                8
+            } else if layout == Layout::Tn || m > 16 {
                 32
             } else if m > 8 {
                 16
@@ -166,6 +171,9 @@ impl Variant {
     }
 }
 
+/// Below this many terms a product takes so little time that the compiler's counts for more: a tile of 8 rows is a quarter of the text.
+const SMALL_PRODUCT: usize = 3 << 20;
+
 /// Workgroups that keep a large device busy.
 const ENOUGH_WORKGROUPS: usize = 128;
 
@@ -209,7 +217,7 @@ impl Matmul {
         n: usize,
         k: usize,
     ) -> Result<Self> {
-        let variant = Variant::candidates(caps, m, n, layout)[0];
+        let variant = Variant::candidates(caps, [m, n, k], layout)[0];
         let kernel = Self {
             layout,
             m,

@@ -296,7 +296,7 @@ impl Plan {
         &self.segments
     }
 
-    /// Runs `steps` steps, in submissions of less than 100 ms by estimate.
+    /// Runs `steps` steps, in submissions of less than 100 ms by estimate (1 s on a software adapter).
     ///
     /// # Errors
     /// When the device is lost.
@@ -309,7 +309,8 @@ impl Plan {
             self.gpu.queue().submit([encoder.finish()]);
         };
         if self.segments.len() == 1 {
-            let together = ((LONGEST / self.estimate.max(1e-9)) as usize).max(1);
+            let longest = longest_submission(self.gpu.caps().software);
+            let together = ((longest / self.estimate.max(1e-9)) as usize).max(1);
             let mut left = steps;
             while left > 0 {
                 let now = left.min(together);
@@ -640,13 +641,19 @@ pub fn explain(program: &Program, slots: &memory::Slots) -> String {
     text
 }
 
-/// No submission, and no dispatch, should take longer by estimate: drivers reset a device that does not answer for about 2 s.
+/// No segment, and no dispatch, should take longer by estimate: drivers reset a device that does not answer for about 2 s.
 const LONGEST: f64 = 0.1;
+
+/// How long the steps of one submission may take by estimate. A software adapter has no watchdog, and its threads compete with
+/// the one that submits: there submissions are fewer and longer.
+fn longest_submission(software: bool) -> f64 {
+    if software { 1.0 } else { LONGEST }
+}
 
 /// Seconds of a dispatch at the rates of a slow device of its kind: an estimate that is too long costs a submission, one that is too
 /// short may cost the driver.
 fn estimate(cost: Cost, software: bool) -> f64 {
-    let (flops_a_second, bytes_a_second) = if software { (5e9, 1e9) } else { (2e11, 1e10) };
+    let (flops_a_second, bytes_a_second) = if software { (2e10, 2e9) } else { (2e11, 1e10) };
     (cost.flops / flops_a_second).max(cost.bytes / bytes_a_second)
 }
 

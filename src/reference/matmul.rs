@@ -77,7 +77,7 @@ impl Twin for Matmul {
     }
 
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
-        Variant::candidates(caps, self.m, self.n, self.layout)
+        Variant::candidates(caps, [self.m, self.n, self.k], self.layout)
             .into_iter()
             .filter(|&variant| variant != self.variant)
             .map(|variant| -> Arc<dyn Twin> {

@@ -23,7 +23,13 @@ fn variants(caps: &Caps, layout: Layout) -> Vec<Variant> {
                 quads,
             });
         }
-        if layout != Layout::Tn {
+        if layout == Layout::Tn {
+            variants.push(Variant::Subgroup {
+                lanes,
+                rows: 64,
+                quads: 1,
+            });
+        } else {
             variants.extend([8, 16].map(|rows| Variant::Subgroup {
                 lanes,
                 rows,

@@ -1,0 +1,187 @@
+//! What a run is: model, data, training, as `config.json` has it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::ImageShape;
+use crate::error::{Error, Result};
+use crate::graph::update::Rule;
+use crate::kernels::RING_ROWS;
+use crate::models::vae::{self, Vae};
+use crate::nn::schedule;
+
+/// All that is needed to rebuild a model and its data scaling, and to go on with its training: `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The model.
+    pub model: ModelConfig,
+    /// What one example is.
+    pub image: ImageShape,
+    /// Where the data came from.
+    pub data: String,
+    /// How it is trained.
+    pub training: Training,
+}
+
+/// A model by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// The variational autoencoder.
+    Vae(vae::Config),
+}
+
+impl Config {
+    /// Refuses what no run could have written, before anything is allocated.
+    ///
+    /// # Errors
+    /// Naming the field.
+    pub fn check(&self) -> Result<()> {
+        let ModelConfig::Vae(model) = &self.model;
+        model.check()?;
+        if self.image.count() != model.width {
+            let (image, width) = (self.image, model.width);
+            return Err(Error::Usage(format!(
+                "image is {image:?}, which has not the model's {width} values"
+            )));
+        }
+        self.training.check()
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When its sizes are absurd.
+    pub fn build(&self) -> Result<Vae> {
+        let ModelConfig::Vae(model) = &self.model;
+        Vae::new(model.clone())
+    }
+}
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Steps; `None` when epochs are given.
+    pub steps: Option<u64>,
+    /// Passes over the data; `None` when steps are given.
+    pub epochs: Option<u64>,
+    /// Examples of a step.
+    pub batch: usize,
+    /// The seed of initial weights, shuffles and noise.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimizer: Rule,
+    /// Its rate.
+    pub learning_rate: schedule::LearningRate,
+    /// Weight of the model's regulariser: beta of the VAE.
+    pub beta: f64,
+    /// Steps over which that weight rises from 0.
+    pub beta_warmup: u64,
+    /// Decay of the moving average of weights, if one is kept.
+    pub ema: Option<f64>,
+    /// Gradients are scaled down to this global norm; 0 for never.
+    pub clip: f32,
+    /// Examples set aside to choose the best weights by.
+    pub validation: usize,
+    /// Evaluations without improvement after which training stops; 0 for never.
+    pub patience: u64,
+    /// Steps between checkpoints; 0 for one an epoch.
+    pub checkpoint_steps: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_steps: u64,
+    /// What activations and their gradients are stored as on the device.
+    #[serde(default)]
+    pub precision: Storage,
+}
+
+/// What activations and their gradients are stored as; arithmetic, sums, weights and moments are f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// f32.
+    #[default]
+    F32,
+    /// f16, the loss scaled so that small gradients survive: Micikevicius et al. 2018, "Mixed precision training".
+    F16,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            epochs: Some(10),
+            batch: 128,
+            seed: 0,
+            optimizer: Rule::ADAM,
+            learning_rate: schedule::LearningRate {
+                peak: 1e-3,
+                shape: schedule::Shape::Constant,
+                warmup: 0,
+            },
+            beta: 1.0,
+            beta_warmup: 0,
+            ema: None,
+            clip: 0.0,
+            validation: 0,
+            patience: 0,
+            checkpoint_steps: 0,
+            log_steps: 50,
+            precision: Storage::F32,
+        }
+    }
+}
+
+impl Training {
+    /// Refuses values that cannot be trained with.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::Usage(message));
+        match (self.steps, self.epochs) {
+            (Some(_), Some(_)) => {
+                return wrong("--steps and --epochs exclude each other".to_owned());
+            }
+            (Some(0), _) | (_, Some(0)) => {
+                return wrong("training for 0 steps makes nothing; give at least 1".to_owned());
+            }
+            (None, None) => return wrong("give --steps or --epochs".to_owned()),
+            _ => {}
+        }
+        if self.batch == 0 || self.batch > 1 << 20 {
+            return wrong(format!(
+                "--batch {} must be from 1 to {}",
+                self.batch,
+                1 << 20
+            ));
+        }
+        let finite = [
+            ("--lr", self.learning_rate.peak, f64::MIN_POSITIVE),
+            ("--beta", self.beta, 0.0),
+            ("--clip", f64::from(self.clip), 0.0),
+        ];
+        for (name, value, least) in finite {
+            if !value.is_finite() || value < least {
+                return wrong(format!("{name} {value} must be a finite number above 0"));
+            }
+        }
+        if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
+            return wrong(format!(
+                "--ema {} must be in [0, 1)",
+                self.ema.unwrap_or(0.0)
+            ));
+        }
+        if self.patience > 0 && self.validation == 0 {
+            return wrong("--patience needs --validation N examples to judge by".to_owned());
+        }
+        if self.log_steps == 0 || self.log_steps > RING_ROWS as u64 / 2 {
+            return wrong(format!(
+                "log_steps {} must be from 1 to {}",
+                self.log_steps,
+                RING_ROWS / 2
+            ));
+        }
+        Ok(())
+    }
+}
