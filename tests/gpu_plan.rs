@@ -670,7 +670,7 @@ fn a_tensor_beyond_the_devices_own_binding_limit_works() {
 fn a_dispatch_that_would_take_too_long_is_cut() {
     let gpu = gpu();
     // An estimate of well over 100 ms at the rates that are assumed of a slow device of its kind.
-    let side = if gpu.caps().software { 1280 } else { 4096 };
+    let side = if gpu.caps().software { 1284 } else { 4096 };
     let graph = Graph::new(Domain::Sampling);
     let a = graph.input("a", TensorType::f32([side, side]));
     let b = graph.input("b", TensorType::f32([side, side]));
