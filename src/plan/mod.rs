@@ -416,7 +416,7 @@ impl Plan {
     }
 
     /// Has each recording also write an output's images into the caller's texture, as `picture` lays them out. The texture needs usage
-    /// `STORAGE_BINDING`, a format of [`Texel`](crate::kernels::Texel) and exactly the grid's size.
+    /// `STORAGE_BINDING`, a format of [`Texel`] and exactly the grid's size.
     ///
     /// # Errors
     /// When there is no such output, or the texture does not fit.

@@ -1,7 +1,7 @@
 //! GPU against CPU: every kernel, every plan, on the user's own device. The same calls serve users' own kernels and graphs.
 //!
 //! Memory is poisoned before each run and guarded on both sides, kernels get their inputs from the GPU itself, so that errors are
-//! local, and tolerances come from [`Tracked`](crate::real::Tracked): derived, element by element, never tuned.
+//! local, and tolerances come from [`Tracked`]: derived, element by element, never tuned.
 
 pub mod cases;
 pub mod chains;
