@@ -4,11 +4,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
 
+wgen="${CARGO_TARGET_DIR:-target}/release/wgen"
 say() { printf '%s\n' "$*" >&2; }
 
 # An adapter: the GPU tests fail without one, so a software one is installed where that is possible.
 cargo build --release --bins
-if ! ./target/release/wgen info --json 2>/dev/null | grep -q '"name"'; then
+if ! "$wgen" info --json 2>/dev/null | grep -q '"name"'; then
   if command -v apt-get >/dev/null; then
     say "no GPU adapter found: installing Mesa's software Vulkan driver (lavapipe)"
     sudo=""
@@ -18,7 +19,7 @@ if ! ./target/release/wgen info --json 2>/dev/null | grep -q '"name"'; then
     say "no GPU adapter found, and no apt-get to install one with."
     say "Install a Vulkan driver (Fedora: mesa-vulkan-drivers; Arch: vulkan-swrast; Windows and macOS have DX12 and Metal)."
   fi
-  ./target/release/wgen info --json 2>/dev/null | grep -q '"name"' || { say "still no adapter: the GPU tests cannot run"; exit 1; }
+  "$wgen" info --json 2>/dev/null | grep -q '"name"' || { say "still no adapter: the GPU tests cannot run"; exit 1; }
 fi
 
 # An X server without a screen, for the example that opens a window.

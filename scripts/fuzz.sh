@@ -17,9 +17,9 @@ find fuzz/corpus/image -size +64k -delete
 cp -n tests/golden/*.safetensors fuzz/corpus/safetensors/ 2>/dev/null || true
 printf '\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\2abcd' > fuzz/corpus/idx/plain
 gzip -c fuzz/corpus/idx/plain > fuzz/corpus/idx/packed
-[ -x target/release/wgen ] && [ ! -s fuzz/corpus/config/run ] && {
+[ -x "${CARGO_TARGET_DIR:-target}/release/wgen" ] && [ ! -s fuzz/corpus/config/run ] && {
   out="$(mktemp -d)"
-  ./target/release/wgen -q --device cpu train vae --data toy:ring8:64 --hidden 4 --latent 2 --steps 1 --batch 8 --out "$out/run" >&2 &&
+  "${CARGO_TARGET_DIR:-target}/release/wgen" -q --device cpu train vae --data toy:ring8:64 --hidden 4 --latent 2 --steps 1 --batch 8 --out "$out/run" >&2 &&
     cp "$out/run/config.json" fuzz/corpus/config/run && cp "$out/run/model.safetensors" fuzz/corpus/safetensors/run
   rm -rf "$out"
 }
