@@ -8,6 +8,7 @@ use wgen::gpu::tuning::Tuning;
 use wgen::kernels::matmul::{Layout, Matmul};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use wgen::reference::Twin;
+use wgen::reference::half::Half;
 use wgen::tensor::{DType, Data};
 
 #[test]
@@ -177,4 +178,29 @@ fn a_borrowed_device_is_not_measured_on() {
         kernel.variant()
     );
     assert!(tuning.entries().is_empty());
+}
+
+#[test]
+fn candidates_in_f16_are_compared_as_f16() {
+    let gpu = common::gpu();
+    if !gpu.caps().f16 {
+        eprintln!("NOT CHECKED: this adapter has no f16");
+        return;
+    }
+    let kernel: Arc<dyn Twin> =
+        Arc::new(Matmul::new(gpu.caps(), Layout::Nn, 1, 96, 96, 96).unwrap());
+    let half: Arc<dyn Twin> = Arc::new(Half::new(kernel, vec![true; 3]));
+    let tuning = Tuning::open(None);
+    assert!(
+        tuning
+            .choose(&gpu, &half)
+            .unwrap()
+            .variant()
+            .ends_with("+f16")
+    );
+    let learned = tuning.entries().remove(0);
+    assert!(
+        learned.candidates.iter().all(|c| c.seconds.is_some()),
+        "{learned:?}"
+    );
 }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::timing::Timer;
 use super::{BufferSlice, Gpu, lock};
 use crate::error::{Error, Result};
-use crate::kernels::Access;
+use crate::kernels::{Access, Binding};
 use crate::reference::Twin;
-use crate::tensor::DType;
+use crate::tensor::{DType, Data};
 
 /// Candidates that are measured a shape, the heuristic's among them.
 const CANDIDATES: usize = 4;
@@ -138,7 +138,7 @@ impl Tuning {
 
 /// Small integers: every sum of products of them is exact in f32 up to 2^24, so that candidates that are right agree bit for bit in
 /// the sums, whatever their order.
-fn exact_words(dtype: DType, words: usize, seed: u32) -> Vec<u32> {
+fn small_integers(binding: &Binding, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -146,12 +146,13 @@ fn exact_words(dtype: DType, words: usize, seed: u32) -> Vec<u32> {
         state ^= state << 5;
         state
     };
-    (0..words)
-        .map(|_| match dtype {
-            DType::F32 => ((next() % 5) as f32 - 2.0).to_bits(),
-            _ => next() % 7,
-        })
-        .collect()
+    let count = 0..binding.count;
+    match binding.dtype {
+        DType::F32 | DType::F16 => Data::F32(count.map(|_| (next() % 5) as f32 - 2.0).collect()),
+        DType::U32 => Data::U32(count.map(|_| next() % 7).collect()),
+        DType::U8 => Data::U8(count.map(|_| (next() % 7) as u8).collect()),
+    }
+    .to_device_bytes_as(binding.dtype)
 }
 
 fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
@@ -162,23 +163,26 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
     }
     let fill = || -> Result<()> {
         for (i, (binding, buffer)) in bindings.iter().zip(&buffers).enumerate() {
-            let words = binding.bytes().div_ceil(4) as usize;
-            let words = exact_words(binding.dtype, words, i as u32 + 1);
-            gpu.write(buffer, bytemuck::cast_slice(&words))?;
+            gpu.write(buffer, &small_integers(binding, i as u32 + 1))?;
         }
         Ok(())
     };
-    let written: Vec<BufferSlice> = bindings
+    let written: Vec<(&Binding, &BufferSlice)> = bindings
         .iter()
         .zip(&buffers)
         .filter(|(b, _)| b.access != Access::Read)
-        .map(|(b, buffer)| BufferSlice {
-            size: b.bytes().max(4),
-            ..buffer.clone()
-        })
         .collect();
+    let results = || -> Result<Vec<Vec<f32>>> {
+        let ranges: Vec<BufferSlice> = written.iter().map(|(_, b)| (*b).clone()).collect();
+        let read = gpu.read(&ranges)?;
+        let decoded = written
+            .iter()
+            .zip(read)
+            .map(|((b, _), bytes)| Data::from_device_bytes(b.dtype, b.count, &bytes).to_f32());
+        Ok(decoded.collect())
+    };
     let timer = Timer::new(gpu)?;
-    let mut expected: Option<Vec<Vec<u8>>> = None;
+    let mut expected: Option<Vec<Vec<f32>>> = None;
     let mut runs = Vec::new();
     for candidate in candidates {
         fill()?;
@@ -192,7 +196,7 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
             }
         };
         gpu.dispatch(&bound);
-        let got = gpu.read(&written)?;
+        let got = results()?;
         let right = match &expected {
             Some(expected) => agree(expected, &got),
             None => true,
@@ -244,19 +248,12 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
 }
 
 /// Whether two results are the same but for the rounding of an epilogue's built-ins.
-fn agree(expected: &[Vec<u8>], got: &[Vec<u8>]) -> bool {
-    let floats = |bytes: &[u8]| -> Vec<f32> {
-        bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
-    };
+fn agree(expected: &[Vec<f32>], got: &[Vec<f32>]) -> bool {
     expected.iter().zip(got).all(|(expected, got)| {
-        let (expected, got) = (floats(expected), floats(got));
         let range = expected.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
         expected
             .iter()
-            .zip(&got)
+            .zip(got)
             .all(|(e, g)| (e - g).abs() <= 1e-5 * range)
     })
 }

@@ -53,9 +53,9 @@ pub struct Progress {
     /// What the loss is multiplied by before it is differentiated: 1 but in f16.
     #[serde(default = "one")]
     pub loss_scale: f32,
-    /// Steps since a gradient last overflowed.
+    /// The step at which that last changed.
     #[serde(default)]
-    pub since_overflow: u64,
+    pub loss_scale_since: u64,
 }
 
 fn one() -> f32 {

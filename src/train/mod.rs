@@ -36,6 +36,9 @@ use session::{Device, Executable, Session};
 /// none did.
 const LOSS_SCALE: f32 = 1024.0;
 
+/// It grows no further.
+const LARGEST_LOSS_SCALE: f32 = 65_536.0;
+
 /// Steps without an overflow after which the loss scale is doubled.
 const GROWTH: u64 = 2000;
 
@@ -221,7 +224,7 @@ impl Trainer {
                     variants,
                     device: device.name(),
                     loss_scale: if half { LOSS_SCALE } else { 1.0 },
-                    since_overflow: 0,
+                    loss_scale_since: 0,
                 };
                 let ema = training.ema.map(|_| weights.clone());
                 Checkpoint {
@@ -381,7 +384,7 @@ impl Trainer {
                     }
                     other => other?,
                 };
-                self.raise_loss_scale(first, step)?;
+                self.raise_loss_scale(step)?;
                 tell(
                     self,
                     Event::Step {
@@ -465,7 +468,7 @@ impl Trainer {
     /// Halves the loss scale after an overflow in step `at` and makes that step the next one.
     fn lower_loss_scale(&mut self, at: u64) -> Result<u64> {
         self.progress.loss_scale /= 2.0;
-        self.progress.since_overflow = 0;
+        self.progress.loss_scale_since = at;
         log::debug!(
             "step {at}: a gradient overflowed f16; the loss scale is now {}",
             self.progress.loss_scale
@@ -479,16 +482,16 @@ impl Trainer {
     }
 
     /// Doubles the loss scale where enough steps went well. Only after a synchronous read, so that a resumed run does the same.
-    fn raise_loss_scale(&mut self, first: u64, end: u64) -> Result<()> {
+    fn raise_loss_scale(&mut self, step: u64) -> Result<()> {
         if self.config.training.precision != Storage::F16 {
             return Ok(());
         }
-        self.progress.since_overflow += end - first;
-        if self.progress.since_overflow >= GROWTH && self.progress.loss_scale < 65_536.0 {
+        let since = step - self.progress.loss_scale_since;
+        if since >= GROWTH && self.progress.loss_scale < LARGEST_LOSS_SCALE {
             self.progress.loss_scale *= 2.0;
-            self.progress.since_overflow = 0;
-            let row = self.schedule_row(end);
-            self.session.write_schedule(end, &[row], true)?;
+            self.progress.loss_scale_since = step;
+            let row = self.schedule_row(step);
+            self.session.write_schedule(step, &[row], true)?;
         }
         Ok(())
     }
