@@ -108,7 +108,7 @@ fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
 //# set a_stride = height // 4 + 1 if a_across else depth // 4 + 1
 //# set b_stride = width // 4 + 1 if b_across else depth // 4 + 1
 // Each tile lies as its operand does, vec4 along the same axis, so that nothing is transposed on the way; one vec4 of padding a line
-// keeps the lines apart in the banks.
+// is meant to keep the lines apart in the banks (not measured: no GPU was at hand).
 var<workgroup> a_tile: array<vec4<f32>, ${a_stride * (depth if a_across else height)}>;
 var<workgroup> b_tile: array<vec4<f32>, ${b_stride * (depth if b_across else width)}>;
 

@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::gpu;
+use common::{config, file, gpu, train};
+use wgen::Error;
 use wgen::data::digits::digits;
 use wgen::data::{Dataset, ImageShape};
 use wgen::graph::update::Rule;
@@ -17,36 +17,7 @@ use wgen::tensor::Data;
 use wgen::train::evaluate::Evaluator;
 use wgen::train::metrics;
 use wgen::train::session::Device;
-use wgen::train::{Config, Event, ModelConfig, Storage, Summary, Trainer, Training};
-use wgen::{Error, Result};
-
-fn config(dataset: &Dataset, hidden: usize, latent: usize, training: Training) -> Config {
-    Config {
-        model: ModelConfig::Vae(VaeConfig {
-            width: dataset.shape.count(),
-            hidden: vec![hidden],
-            latent,
-            decoder: Decoder::Bernoulli,
-        }),
-        image: dataset.shape,
-        data: "test".to_owned(),
-        training,
-    }
-}
-
-fn train(
-    device: &Device,
-    config: Config,
-    dataset: Dataset,
-    out: &Path,
-    resume: bool,
-) -> Result<Summary> {
-    Trainer::new(device, config, dataset, out, resume)?.run(&AtomicBool::new(false), |_, _| Ok(()))
-}
-
-fn file(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
+use wgen::train::{ModelConfig, Storage, Training};
 
 const WGEN: &str = env!("CARGO_BIN_EXE_wgen");
 
@@ -525,106 +496,6 @@ fn a_value_that_overflows_on_the_device_is_named_by_its_dispatch() {
     };
     println!("{error}");
     assert!(tensor.contains("dispatch"), "{error}");
-}
-
-#[test]
-fn a_lost_device_is_replaced_and_the_run_goes_on_bit_for_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = digits(600, 5);
-    let training = Training {
-        steps: Some(40),
-        epochs: None,
-        batch: 32,
-        checkpoint_steps: 10,
-        ..Training::default()
-    };
-    let config = config(&data, 24, 3, training);
-    let whole = dir.path().join("whole");
-    train(
-        &Device::Gpu(gpu()),
-        config.clone(),
-        data.clone(),
-        &whole,
-        false,
-    )
-    .unwrap();
-
-    // The device goes once between checkpoints, once right after one, and once before anything was saved.
-    let out = dir.path().join("lost");
-    let mut losses = [0, 10, 25].into_iter();
-    let mut opened = 0;
-    let summary = wgen::train::recover::run(
-        || {
-            opened += 1;
-            Ok(Device::Gpu(gpu()))
-        },
-        &out,
-        false,
-        |device, resume| {
-            let Device::Gpu(gpu) = device else {
-                panic!("a GPU")
-            };
-            let loss_at = losses.next();
-            if loss_at == Some(0) {
-                gpu.device().destroy();
-            }
-            let mut trainer = Trainer::new(device, config.clone(), data.clone(), &out, resume)?;
-            trainer.run(&AtomicBool::new(false), |_, event| {
-                let step = match event {
-                    Event::Step { step, .. } | Event::Checkpoint { step } => step,
-                    Event::Epoch { .. } => 0,
-                };
-                if loss_at.is_some_and(|at| at > 0 && step >= at) {
-                    gpu.device().destroy();
-                }
-                Ok(())
-            })
-        },
-    )
-    .unwrap();
-    assert_eq!((summary.steps, opened), (40, 4), "three devices were lost");
-    for name in ["model.safetensors", "metrics.jsonl"] {
-        assert_eq!(file(&whole.join(name)), file(&out.join(name)), "{name}");
-    }
-}
-
-#[test]
-fn a_device_that_is_lost_again_and_again_is_given_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = digits(200, 5);
-    let config = config(
-        &data,
-        8,
-        2,
-        Training {
-            steps: Some(10),
-            epochs: None,
-            batch: 16,
-            ..Training::default()
-        },
-    );
-    let mut opened = 0;
-    let lost = wgen::train::recover::run(
-        || {
-            opened += 1;
-            let gpu = gpu();
-            gpu.device().destroy();
-            Ok(Device::Gpu(gpu))
-        },
-        &dir.path().join("run"),
-        false,
-        |device, resume| {
-            train(
-                device,
-                config.clone(),
-                data.clone(),
-                &dir.path().join("run"),
-                resume,
-            )
-        },
-    );
-    assert!(matches!(lost, Err(Error::DeviceLost(_))), "{lost:?}");
-    assert_eq!(opened, 3);
 }
 
 #[test]

@@ -264,32 +264,23 @@ impl Gpu {
                 resources.len()
             )));
         }
-        let views = bindings
+        let fitted = bindings
             .iter()
             .zip(resources)
             .map(|(binding, resource)| fitting(kernel, binding, resource))
             .collect::<Result<Vec<_>>>()?;
-        let entry = |(i, (resource, view)): (usize, (&Resource, &Option<wgpu::TextureView>))| {
-            (i as u32, resource.clone(), view.clone())
-        };
-        let resources: Vec<_> = resources
-            .iter()
-            .zip(&views)
-            .enumerate()
-            .map(entry)
-            .collect();
         let launches = kernel.launch().parts(parts);
         let bound = |launch: Launch| -> Result<Bound> {
             let params = self.create_uniform(&launch.params)?;
             let bind_group = self.scoped(kernel.family(), 0, || {
-                let mut entries: Vec<_> = resources
+                let mut entries: Vec<_> = fitted
                     .iter()
-                    .map(|(binding, resource, view)| wgpu::BindGroupEntry {
-                        binding: *binding,
-                        resource: match (resource, view) {
-                            (_, Some(view)) => wgpu::BindingResource::TextureView(view),
-                            (Resource::Texture(_), None) => params.as_entire_binding(),
-                            (Resource::Buffer(slice), None) => {
+                    .enumerate()
+                    .map(|(i, fitted)| wgpu::BindGroupEntry {
+                        binding: i as u32,
+                        resource: match fitted {
+                            Fitted::Texture(view) => wgpu::BindingResource::TextureView(view),
+                            Fitted::Buffer(slice) => {
                                 wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                                     buffer: &slice.buffer,
                                     offset: slice.offset,
@@ -348,12 +339,18 @@ fn only(mut parts: Vec<Bound>) -> Bound {
     parts.swap_remove(0)
 }
 
-/// Whether a resource can be what a binding wants: `Some` view where it is a texture.
-fn fitting(
+/// A resource that was found to be what its binding wants.
+enum Fitted<'a> {
+    Buffer(&'a BufferSlice),
+    Texture(wgpu::TextureView),
+}
+
+/// Whether a resource can be what a binding wants.
+fn fitting<'a>(
     kernel: &dyn Kernel,
     binding: &Binding,
-    resource: &Resource,
-) -> Result<Option<wgpu::TextureView>> {
+    resource: &'a Resource,
+) -> Result<Fitted<'a>> {
     let refuse = |message: String| {
         Err(Error::Gpu(format!(
             "{}: '{}' {message}",
@@ -385,9 +382,8 @@ fn fitting(
             {
                 return refuse("wants a texture with usage STORAGE_BINDING".to_owned());
             }
-            Ok(Some(
-                texture.create_view(&wgpu::TextureViewDescriptor::default()),
-            ))
+            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+            Ok(Fitted::Texture(view))
         }
         (Access::Texture { .. }, Resource::Buffer(_)) => {
             refuse("wants a texture, got a buffer".to_owned())
@@ -404,7 +400,7 @@ fn fitting(
             if !slice.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
                 return refuse("wants a buffer with usage STORAGE".to_owned());
             }
-            Ok(None)
+            Ok(Fitted::Buffer(slice))
         }
     }
 }

@@ -174,7 +174,7 @@ impl Variant {
 /// Below this many terms a product takes so little time that the compiler's counts for more: a tile of 8 rows is a quarter of the text.
 const SMALL_PRODUCT: usize = 3 << 20;
 
-/// Workgroups that keep a large device busy.
+/// Workgroups that keep a large device busy: a guess until one was measured on.
 const ENOUGH_WORKGROUPS: usize = 128;
 
 /// `C = finish(A B)`.

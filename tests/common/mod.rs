@@ -3,10 +3,21 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
+use wgen::Result;
+use wgen::data::Dataset;
 use wgen::gpu::{Choice, Gpu};
-use wgen::tensor::{Data, Value};
+use wgen::graph::Graph;
+use wgen::graph::layout::{Init, Layout, Parameter};
+use wgen::kernels::philox::Domain;
+use wgen::models::vae::{Config as VaeConfig, Decoder};
+use wgen::plan::program::Flat;
+use wgen::plan::{Store, StoreOptions};
+use wgen::tensor::{Data, TensorType, Value};
+use wgen::train::session::Device;
+use wgen::train::{Config, ModelConfig, Summary, Trainer, Training};
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
 pub(crate) fn gpu() -> Gpu {
@@ -51,4 +62,71 @@ pub(crate) fn relative_difference(got: &[f64], expected: &[f64]) -> f64 {
     got.iter()
         .zip(expected)
         .fold(0.0, |worst: f64, (a, b)| worst.max((a - b).abs() / range))
+}
+
+/// y = sigmoid(z w^T + b), z [4, 8].
+pub(crate) fn small_graph() -> Graph {
+    let graph = Graph::new(Domain::Sampling);
+    let z = graph.input("z", TensorType::f32([4, 8]));
+    let w = graph.parameter("w", [16, 8]);
+    let b = graph.parameter("b", [16]);
+    graph.output("y", z.linear(w, b).sigmoid());
+    graph
+}
+
+/// Its parameters, drawn.
+pub(crate) fn small_store(gpu: &Gpu) -> Store {
+    let init = Init::Normal(0.0, 1.0);
+    let layout = Layout::new(
+        vec![
+            Parameter::new("w", [16, 8], init),
+            Parameter::new("b", [16], init),
+        ],
+        1 << 20,
+    )
+    .unwrap();
+    let store = Store::new(gpu, layout.clone(), StoreOptions::default()).unwrap();
+    let values: Vec<_> = layout
+        .parameters
+        .iter()
+        .map(|p| wgen::nn::init::draw(p, 1))
+        .collect();
+    store.write(Flat::Parameters, &values).unwrap();
+    store
+}
+
+/// A VAE of one hidden layer.
+pub(crate) fn config(
+    dataset: &Dataset,
+    hidden: usize,
+    latent: usize,
+    training: Training,
+) -> Config {
+    Config {
+        model: ModelConfig::Vae(VaeConfig {
+            width: dataset.shape.count(),
+            hidden: vec![hidden],
+            latent,
+            decoder: Decoder::Bernoulli,
+        }),
+        image: dataset.shape,
+        data: "test".to_owned(),
+        training,
+    }
+}
+
+/// Trains without listening.
+pub(crate) fn train(
+    device: &Device,
+    config: Config,
+    dataset: Dataset,
+    out: &Path,
+    resume: bool,
+) -> Result<Summary> {
+    Trainer::new(device, config, dataset, out, resume)?.run(&AtomicBool::new(false), |_, _| Ok(()))
+}
+
+/// A file's bytes.
+pub(crate) fn file(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
