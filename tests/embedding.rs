@@ -211,7 +211,13 @@ fn decoder(gpu: &Gpu) -> Plan {
         .collect();
     let store = Store::new(gpu, layout, StoreOptions::default()).unwrap();
     store.write(Flat::Parameters, &weights).unwrap();
-    Plan::compile(&model.decoding(1), &store, &[], PlanOptions::default()).unwrap()
+    Plan::compile(
+        &model.decoding(1).unwrap(),
+        &store,
+        &[],
+        PlanOptions::default(),
+    )
+    .unwrap()
 }
 
 #[test]

@@ -208,6 +208,8 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
                 max_norm: clip.parse().unwrap(),
                 ema: true,
                 metrics: vec!["loss".to_owned()],
+                set: 0,
+                takes_data: true,
                 batch: 1,
                 loss_scale: false,
             };

@@ -71,16 +71,19 @@ fn parity_run(gpu: &Gpu, options: PlanOptions) -> (Vec<[f64; 3]>, Vec<Vec<f32>>,
         indices: 12_800,
         scale: 1.0 / 255.0,
         shift: 0.0,
+        classes: 0,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
         ema: false,
         metrics: model.metrics(),
+        set: 0,
+        takes_data: true,
         batch: 128,
         loss_scale: false,
     };
-    let graph = model.training(&data, &update).unwrap();
+    let graph = model.training(0, &data, &update).unwrap();
     let plan = Plan::compile(&graph, &store, &[], options).unwrap();
     plan.write("data", &Data::U8(pixels)).unwrap();
     plan.write(
@@ -334,16 +337,19 @@ fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
         indices: 640,
         scale: 1.0 / 255.0,
         shift: 0.0,
+        classes: 0,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 1.0,
         ema: false,
         metrics: model.metrics(),
+        set: 0,
+        takes_data: true,
         batch: 128,
         loss_scale: false,
     };
-    let graph = model.training(&data, &update).unwrap();
+    let graph = model.training(0, &data, &update).unwrap();
     for caps in [gpu().caps().clone(), wgen::kernels::Caps::portable()] {
         let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
         let options = wgen::plan::lower::LowerOptions {

@@ -45,16 +45,19 @@ fn vae_step(sabotage: Sabotage<'_>) -> Comparison {
         indices: 60,
         scale: 1.0 / 255.0,
         shift: 0.0,
+        classes: 0,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
         ema: true,
         metrics: model.metrics(),
+        set: 0,
+        takes_data: true,
         batch: BATCH,
         loss_scale: false,
     };
-    let graph = model.training(&ty, &update).unwrap();
+    let graph = model.training(0, &ty, &update).unwrap();
     let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
     let weights = layout.parameters.iter().map(|p| init::draw(p, 5)).collect();
     let setup = Setup {

@@ -56,22 +56,25 @@ fn sources() -> BTreeMap<String, Launch> {
                 indices: 640,
                 scale: 1.0 / 255.0,
                 shift: 0.0,
+                classes: 0,
             };
             let update = Update {
                 rule: Rule::ADAM,
                 max_norm: 1.0,
                 ema: true,
                 metrics: model.metrics(),
+                set: 0,
+                takes_data: true,
                 batch: 96,
                 loss_scale: false,
             };
             let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
             let graphs = [
-                model.training(&data, &update).unwrap(),
+                model.training(0, &data, &update).unwrap(),
                 model.evaluation(&data, 64).unwrap(),
                 model.importance(&data, 8, 5).unwrap(),
                 model.encoding(&data, 7).unwrap(),
-                model.sampler(10),
+                model.sampler(10).unwrap(),
             ];
             for graph in &graphs {
                 let program = lower(

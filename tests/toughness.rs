@@ -222,16 +222,19 @@ fn vae_training(batch: usize) -> (Vae, DataType, Graph) {
         indices: 256,
         scale: 1.0 / 255.0,
         shift: 0.0,
+        classes: 0,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
         ema: false,
         metrics: model.metrics(),
+        set: 0,
+        takes_data: true,
         batch,
         loss_scale: false,
     };
-    let graph = model.training(&data, &update).unwrap();
+    let graph = model.training(0, &data, &update).unwrap();
     (model, data, graph)
 }
 

@@ -256,10 +256,12 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
             max_norm: 0.0,
             ema: false,
             metrics: model.metrics(),
+            set: 0,
+            takes_data: true,
             batch: 50,
             loss_scale: false,
         };
-        let graph = model.training(&feed.data_type(), &update).unwrap();
+        let graph = model.training(0, &feed.data_type(), &update).unwrap();
         let mut plan = session.compile(&graph, &feed.inputs()).unwrap();
         session.set_state(0, 9, 0).unwrap();
         session

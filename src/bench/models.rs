@@ -61,16 +61,19 @@ pub fn training(gpu: &Gpu, model: &str, batch: usize, half: bool) -> Result<Read
         indices: ROWS,
         scale: 1.0 / 255.0,
         shift: 0.0,
+        classes: 0,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
         ema: false,
         metrics: model.metrics(),
+        set: 0,
+        takes_data: true,
         batch,
         loss_scale: half,
     };
-    let graph = model.training(&data, &update)?;
+    let graph = model.training(0, &data, &update)?;
     let images = digits(ROWS, 1).values;
     let inputs = vec![
         ("data", Value::new([ROWS, 784], images)?),
@@ -98,7 +101,7 @@ pub fn training(gpu: &Gpu, model: &str, batch: usize, half: bool) -> Result<Read
 /// When the device refuses.
 pub fn sampling(gpu: &Gpu, count: usize) -> Result<Ready> {
     let model = Vae::new(Config::mnist())?;
-    let graph = model.sampler(count);
+    let graph = model.sampler(count)?;
     let plural = if count == 1 { "sample" } else { "samples" };
     ready(
         gpu,

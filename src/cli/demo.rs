@@ -76,12 +76,12 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let summary = drive(output, &device, &mut trainer)?;
     let weights = trainer.weights()?;
     let model = config.build()?;
-    let mut evaluator = Evaluator::new(&device, &model, &weights, 100, arguments.seed)?;
-    let figures = evaluator.figures(&model, &held_out, &["reconstruction", "kl"])?;
-    let loss = figures["reconstruction"] + figures["kl"];
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 100, arguments.seed)?;
+    let figures = evaluator.figures(model.as_ref(), &held_out)?;
+    let loss = model.validation_loss(&figures);
 
     let samples = arguments.out.join("samples.png");
-    let images = evaluator.once(&model.sampler(100), Vec::new(), "images", 0)?;
+    let images = evaluator.once(&model.sampler(100)?, Vec::new(), "images", 0)?;
     grid::save(&picture(&images.data.to_f32(), &config, 10), &samples)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(

@@ -33,24 +33,26 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let device = open(output, choice)?;
     let (_, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
-    let mut evaluator = Evaluator::new(&device, &model, &weights, arguments.batch, arguments.seed)?;
-    let figures = evaluator.figures(&model, &dataset, &["reconstruction", "kl"])?;
-    let (reconstruction, kl) = (figures["reconstruction"], figures["kl"]);
+    let model = model.as_ref();
+    let mut evaluator = Evaluator::new(&device, model, &weights, arguments.batch, arguments.seed)?;
+    let report = model.report(&evaluator.figures(model, &dataset)?);
     let mut result = json!({
-        "reconstruction": reconstruction,
-        "kl": kl,
-        "elbo": -(reconstruction + kl),
         "images": dataset.rows(),
         "data": arguments.data.data.to_string(),
         "device": device.name(),
     });
+    let mut text = Vec::new();
+    for (name, value) in &report {
+        result[name] = json!(value);
+        text.push(format!("{name} {value:.4}"));
+    }
     output.say(&format!(
-        "{} examples: reconstruction {reconstruction:.4}, KL {kl:.4}, ELBO {:.4} nats an example",
+        "{} examples, means: {}",
         dataset.rows(),
-        -(reconstruction + kl)
+        text.join(", ")
     ));
     if let Some(samples) = arguments.importance_samples {
-        let value = evaluator.log_likelihood(&model, &dataset, samples)?;
+        let value = evaluator.log_likelihood(model, &dataset, samples)?;
         output.say(&format!(
             "log-likelihood {value:.4} nats an example, {samples} importance samples"
         ));

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::train::{load, picture};
+use super::train::{classes_of, load, pairs, picture};
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
-use crate::models::vae;
+use crate::models::{Model, vae};
 use crate::report::grid;
 use crate::train::evaluate::Evaluator;
 use crate::train::weights::{Tensors, write_tensors};
@@ -32,6 +32,9 @@ pub(super) struct SampleArguments {
     /// Instead of random codes, a grid over a 2-D latent space: equal steps in probability (Kingma & Welling 2013, figure 4)
     #[arg(long)]
     manifold: bool,
+    /// Samples of this class alone, of a conditional model; otherwise the classes take turns
+    #[arg(long)]
+    class: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -77,10 +80,10 @@ pub(super) struct EncodeArguments {
     /// The training part instead of the held-out one
     #[arg(long)]
     training_part: bool,
-    /// Also write what the model decodes from mu
+    /// Also write what the model decodes from them
     #[arg(long)]
     reconstructions: bool,
-    /// The file: tensors mu and log_variance, and labels where there are any
+    /// The file: the codes (of a VAE mu and log_variance), and labels where there are any
     #[arg(long)]
     out: PathBuf,
 }
@@ -102,19 +105,24 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     let device = open(output, choice)?;
     let (config, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
-    let mut evaluator = Evaluator::new(&device, &model, &weights, n, arguments.seed)?;
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;
     let images = if arguments.manifold {
-        if model.config().latent != 2 {
-            let latent = model.config().latent;
-            return Err(Error::Usage(format!(
-                "--manifold needs a latent size of 2; this model has {latent}"
-            )));
+        match model.latent() {
+            Some(2) => {}
+            Some(latent) => {
+                return Err(Error::Usage(format!(
+                    "--manifold needs a latent size of 2; this model has {latent}"
+                )));
+            }
+            None => return model.decoding(1).map(drop),
         }
-        let z = vae::manifold_codes(side);
-        evaluator.once(&model.decoding(side * side), vec![("z", z)], "images", 0)?
+        let mut inputs = classes_of(model.as_ref(), side * side, arguments.class)?;
+        inputs.push(("z", vae::manifold_codes(side)));
+        evaluator.once(&model.decoding(side * side)?, inputs, "images", 0)?
     } else {
-        evaluator.once(&model.sampler(n), Vec::new(), "images", 0)?
+        let inputs = classes_of(model.as_ref(), n, arguments.class)?;
+        evaluator.once(&model.sampler(n)?, inputs, "images", 0)?
     };
     grid::save(
         &picture(&images.data.to_f32(), &config, side),
@@ -129,40 +137,46 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
 }
 
 /// Inputs, reconstructions and codes of a data set.
-struct Encoded {
-    inputs: Vec<f32>,
-    images: Vec<f32>,
-    mu: Vec<f32>,
-    log_variance: Vec<f32>,
+pub(super) struct Encoded {
+    pub(super) inputs: Vec<f32>,
+    pub(super) images: Vec<f32>,
+    /// By [`Model::codes`], each with its size.
+    codes: Vec<(&'static str, usize, Vec<f32>)>,
 }
 
-fn encoded(evaluator: &mut Evaluator, model: &vae::Vae, dataset: &Dataset) -> Result<Encoded> {
-    let mut all = Encoded {
-        inputs: Vec::new(),
-        images: Vec::new(),
-        mu: Vec::new(),
-        log_variance: Vec::new(),
-    };
-    let names = ["inputs", "images", "mu", "log_variance"];
+/// Everything that the model's encoding graph gives for a data set.
+pub(super) fn encoded(
+    evaluator: &mut Evaluator,
+    model: &dyn Model,
+    dataset: &Dataset,
+) -> Result<Encoded> {
+    let mut names = vec!["inputs", "images"];
+    names.extend(model.codes());
+    let mut all = vec![(0, Vec::new()); names.len()];
     evaluator.over(
         dataset,
         1,
         |data, batch| model.encoding(data, batch),
         &names,
         |_, real, values| {
-            let targets = [
-                &mut all.inputs,
-                &mut all.images,
-                &mut all.mu,
-                &mut all.log_variance,
-            ];
-            for (target, value) in targets.into_iter().zip(values) {
-                let width = value.shape.dims()[1];
-                target.extend(&value.data.to_f32()[..real * width]);
+            for ((size, taken), value) in all.iter_mut().zip(values) {
+                *size = value.shape.dims()[1];
+                taken.extend_from_slice(&value.data.to_f32()[..real * *size]);
             }
         },
     )?;
-    Ok(all)
+    let mut all = all.into_iter();
+    let mut next = || all.next().unwrap_or_default();
+    let (inputs, images) = (next().1, next().1);
+    let codes = model.codes().into_iter().map(|name| {
+        let (size, values) = next();
+        (name, size, values)
+    });
+    Ok(Encoded {
+        inputs,
+        images,
+        codes: codes.collect(),
+    })
 }
 
 pub(super) fn reconstruct(
@@ -177,17 +191,9 @@ pub(super) fn reconstruct(
     let model = config.build()?;
     let n = n.min(dataset.rows());
     let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
-    let mut evaluator = Evaluator::new(&device, &model, &weights, n, 0)?;
-    let all = encoded(&mut evaluator, &model, &dataset)?;
-    let (columns, width) = (16.min(n), config.image.count());
-    let mut rows = Vec::new();
-    for first in (0..n).step_by(columns) {
-        let range = first * width..(first + columns).min(n) * width;
-        for values in [&all.inputs, &all.images] {
-            rows.extend_from_slice(&values[range.clone()]);
-            rows.resize(rows.len().next_multiple_of(columns * width), 0.0);
-        }
-    }
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, 0)?;
+    let columns = 16.min(n);
+    let rows = pairs(&mut evaluator, model.as_ref(), &dataset, columns)?;
     grid::save(&picture(&rows, &config, columns), &arguments.out)?;
     output.say(&format!(
         "{n} inputs and their reconstructions in {}",
@@ -215,10 +221,14 @@ pub(super) fn interpolate(
     let (config, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
     let ends = dataset.select(&[arguments.from, arguments.to]);
-    let mut evaluator = Evaluator::new(&device, &model, &weights, 2, 0)?;
-    let mu = encoded(&mut evaluator, &model, &ends)?.mu;
-    let z = vae::codes_between(&mu, n);
-    let images = evaluator.once(&model.decoding(n), vec![("z", z)], "images", 0)?;
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 2, 0)?;
+    let codes = encoded(&mut evaluator, model.as_ref(), &ends)?.codes;
+    let (_, _, code) = codes
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::Usage(format!("a {} model has no codes", model.name())))?;
+    let inputs = vec![("z", vae::codes_between(&code, n))];
+    let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     grid::save(&picture(&images.data.to_f32(), &config, n), &arguments.out)?;
     output.say(&format!(
         "{n} steps from {} to {} in {}",
@@ -239,15 +249,15 @@ pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArgumen
     let device = open(output, choice)?;
     let (config, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
-    let mut evaluator = Evaluator::new(&device, &model, &weights, 128, 0)?;
-    let all = encoded(&mut evaluator, &model, &dataset)?;
-    let (rows, latent) = (dataset.rows(), model.config().latent);
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 128, 0)?;
+    let all = encoded(&mut evaluator, model.as_ref(), &dataset)?;
+    let rows = dataset.rows();
     let mut tensors = Tensors::new();
-    tensors.insert("mu".to_owned(), (vec![rows, latent], all.mu));
-    tensors.insert(
-        "log_variance".to_owned(),
-        (vec![rows, latent], all.log_variance),
-    );
+    let mut sizes = Vec::new();
+    for (name, size, values) in all.codes {
+        tensors.insert(name.to_owned(), (vec![rows, size], values));
+        sizes.push(size);
+    }
     if let Some(labels) = &dataset.labels {
         tensors.insert(
             "labels".to_owned(),
@@ -265,5 +275,6 @@ pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArgumen
         "codes of {rows} examples in {}",
         arguments.out.display()
     ));
+    let latent = sizes.first();
     output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
 }

@@ -15,6 +15,7 @@ mod demo;
 mod eval;
 mod generate;
 mod info;
+mod models;
 mod shaders;
 mod train;
 mod verify;

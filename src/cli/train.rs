@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{DataArguments, Output, open};
+use super::generate::encoded;
+use super::{DataArguments, Output, models, open};
+use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::graph::update::Rule;
-use crate::models::vae::{self, Decoder};
 use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::{curves, grid};
+use crate::tensor::Value;
 use crate::train::evaluate::Evaluator;
 use crate::train::folder::read_config;
 use crate::train::metrics;
@@ -32,7 +34,60 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Model {
     /// The variational autoencoder (Kingma & Welling 2013); 784-400-20 on 28x28 images by default
-    Vae(Box<VaeArguments>),
+    Vae(Box<models::Vae>),
+    /// The autoencoder (Hinton & Salakhutdinov 2006); 784-1000-500-250-30 on 28x28 images by default
+    Ae(Box<models::Ae>),
+    /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
+    ContractiveAe(Box<models::ContractiveAe>),
+}
+
+impl Model {
+    fn arguments(&self) -> &dyn ModelArguments {
+        match self {
+            Self::Vae(a) => a.as_ref(),
+            Self::Ae(a) => a.as_ref(),
+            Self::ContractiveAe(a) => a.as_ref(),
+        }
+    }
+}
+
+/// What the arguments of every model give.
+pub(super) trait ModelArguments {
+    /// The model, for this data.
+    fn model(&self, dataset: &Dataset) -> Result<ModelConfig>;
+
+    /// What all models are trained by.
+    fn training(&self) -> &TrainingArguments;
+
+    /// How this model is trained where the arguments do not say.
+    fn defaults(&self) -> Defaults {
+        Defaults::default()
+    }
+
+    /// The weight of the model's regulariser, and the steps over which it rises.
+    fn weight(&self) -> (f64, u64) {
+        (1.0, 0)
+    }
+}
+
+/// How a model is trained where the arguments do not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Defaults {
+    pub(super) learning_rate: f64,
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    pub(super) epochs: u64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epochs: 10,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -55,14 +110,9 @@ enum ScheduleName {
     Cosine,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DecoderName {
-    Bernoulli,
-    Gaussian,
-}
-
+/// What all models are trained by.
 #[derive(Debug, Args)]
-struct VaeArguments {
+pub(super) struct TrainingArguments {
     #[command(flatten)]
     data: DataArguments,
     /// The run folder
@@ -71,7 +121,7 @@ struct VaeArguments {
     /// Continue the run in --out; its own configuration counts, the options here only where they lengthen it
     #[arg(long)]
     resume: bool,
-    /// Passes over the data [default: 10]
+    /// Passes over the data
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<u64>,
     /// Training steps, instead of epochs
@@ -81,8 +131,8 @@ struct VaeArguments {
     #[arg(long, default_value_t = 128)]
     batch: usize,
     /// Learning rate
-    #[arg(long, default_value_t = 1e-3)]
-    lr: f64,
+    #[arg(long)]
+    lr: Option<f64>,
     /// How the learning rate moves
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
     lr_schedule: ScheduleName,
@@ -92,27 +142,18 @@ struct VaeArguments {
     /// Seed of initial weights, shuffles and noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Sizes of the encoder's hidden layers; the decoder has them in reverse
-    #[arg(long, value_delimiter = ',', default_value = "400")]
-    hidden: Vec<usize>,
-    /// Latent size
-    #[arg(long, default_value_t = 20)]
-    latent: usize,
-    /// p(x | z)
-    #[arg(long, value_enum)]
-    decoder: Option<DecoderName>,
-    /// Weight of the KL term
-    #[arg(long, default_value_t = 1.0)]
-    beta: f64,
-    /// Steps over which that weight rises from 0
-    #[arg(long, default_value_t = 0)]
-    beta_warmup: u64,
     /// What activations and their gradients are stored as; f16 needs a GPU that has it, and scales the loss
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
     /// The optimiser
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
+    /// Decay of the first moment, of adam and adamw
+    #[arg(long)]
+    beta1: Option<f32>,
+    /// Decay of the second moment, of adam and adamw
+    #[arg(long)]
+    beta2: Option<f32>,
     /// Weight decay
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f32,
@@ -139,19 +180,21 @@ struct VaeArguments {
     explain: bool,
 }
 
-impl VaeArguments {
-    fn optimizer(&self) -> Rule {
+impl TrainingArguments {
+    fn optimizer(&self, defaults: Defaults) -> Rule {
         let (decay, momentum) = (self.weight_decay, self.momentum);
+        let beta1 = self.beta1.unwrap_or(defaults.beta1);
+        let beta2 = self.beta2.unwrap_or(defaults.beta2);
         match self.optimizer {
             OptimizerName::Adam => Rule::Adam {
-                beta1: 0.9,
-                beta2: 0.999,
+                beta1,
+                beta2,
                 epsilon: 1e-8,
                 decay,
             },
             OptimizerName::Adamw => Rule::AdamW {
-                beta1: 0.9,
-                beta2: 0.999,
+                beta1,
+                beta2,
                 epsilon: 1e-8,
                 decay,
             },
@@ -169,42 +212,31 @@ impl VaeArguments {
         }
     }
 
-    fn config(&self, dataset: &crate::data::Dataset) -> Config {
-        // Coordinates are no probabilities: they have a Gaussian decoder unless told otherwise.
-        let decoder = match self.decoder {
-            Some(DecoderName::Bernoulli) => Decoder::Bernoulli,
-            Some(DecoderName::Gaussian) => Decoder::Gaussian,
-            None if dataset.dtype() == crate::tensor::DType::F32 => Decoder::Gaussian,
-            None => Decoder::Bernoulli,
-        };
+    fn config(&self, arguments: &dyn ModelArguments, dataset: &Dataset) -> Result<Config> {
         let shape = match self.lr_schedule {
             ScheduleName::Constant => Shape::Constant,
             ScheduleName::Cosine => Shape::Cosine,
         };
-        Config {
-            model: ModelConfig::Vae(vae::Config {
-                width: dataset.shape.count(),
-                hidden: self.hidden.clone(),
-                latent: self.latent,
-                decoder,
-            }),
+        let defaults = arguments.defaults();
+        let epochs = self.steps.is_none().then_some(defaults.epochs);
+        let (beta, beta_warmup) = arguments.weight();
+        Ok(Config {
+            model: arguments.model(dataset)?,
             image: dataset.shape,
             data: self.data.data.to_string(),
             training: Training {
                 steps: self.steps,
-                epochs: self
-                    .epochs
-                    .or(if self.steps.is_none() { Some(10) } else { None }),
+                epochs: self.epochs.or(epochs),
                 batch: self.batch,
                 seed: self.seed,
-                optimizer: self.optimizer(),
+                optimizer: self.optimizer(defaults),
                 learning_rate: LearningRate {
-                    peak: self.lr,
+                    peak: self.lr.unwrap_or(defaults.learning_rate),
                     shape,
                     warmup: self.lr_warmup,
                 },
-                beta: self.beta,
-                beta_warmup: self.beta_warmup,
+                beta,
+                beta_warmup,
                 ema: self.ema,
                 clip: self.clip,
                 validation: self.validation,
@@ -216,12 +248,13 @@ impl VaeArguments {
                 },
                 ..Training::default()
             },
-        }
+        })
     }
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
-    let Model::Vae(arguments) = &arguments.model;
+    let model = arguments.model.arguments();
+    let arguments = model.training();
     // What can be wrong without a device or data is said first.
     let resumed = if arguments.resume {
         Some(read_config(&arguments.out)?)
@@ -237,7 +270,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             }
             config
         }
-        None => arguments.config(&dataset),
+        None => arguments.config(model, &dataset)?,
     };
     config.check()?;
     let mut explain = arguments.explain;
@@ -294,8 +327,7 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
                 }
             }
             Event::Checkpoint { step } => {
-                let config = trainer.config();
-                let picture = draw(device, config, &trainer.weights()?, 64)?;
+                let picture = preview(device, trainer)?;
                 grid::save(&picture, &samples.join(format!("{step:08}.png")))?;
                 film.push(picture);
             }
@@ -309,11 +341,7 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
         grid::save_animation(film.frames(), 400, &samples.join("training.gif"))?;
     }
     let records = metrics::read(&folder.join("metrics.jsonl"))?;
-    curves::save(
-        &records,
-        &["loss", "reconstruction", "kl", "validation_loss"],
-        &folder.join("curves.svg"),
-    )?;
+    curves::save(&records, &folder.join("curves.svg"))?;
     output.say(&format!(
         "{}: {} of {} steps in {:.1} s, {}",
         summary.ended,
@@ -326,17 +354,71 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
     Ok(summary)
 }
 
-/// A grid of samples from the prior.
-pub(super) fn draw(
-    device: &Device,
-    config: &Config,
-    weights: &[Vec<f32>],
+/// Where a training stands: samples at fixed noise, or, of a model that has none, inputs and what it makes of them.
+fn preview(device: &Device, trainer: &Trainer) -> Result<image::RgbImage> {
+    const COUNT: usize = 64;
+    let (config, model) = (trainer.config(), trainer.model());
+    let weights = trainer.weights()?;
+    let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
+    if let Ok(sampler) = model.sampler(COUNT) {
+        let classes = classes_of(model, COUNT, None)?;
+        let images = evaluator.once(&sampler, classes, "images", 0)?;
+        return Ok(picture(&images.data.to_f32(), config, 8));
+    }
+    let data = trainer.dataset();
+    let some = data.select(&(0..COUNT.min(data.rows())).collect::<Vec<_>>());
+    let pairs = pairs(&mut evaluator, model, &some, 16)?;
+    Ok(picture(&pairs, config, 16))
+}
+
+/// The input of a conditional model's sampler: `class` for all of `count` samples, or the classes in turn.
+pub(super) fn classes_of(
+    model: &dyn crate::models::Model,
     count: usize,
-) -> Result<image::RgbImage> {
-    let model = config.build()?;
-    let mut evaluator = Evaluator::new(device, &model, weights, count, config.training.seed)?;
-    let images = evaluator.once(&model.sampler(count), Vec::new(), "images", 0)?;
-    Ok(picture(&images.data.to_f32(), config, 8))
+    class: Option<usize>,
+) -> Result<Vec<(&'static str, Value)>> {
+    let classes = model.classes();
+    match class {
+        Some(_) if classes == 0 => {
+            return Err(Error::Usage(format!(
+                "--class: this {} model is not conditional on classes",
+                model.name()
+            )));
+        }
+        Some(class) if class >= classes => {
+            return Err(Error::Usage(format!(
+                "--class {class}: the model has {classes} classes, from 0"
+            )));
+        }
+        None if classes == 0 => return Ok(Vec::new()),
+        _ => {}
+    }
+    let mut rows = vec![0.0; count * classes];
+    for (i, row) in rows.chunks_exact_mut(classes).enumerate() {
+        row[class.unwrap_or(i % classes)] = 1.0;
+    }
+    Ok(vec![("classes", Value::f32([count, classes], rows)?)])
+}
+
+/// Inputs and below them what the model makes of them, `columns` a line, ready for a grid.
+pub(super) fn pairs(
+    evaluator: &mut Evaluator,
+    model: &dyn crate::models::Model,
+    dataset: &Dataset,
+    columns: usize,
+) -> Result<Vec<f32>> {
+    let all = encoded(evaluator, model, dataset)?;
+    let width = dataset.shape.count();
+    let (inputs, images) = (&all.inputs, &all.images);
+    let mut rows = Vec::new();
+    for first in (0..dataset.rows()).step_by(columns) {
+        let range = first * width..(first + columns).min(dataset.rows()) * width;
+        for values in [inputs, images] {
+            rows.extend_from_slice(&values[range.clone()]);
+            rows.resize(rows.len().next_multiple_of(columns * width), 0.0);
+        }
+    }
+    Ok(rows)
 }
 
 /// Images as a grid, points as a scatter plot.
@@ -387,7 +469,6 @@ fn interrupt_flag() -> Arc<AtomicBool> {
 
 /// The configuration and weights of a run folder.
 pub(super) fn load(folder: &Path, device: &Device) -> Result<(Config, Vec<Vec<f32>>)> {
-    use crate::models::Model as _;
     let config = read_config(folder)?;
     let layout = crate::graph::layout::Layout::new(
         config.build()?.parameters(),

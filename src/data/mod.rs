@@ -64,6 +64,37 @@ impl Dataset {
         }
     }
 
+    /// The number of classes: named ones, or as many as the labels show; 0 without labels.
+    pub fn classes(&self) -> usize {
+        let Some(labels) = &self.labels else { return 0 };
+        let seen = labels.iter().max().map_or(0, |&l| l as usize + 1);
+        seen.max(self.classes.len())
+    }
+
+    /// A row of `classes` bytes an example: 1 at its class.
+    ///
+    /// # Errors
+    /// When there are no labels, or one is of a class beyond.
+    pub fn one_hot(&self, classes: usize) -> Result<Vec<u8>> {
+        let labels = self.labels.as_ref().ok_or_else(|| {
+            Error::Usage(format!(
+                "{} has no labels, which a model of {classes} classes needs",
+                self.name
+            ))
+        })?;
+        if let Some(beyond) = labels.iter().find(|&&l| l as usize >= classes) {
+            return Err(Error::Usage(format!(
+                "{} has an example of class {beyond}; the model has {classes} classes, from 0",
+                self.name
+            )));
+        }
+        let mut rows = vec![0; labels.len() * classes];
+        for (row, &label) in rows.chunks_exact_mut(classes).zip(labels) {
+            row[label as usize] = 1;
+        }
+        Ok(rows)
+    }
+
     /// Factor and summand to the range of models: bytes to [0, 1], reals as they are.
     pub fn scaling(&self) -> (f32, f32) {
         if self.dtype() == DType::U8 {

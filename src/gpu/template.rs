@@ -22,6 +22,8 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "cast",
     "ceiling",
     "concat",
+    "conv2d",
+    "commit",
     "ema",
     "gather",
     "guard",
@@ -42,6 +44,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/normal",
     "shared/operands",
     "shared/philox",
+    "shared/product",
     "shared/update",
 ];
 

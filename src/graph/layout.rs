@@ -17,7 +17,26 @@ pub enum Init {
     Normal(f32, f32),
 }
 
-/// A trained tensor.
+/// What becomes of a tensor in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is trained, by steps that update this set: the two networks of a GAN are two sets.
+    Trained(u8),
+    /// State of this set: a step replaces it by what its graph gives for it, for instance running statistics. It has no gradient; the
+    /// value to come lies where its gradient would.
+    State(u8),
+}
+
+impl Role {
+    /// The set whose steps change the tensor.
+    pub fn set(self) -> u8 {
+        match self {
+            Self::Trained(set) | Self::State(set) => set,
+        }
+    }
+}
+
+/// A tensor of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// Its name, as the reference PyTorch implementation calls it.
@@ -26,8 +45,12 @@ pub struct Parameter {
     pub shape: Shape,
     /// The border permutation: axis `border[i]` of the device's tensor is axis i of the file's. Empty for the same order.
     pub border: Vec<usize>,
+    /// Its sizes in files where they are not the permuted ones of the device: axes that a file has flattened.
+    pub file_shape: Option<Shape>,
     /// Its initial values.
     pub init: Init,
+    /// What becomes of it in a step.
+    pub role: Role,
 }
 
 impl Parameter {
@@ -37,12 +60,46 @@ impl Parameter {
             name: name.into(),
             shape: shape.into(),
             border: Vec::new(),
+            file_shape: None,
             init,
+            role: Role::Trained(0),
         }
     }
 
+    /// The same tensor with another border permutation.
+    #[must_use]
+    pub fn with_border(self, border: &[usize]) -> Self {
+        Self {
+            border: border.to_vec(),
+            ..self
+        }
+    }
+
+    /// The same tensor with another role.
+    #[must_use]
+    pub fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// The same tensor in set `set`.
+    #[must_use]
+    pub fn in_set(self, set: u8) -> Self {
+        let role = match self.role {
+            Role::Trained(_) => Role::Trained(set),
+            Role::State(_) => Role::State(set),
+        };
+        self.with_role(role)
+    }
+
     /// Its sizes in files.
-    pub fn border_shape(&self) -> Shape {
+    pub fn file_shape(&self) -> Shape {
+        self.file_shape
+            .clone()
+            .unwrap_or_else(|| self.border_shape())
+    }
+
+    /// Its sizes after the border permutation.
+    fn border_shape(&self) -> Shape {
         if self.border.is_empty() {
             return self.shape.clone();
         }
@@ -106,6 +163,8 @@ pub struct Layout {
     pub places: Vec<Place>,
     /// Floats of each segment, multiples of [`ALIGNMENT`].
     pub segments: Vec<usize>,
+    /// What becomes of the tensors of each segment: those of one segment share it.
+    pub roles: Vec<Role>,
 }
 
 impl Layout {
@@ -115,7 +174,7 @@ impl Layout {
     /// When one parameter alone is larger, is empty, or a name comes twice.
     pub fn new(parameters: Vec<Parameter>, binding_bytes: u64) -> Result<Self> {
         let limit = (binding_bytes / 4) as usize / ALIGNMENT * ALIGNMENT;
-        let mut segments = vec![0_usize];
+        let (mut segments, mut roles): (Vec<usize>, Vec<Role>) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
         for (i, parameter) in parameters.iter().enumerate() {
             parameter.shape.check(&parameter.name)?;
@@ -142,10 +201,15 @@ impl Layout {
                     hint: "lower the model's sizes".to_owned(),
                 });
             }
-            if segments[segments.len() - 1] + room > limit {
-                segments.push(0);
-            }
-            let segment = segments.len() - 1;
+            // The newest segment of this role is the only one with room.
+            let open = roles.iter().rposition(|r| *r == parameter.role);
+            let segment = open
+                .filter(|&s| segments[s] + room <= limit)
+                .unwrap_or_else(|| {
+                    segments.push(0);
+                    roles.push(parameter.role);
+                    segments.len() - 1
+                });
             places.push(Place {
                 segment,
                 offset: segments[segment],
@@ -157,7 +221,14 @@ impl Layout {
             parameters,
             places,
             segments,
+            roles,
         })
+    }
+
+    /// Segments of this role.
+    pub fn segments_of(&self, role: Role) -> impl Iterator<Item = usize> {
+        let of_role = move |(i, r): (usize, &Role)| (*r == role).then_some(i);
+        self.roles.iter().enumerate().filter_map(of_role)
     }
 
     /// The position of the parameter called `name`.
@@ -167,7 +238,8 @@ impl Layout {
 
     /// The number of trained values.
     pub fn count(&self) -> usize {
-        self.places.iter().map(|p| p.count).sum()
+        let trained = |p: &&Place| matches!(self.roles[p.segment], Role::Trained(_));
+        self.places.iter().filter(trained).map(|p| p.count).sum()
     }
 }
 
@@ -196,6 +268,13 @@ mod tests {
                 count: 200
             }
         );
+        let mut state = p("d", 3);
+        state.role = Role::State(0);
+        let mixed = Layout::new(vec![p("a", 100), state, p("b", 65)], 4 * 300).unwrap();
+        assert_eq!(mixed.segments, [256, 64]);
+        assert_eq!(mixed.roles, [Role::Trained(0), Role::State(0)]);
+        assert_eq!(mixed.places[2].offset, 128);
+        assert_eq!(mixed.count(), 165);
         assert!(Layout::new(vec![p("a", 400)], 4 * 300).is_err());
         assert!(Layout::new(vec![p("a", 4), p("a", 4)], 4 * 300).is_err());
     }

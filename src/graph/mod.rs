@@ -257,6 +257,22 @@ impl Graph {
         self.inner.borrow().sinks.clone()
     }
 
+    /// Whether a result depends on input `name`.
+    pub fn has_input(&self, name: &str) -> bool {
+        let inner = self.inner.borrow();
+        let Some(input) = inner.names.get(name) else {
+            return false;
+        };
+        let mut seen = vec![false; inner.nodes.len()];
+        let mut stack: Vec<NodeId> = inner.sinks.iter().map(|(_, id)| *id).collect();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut seen[id.index()], true) {
+                stack.extend(&inner.nodes[id.index()].inputs);
+            }
+        }
+        seen[input.index()]
+    }
+
     /// The node whose value is output `name`.
     pub fn find_output(&self, name: &str) -> Option<NodeId> {
         let inner = self.inner.borrow();

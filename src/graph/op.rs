@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::Var;
 use super::ops::leaf::Leaf;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Caps;
+use crate::kernels::expression::Expression;
 use crate::kernels::functions::{Distribution, Function};
 use crate::kernels::matmul::Layout;
 use crate::kernels::philox::{Key, RandomState};
@@ -101,6 +102,11 @@ pub enum Pattern {
     },
     /// A matrix product.
     Matmul(Layout),
+    /// Another sum of products whose kernel has an epilogue: see [`Op::lower_fused`].
+    Product {
+        /// Whether it can give the sums of its first operand over all but the last axis on the side.
+        row_sums: bool,
+    },
     /// A reduction over neighbouring axes: `[outer, length, inner]` of the operand.
     Reduce {
         /// How elements are combined.
@@ -110,6 +116,34 @@ pub enum Pattern {
     },
     /// The operand's memory under another shape.
     Alias,
+}
+
+/// What a plan puts behind the kernel of a [`Pattern::Product`].
+#[derive(Clone, Debug)]
+pub struct Fused {
+    /// What becomes of a finished element.
+    pub epilogue: Expression,
+    /// The operator's operands.
+    pub inputs: Vec<Argument>,
+    /// The epilogue's operands.
+    pub operands: Vec<Argument>,
+    /// Whether the sums of the first operand are wanted too, as the last output.
+    pub row_sums: bool,
+}
+
+impl Fused {
+    /// The arguments of a kernel that does everything: operands, the epilogue's, the state where it is random, `results` outputs, the
+    /// sums.
+    pub fn arguments(&self, results: usize) -> Vec<Argument> {
+        let mut arguments = self.inputs.clone();
+        arguments.extend(&self.operands);
+        if self.epilogue.is_random() {
+            arguments.push(Argument::State);
+        }
+        let outputs = results + usize::from(self.row_sums);
+        arguments.extend(std::iter::repeat_n(Argument::Output, outputs));
+        arguments
+    }
 }
 
 /// A mathematical operator with one value.
@@ -137,6 +171,23 @@ pub trait Op: Debug + Send + Sync {
     /// # Errors
     /// When no kernel can, for instance because a size is above a limit.
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering>;
+
+    /// As [`Op::lower`], with an epilogue: for operators whose pattern is [`Pattern::Product`]. Outputs come in order over all calls.
+    ///
+    /// # Errors
+    /// As [`Op::lower`].
+    fn lower_fused(
+        &self,
+        _caps: &Caps,
+        _inputs: &[&TensorType],
+        _output: &TensorType,
+        _fused: Fused,
+    ) -> Result<Lowering> {
+        Err(Error::Usage(format!(
+            "{} says that it takes an epilogue, but has no lower_fused",
+            self.name()
+        )))
+    }
 
     /// What a plan may fuse.
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {

@@ -102,8 +102,12 @@ pub struct Update {
     pub ema: bool,
     /// Names of the scalar outputs that go to the ring, the loss first; at most four.
     pub metrics: Vec<String>,
-    /// Examples that the cursor moves on by.
+    /// Which parameters it changes: those of this set.
+    pub set: u8,
+    /// Examples of the step.
     pub batch: usize,
+    /// Whether they are of the data, so that the cursor moves on by them.
+    pub takes_data: bool,
     /// Whether the loss is multiplied by the schedule's scale before it is differentiated: gradients that f16 would flush to zero then
     /// survive on their way. See [`Graph::scaled_gradients`](crate::graph::Graph::scaled_gradients).
     pub loss_scale: bool,

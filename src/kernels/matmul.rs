@@ -45,6 +45,8 @@ pub enum Variant {
     Registers,
     /// Tiles in workgroup memory.
     Tiled(Tile),
+    /// One row and up to four columns an invocation: for products of few columns.
+    Direct,
 }
 
 /// The shape of a tiled product's workgroup.
@@ -150,7 +152,7 @@ impl Variant {
         }
         // The largest tile that still makes workgroups enough for every core of a large device, then smaller ones, then the larger.
         let workgroups = |v: &Self| {
-            let (rows, columns) = v.tile();
+            let (rows, columns) = v.size();
             m.div_ceil(rows) * n.div_ceil(columns)
         };
         tiled.sort_by_key(|v| match workgroups(v) {
@@ -162,12 +164,69 @@ impl Variant {
         variants
     }
 
-    fn tile(self) -> (usize, usize) {
+    fn size(self) -> (usize, usize) {
         match self {
             Self::Subgroup { lanes, rows, quads } => (rows as usize, (4 * lanes * quads) as usize),
             Self::Registers => (64, 64),
             Self::Tiled(tile) => tile.size(),
+            Self::Direct => (64, 4),
         }
+    }
+
+    /// Whether its source uses subgroup operations.
+    pub(crate) fn is_subgroup(self) -> bool {
+        matches!(self, Self::Subgroup { .. })
+    }
+
+    /// Its name in `explain`.
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::Subgroup { lanes, rows, quads } => {
+                format!("subgroup{lanes} {rows}x{}", 4 * quads)
+            }
+            Self::Registers => "registers 8x8".to_owned(),
+            Self::Tiled(tile) => {
+                let (rows, columns) = tile.size();
+                format!("tiled {rows}x{columns}x{}", tile.depth)
+            }
+            Self::Direct => "direct".to_owned(),
+        }
+    }
+
+    /// Rows and columns of a workgroup.
+    pub(crate) fn tile(self) -> (usize, usize) {
+        self.size()
+    }
+
+    /// What `shared/product.wgsl` wants to know of it, for a product of `columns` columns whose k are, or are not, a multiple of four.
+    pub(crate) fn context(
+        self,
+        layout: Layout,
+        columns: usize,
+        k_aligned: bool,
+    ) -> serde_json::Value {
+        let (variant, lanes, rows, quads) = match self {
+            Self::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
+            Self::Registers => ("registers", 1, 8, 2),
+            Self::Tiled(tile) => ("tiled", 1, 4 * tile.row_quads, tile.quads),
+            Self::Direct => ("direct", 1, 1, 1),
+        };
+        let tile = match self {
+            Self::Tiled(tile) => tile,
+            _ => Tile::MEDIUM,
+        };
+        json!({
+            "layout": layout.name(),
+            "variant": variant,
+            "lanes": lanes,
+            "rows": rows,
+            "quads": quads,
+            "threads": tile.threads,
+            "row_quads": tile.row_quads,
+            "depth": tile.depth,
+            "live": if self == Self::Direct { columns.min(4) } else { 4 },
+            "guard_k": matches!(self, Self::Tiled(_)) || !k_aligned,
+        })
     }
 }
 
@@ -280,16 +339,7 @@ impl Kernel for Matmul {
 
     fn variant(&self) -> String {
         let (_, _, vector) = self.vectors();
-        let body = match self.variant {
-            Variant::Subgroup { lanes, rows, quads } => {
-                format!("subgroup{lanes} {rows}x{}", 4 * quads)
-            }
-            Variant::Registers => "registers 8x8".to_owned(),
-            Variant::Tiled(tile) => {
-                let (rows, columns) = tile.size();
-                format!("tiled {rows}x{columns}x{}", tile.depth)
-            }
-        };
+        let body = self.variant.describe();
         let marks = [
             (vector, "vec4"),
             (self.accumulate, "accumulate"),
@@ -334,31 +384,15 @@ impl Kernel for Matmul {
 
     fn launch(&self) -> Launch {
         let (a_vector, b_vector, vector) = self.vectors();
-        let (variant, lanes, rows, quads) = match self.variant {
-            Variant::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
-            Variant::Registers => ("registers", 1, 8, 2),
-            Variant::Tiled(tile) => ("tiled", 1, 4 * tile.row_quads, tile.quads),
-        };
-        let tile = match self.variant {
-            Variant::Tiled(tile) => tile,
-            _ => Tile::MEDIUM,
-        };
         let mut context =
             self.epilogue
                 .context("e", if vector { Width::Four } else { Width::One }, 0);
         let more = json!({
-                "layout": self.layout.name(),
-                "variant": variant,
-                "lanes": lanes,
-                "rows": rows,
-                "quads": quads,
-                "threads": tile.threads,
-                "row_quads": tile.row_quads,
-                "depth": tile.depth,
+                "entry": "matmul",
+                "segmented": false,
                 "vector": vector,
                 "a_vector": a_vector,
                 "b_vector": b_vector,
-                "guard_k": matches!(self.variant, Variant::Tiled(_)) || !self.k.is_multiple_of(4),
                 "accumulate": self.accumulate,
                 "row_sums": self.row_sums,
                 "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
@@ -370,6 +404,10 @@ impl Kernel for Matmul {
                 }),
         });
         super::merge(&mut context, more);
+        let body = self
+            .variant
+            .context(self.layout, self.n, self.k.is_multiple_of(4));
+        super::merge(&mut context, body);
         let stride = |batched: bool, count: usize| if batched { count as u32 } else { 0 };
         let mut params = vec![
             self.m as u32,
@@ -393,7 +431,7 @@ impl Kernel for Matmul {
                 first_y: 5,
                 first_z: 6,
             },
-            subgroups: variant == "subgroup",
+            subgroups: self.variant.is_subgroup(),
         }
     }
 

@@ -4,13 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataType, Model};
+use super::{DataType, Figures, Model, Phase, finish_step};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
-use crate::kernels::{guard, schedule};
+use crate::kernels::schedule;
 use crate::nn::Linear;
 use crate::tensor::{Data, TensorType, Value};
 
@@ -205,77 +205,7 @@ impl Vae {
     }
 
     fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {
-        if data.width != self.config.width {
-            let (wanted, got) = (self.config.width, data.width);
-            return Err(Error::Usage(format!(
-                "vae: the model takes {wanted} values an input, the data has {got}"
-            )));
-        }
-        let ty = TensorType {
-            shape: [data.rows, data.width].into(),
-            dtype: data.dtype,
-        };
-        let index = graph.input("index", TensorType::u32([data.indices]));
-        Ok(graph
-            .input("data", ty)
-            .gather_batch(index, batch, data.scale, data.shift))
-    }
-
-    /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
-    ///
-    /// ln w = ln p(x | z) + ln p(z) - ln q(z | x), z ~ q(z | x) (Burda et al. 2016, eq. 8, one term of the sum). With
-    /// z = mu + sigma eps, ln p(z) - ln q(z | x) is the sum of (log_variance + eps^2 - z^2) / 2.
-    ///
-    /// # Errors
-    /// When the data does not fit the model.
-    pub fn importance(&self, data: &DataType, batch: usize, draws: usize) -> Result<Graph> {
-        let graph = Graph::new(Domain::Validation);
-        let x = self.batch(&graph, data, batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
-        let (latent, width) = (self.config.latent, self.config.width);
-        let eps = graph
-            .normal_by_example("importance", draws, batch, latent)
-            .reshape([draws, batch, latent]);
-        let z = mu.reparameterize_with(log_variance, eps);
-        let prior_ratio = ((eps.square() + log_variance - z.square()) * 0.5).sum(&[2]);
-        let decoded = self
-            .decode(z.reshape([draws * batch, latent]))
-            .reshape([draws, batch, width]);
-        let log_likelihood = -self.reconstruction_error(decoded, x).sum(&[2]);
-        graph.output("log_weight", log_likelihood + prior_ratio);
-        Ok(graph)
-    }
-
-    /// Samples from the prior: output `images`, `[count, width]`. Example e has the same noise in every batch.
-    pub fn sampler(&self, count: usize) -> Graph {
-        let graph = Graph::new(Domain::Sampling);
-        let z = graph.normal_by_example("prior", 1, count, self.config.latent);
-        graph.output("images", self.mean(self.decode(z)));
-        graph.output("z", z);
-        graph
-    }
-
-    /// From input `z` `[count, latent]` to output `images`.
-    pub fn decoding(&self, count: usize) -> Graph {
-        let graph = Graph::new(Domain::Sampling);
-        let z = graph.input("z", TensorType::f32([count, self.config.latent]));
-        graph.output("images", self.mean(self.decode(z)));
-        graph
-    }
-
-    /// From a batch of data to outputs `mu`, `log_variance`, `images` (decoded from mu) and `inputs`.
-    ///
-    /// # Errors
-    /// When the data does not fit the model.
-    pub fn encoding(&self, data: &DataType, batch: usize) -> Result<Graph> {
-        let graph = Graph::new(Domain::Validation);
-        let x = self.batch(&graph, data, batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
-        graph.output("mu", mu);
-        graph.output("log_variance", log_variance);
-        graph.output("images", self.mean(self.decode(mu)));
-        graph.output("inputs", x);
-        Ok(graph)
+        data.batch(graph, "vae", self.config.width, batch)
     }
 }
 
@@ -330,6 +260,10 @@ impl Model for Vae {
         "vae"
     }
 
+    fn phases(&self) -> Vec<Phase> {
+        Phase::only(&["loss", "reconstruction", "kl"])
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         let layers = self
             .encoder
@@ -352,7 +286,7 @@ impl Model for Vae {
 
     /// The negative ELBO (eq. 3 with the KL of appendix B in closed form), summed over the batch as pytorch/examples does, the KL
     /// weighted by the schedule (beta, Higgins et al. 2017; its warm-up, Sonderby et al. 2016).
-    fn training(&self, data: &DataType, update: &Update) -> Result<Graph> {
+    fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
         let x = self.batch(&graph, data, update.batch)?;
         let Posterior { mu, log_variance } = self.encode(x);
@@ -360,23 +294,12 @@ impl Model for Vae {
         let reconstruction = self.reconstruction_error(self.decode(z), x).sum_all();
         let kl = mu.kl_to_standard_normal(log_variance).sum_all();
         let loss = reconstruction + kl * graph.schedule(schedule::MODEL);
-        let parameters: Vec<Var<'_>> = self
-            .parameters()
-            .into_iter()
-            .map(|p| graph.parameter(&p.name, p.shape))
-            .collect();
-        for (parameter, gradient) in
-            self.parameters()
-                .iter()
-                .zip(graph.scaled_gradients(loss, &parameters, update))
-        {
-            graph.output_gradient(&parameter.name, gradient);
-        }
-        graph.output("loss", loss);
-        graph.output("reconstruction", reconstruction);
-        graph.output("kl", kl);
-        debug_assert!(self.metrics().len() <= guard::MAX_METRICS);
-        graph.set_update(update.clone());
+        let metrics = [
+            ("loss", loss),
+            ("reconstruction", reconstruction),
+            ("kl", kl),
+        ];
+        finish_step(&graph, self, loss, &metrics, &[], update);
         Ok(graph)
     }
 
@@ -393,8 +316,79 @@ impl Model for Vae {
         Ok(graph)
     }
 
-    fn metrics(&self) -> Vec<String> {
-        ["loss", "reconstruction", "kl"].map(str::to_owned).to_vec()
+    fn figures(&self) -> Vec<&'static str> {
+        vec!["reconstruction", "kl"]
+    }
+
+    fn report(&self, means: &Figures) -> Figures {
+        let mut report = means.clone();
+        report.insert("elbo".to_owned(), -self.validation_loss(means));
+        report
+    }
+
+    fn latent(&self) -> Option<usize> {
+        Some(self.config.latent)
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        vec!["mu", "log_variance"]
+    }
+
+    /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
+    ///
+    /// ln w = ln p(x | z) + ln p(z) - ln q(z | x), z ~ q(z | x) (Burda et al. 2016, eq. 8, one term of the sum). With
+    /// z = mu + sigma eps, ln p(z) - ln q(z | x) is the sum of (log_variance + eps^2 - z^2) / 2.
+    ///
+    /// # Errors
+    /// When the data does not fit the model.
+    fn importance(&self, data: &DataType, batch: usize, draws: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = self.batch(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        let (latent, width) = (self.config.latent, self.config.width);
+        let eps = graph
+            .normal_by_example("importance", draws, batch, latent)
+            .reshape([draws, batch, latent]);
+        let z = mu.reparameterize_with(log_variance, eps);
+        let prior_ratio = ((eps.square() + log_variance - z.square()) * 0.5).sum(&[2]);
+        let decoded = self
+            .decode(z.reshape([draws * batch, latent]))
+            .reshape([draws, batch, width]);
+        let log_likelihood = -self.reconstruction_error(decoded, x).sum(&[2]);
+        graph.output("log_weight", log_likelihood + prior_ratio);
+        Ok(graph)
+    }
+
+    /// Samples from the prior: output `images`, `[count, width]`. Example e has the same noise in every batch.
+    fn sampler(&self, count: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Sampling);
+        let z = graph.normal_by_example("prior", 1, count, self.config.latent);
+        graph.output("images", self.mean(self.decode(z)));
+        graph.output("z", z);
+        Ok(graph)
+    }
+
+    /// From input `z` `[count, latent]` to output `images`.
+    fn decoding(&self, count: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Sampling);
+        let z = graph.input("z", TensorType::f32([count, self.config.latent]));
+        graph.output("images", self.mean(self.decode(z)));
+        Ok(graph)
+    }
+
+    /// From a batch of data to outputs `mu`, `log_variance`, `images` (decoded from mu) and `inputs`.
+    ///
+    /// # Errors
+    /// When the data does not fit the model.
+    fn encoding(&self, data: &DataType, batch: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = self.batch(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x);
+        graph.output("mu", mu);
+        graph.output("log_variance", log_variance);
+        graph.output("images", self.mean(self.decode(mu)));
+        graph.output("inputs", x);
+        Ok(graph)
     }
 }
 

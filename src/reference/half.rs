@@ -20,7 +20,7 @@ pub struct Half {
 }
 
 /// Families whose templates convert at every load and store.
-const FAMILIES: &[&str] = &["gather", "map", "matmul", "reduce"];
+const FAMILIES: &[&str] = &["conv2d", "gather", "map", "matmul", "reduce"];
 
 impl Half {
     /// Whether `kernel` may have f16 in binding `position`: not what it adds to, nor the results of a reduction or the sums of rows,

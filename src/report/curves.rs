@@ -7,17 +7,26 @@ use plotters::prelude::*;
 use crate::error::{Error, Result};
 use crate::train::metrics::Record;
 
-/// Draws every figure of `records` that has one of `names` over the step.
+/// Figures that are not drawn: they are of another kind than losses.
+const LEFT_OUT: [&str; 2] = ["learning_rate", "gradient_norm"];
+
+/// Draws the figures of `records` over the step, learning rate and gradient norms left out.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn save(records: &[Record], names: &[&str], path: &Path) -> Result<()> {
+pub fn save(records: &[Record], path: &Path) -> Result<()> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in records.iter().flat_map(|r| r.values.keys()) {
+        if !names.contains(&name.as_str()) && !LEFT_OUT.iter().any(|l| name.ends_with(l)) {
+            names.push(name);
+        }
+    }
     let series: Vec<(&str, Vec<(f64, f64)>)> = names
-        .iter()
+        .into_iter()
         .map(|name| {
-            let value = |r: &Record| r.values.get(*name)?.as_f64().filter(|v| v.is_finite());
+            let value = |r: &Record| r.values.get(name)?.as_f64().filter(|v| v.is_finite());
             (
-                *name,
+                name,
                 records
                     .iter()
                     .filter_map(|r| Some((r.step as f64, value(r)?)))

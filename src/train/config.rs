@@ -6,6 +6,9 @@ use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
+use crate::models::Model;
+use crate::models::autoencoder::contractive::{self, Contractive};
+use crate::models::autoencoder::{self, Autoencoder};
 use crate::models::vae::{self, Vae};
 use crate::nn::schedule;
 
@@ -27,6 +30,10 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum ModelConfig {
+    /// The autoencoder.
+    Ae(autoencoder::Config),
+    /// The contractive autoencoder.
+    ContractiveAe(contractive::Config),
     /// The variational autoencoder.
     Vae(vae::Config),
 }
@@ -37,12 +44,24 @@ impl Config {
     /// # Errors
     /// Naming the field.
     pub fn check(&self) -> Result<()> {
-        let ModelConfig::Vae(model) = &self.model;
-        model.check()?;
-        if self.image.count() != model.width {
-            let (image, width) = (self.image, model.width);
+        let width = match &self.model {
+            ModelConfig::Ae(model) => {
+                model.check()?;
+                model.image.count()
+            }
+            ModelConfig::ContractiveAe(model) => {
+                model.check()?;
+                model.image.count()
+            }
+            ModelConfig::Vae(model) => {
+                model.check()?;
+                model.width
+            }
+        };
+        if self.image.count() != width {
             return Err(Error::Usage(format!(
-                "image is {image:?}, which has not the model's {width} values"
+                "image is {:?}, which has not the model's {width} values",
+                self.image
             )));
         }
         self.training.check()
@@ -52,9 +71,12 @@ impl Config {
     ///
     /// # Errors
     /// When its sizes are absurd.
-    pub fn build(&self) -> Result<Vae> {
-        let ModelConfig::Vae(model) = &self.model;
-        Vae::new(model.clone())
+    pub fn build(&self) -> Result<Box<dyn Model>> {
+        Ok(match &self.model {
+            ModelConfig::Ae(model) => Box::new(Autoencoder::new(model.clone())?),
+            ModelConfig::ContractiveAe(model) => Box::new(Contractive::new(model.clone())?),
+            ModelConfig::Vae(model) => Box::new(Vae::new(model.clone())?),
+        })
     }
 }
 

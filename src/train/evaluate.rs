@@ -1,15 +1,12 @@
 //! Figures of a trained model on a data set: per example on the device, summed in f64 here.
 
-use std::collections::BTreeMap;
-
-use super::feed::Feed;
+use super::feed::{Feed, Wants};
 use super::session::{Device, Session};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::layout::Layout;
-use crate::models::vae::Vae;
-use crate::models::{DataType, Model};
+use crate::models::{DataType, Figures, Model};
 use crate::plan::StoreOptions;
 use crate::plan::program::Flat;
 use crate::tensor::Value;
@@ -20,6 +17,7 @@ pub struct Evaluator {
     session: Session,
     batch: usize,
     seed: u64,
+    classes: usize,
 }
 
 /// The largest part of a data set that is kept on the device while it is evaluated.
@@ -47,6 +45,7 @@ impl Evaluator {
             session,
             batch,
             seed,
+            classes: model.classes(),
         })
     }
 
@@ -77,9 +76,20 @@ impl Evaluator {
             let end = rows.min(start + most);
             let slice = dataset.select(&(start..end).collect::<Vec<_>>());
             let count = slice.rows();
-            let feed = Feed::new(&self.session, slice, self.batch, 0, u64::MAX)?;
-            let graph = build(&feed.data_type(), self.batch)?;
-            let mut executable = self.session.compile(&graph, &feed.inputs())?;
+            let wants = Wants {
+                classes: self.classes,
+                whole_batches: false,
+            };
+            let feed = Feed::new(&self.session, slice, self.batch, 0, u64::MAX, wants)?;
+            // A slice may lack the highest class.
+            let data = DataType {
+                classes: dataset.classes(),
+                ..feed.data_type()
+            };
+            let graph = build(&data, self.batch)?;
+            let used = |name: &str| graph.has_input(name);
+            let inputs: Vec<_> = feed.inputs().into_iter().filter(|(n, _)| used(n)).collect();
+            let mut executable = self.session.compile(&graph, &inputs)?;
             for first in (0..count).step_by(self.batch) {
                 for repeat in 0..repeats {
                     // Noise is keyed by the example's place in the whole set, rows by its place in the slice: they differ by
@@ -102,23 +112,18 @@ impl Evaluator {
     ///
     /// # Errors
     /// As [`Evaluator::over`].
-    pub fn figures(
-        &mut self,
-        model: &dyn Model,
-        dataset: &Dataset,
-        outputs: &[&str],
-    ) -> Result<BTreeMap<String, f64>> {
-        let mut sums = vec![0.0; outputs.len()];
+    pub fn figures(&mut self, model: &dyn Model, dataset: &Dataset) -> Result<Figures> {
+        let names = model.figures();
+        let mut sums = vec![0.0; names.len()];
         let build = |data: &DataType, batch: usize| model.evaluation(data, batch);
-        self.over(dataset, 1, build, outputs, |_, real, values| {
+        self.over(dataset, 1, build, &names, |_, real, values| {
             for (sum, value) in sums.iter_mut().zip(&values) {
                 *sum += value.data.to_f64()[..real].iter().sum::<f64>();
             }
         })?;
         let count = dataset.rows() as f64;
-        Ok(outputs
-            .iter()
-            .zip(sums)
+        let means = names.iter().zip(sums);
+        Ok(means
             .map(|(name, sum)| ((*name).to_owned(), sum / count))
             .collect())
     }
@@ -129,7 +134,7 @@ impl Evaluator {
     /// As [`Evaluator::over`].
     pub fn log_likelihood(
         &mut self,
-        model: &Vae,
+        model: &dyn Model,
         dataset: &Dataset,
         samples: usize,
     ) -> Result<f64> {
@@ -139,7 +144,7 @@ impl Evaluator {
             ));
         }
         // Draws a run: as many as divide the samples and keep the tensors small.
-        let most = ((1 << 22) / (self.batch * model.config().width)).max(1);
+        let most = ((1 << 22) / (self.batch * dataset.shape.count())).max(1);
         let draws = (1..=samples.min(most))
             .rev()
             .find(|d| samples.is_multiple_of(*d))

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use super::Storage;
-use super::Training;
 use super::feed::Feed;
 use super::session::{Resident, Session};
+use super::{Storage, Training, update_of};
 use crate::data::epoch_order;
 use crate::error::Result;
 use crate::graph::interpreter::{Known, evaluate};
@@ -30,8 +29,12 @@ use crate::tensor::{Data, Value};
 pub(super) struct Refused<'a> {
     /// How the model is trained.
     pub(super) training: &'a Training,
-    /// The step, from 0.
+    /// Which of the updates of an iteration.
+    pub(super) phase: usize,
+    /// The device's step, from 0: what its noise is keyed by.
     pub(super) step: u64,
+    /// Which batch of the training it was given.
+    pub(super) number: u64,
     /// Its row of the schedule.
     pub(super) schedule: [f32; SCHEDULE_COLUMNS],
 }
@@ -59,15 +62,13 @@ fn on_device(
     let Session::Gpu(store) = session else {
         return Ok(None);
     };
+    let phase = &model.phases()[refused.phase];
     let update = Update {
-        rule: refused.training.optimizer,
         max_norm: 0.0,
         ema: false,
-        metrics: model.metrics(),
-        batch: feed.batch_of(refused.step),
-        loss_scale: refused.training.precision == Storage::F16,
+        ..update_of(refused.training, phase, feed.batch_of(refused.number))
     };
-    let graph = model.training(&feed.data_type(), &update)?;
+    let graph = model.training(refused.phase, &feed.data_type(), &update)?;
     let inputs: Vec<_> = feed
         .inputs()
         .into_iter()
@@ -75,6 +76,7 @@ fn on_device(
             Resident::Gpu(slice) => Some((name, slice.clone())),
             Resident::Cpu(_) => None,
         })
+        .filter(|(name, _)| graph.has_input(name))
         .collect();
     let retaining = PlanOptions {
         half: refused.training.precision == Storage::F16,
@@ -123,12 +125,15 @@ fn on_cpu(
     model: &dyn Model,
     session: &Session,
     feed: &Feed,
-    Refused {
-        training,
-        step,
-        schedule,
-    }: Refused<'_>,
+    refused: Refused<'_>,
 ) -> Result<Option<(String, String)>> {
+    let Refused {
+        training,
+        phase,
+        step,
+        number,
+        schedule,
+    } = refused;
     let weights = session.read(Flat::Parameters)?;
     for (parameter, tensor) in session.layout().parameters.iter().zip(&weights) {
         if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
@@ -139,10 +144,10 @@ fn on_cpu(
         }
     }
     let dataset = feed.dataset();
-    let per_epoch = feed.steps_per_epoch();
-    let order = epoch_order(dataset.rows(), training.seed, step / per_epoch);
-    let first = (step % per_epoch) as usize * training.batch;
-    let batch = feed.batch_of(step);
+    let per_epoch = feed.batches_per_epoch();
+    let order = epoch_order(dataset.rows(), training.seed, number / per_epoch);
+    let first = (number % per_epoch) as usize * training.batch;
+    let batch = feed.batch_of(number);
     let rows: Vec<usize> = order[first..first + batch]
         .iter()
         .map(|&r| r as usize)
@@ -154,14 +159,12 @@ fn on_cpu(
         ..feed.data_type()
     };
     let update = Update {
-        rule: training.optimizer,
         max_norm: 0.0,
         ema: false,
-        metrics: model.metrics(),
-        batch,
         loss_scale: false,
+        ..update_of(training, &model.phases()[phase], batch)
     };
-    let graph = model.training(&data, &update)?;
+    let graph = model.training(phase, &data, &update)?;
     let nodes = graph.nodes();
     let cx = EvalContext {
         precision: Precision::F64,
@@ -178,6 +181,7 @@ fn on_cpu(
         };
         let data = match (&leaf.kind, leaf.name.as_str()) {
             (LeafKind::Input, "data") => part.values.clone(),
+            (LeafKind::Input, "labels") => Data::U8(part.one_hot(data.classes)?),
             (LeafKind::Input, "index") => Data::U32((0..batch as u32).collect()),
             (LeafKind::Parameter, name) => match session.layout().find(name) {
                 Some(position) => Data::F32(weights[position].clone()),

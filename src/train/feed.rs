@@ -7,19 +7,32 @@ use crate::tensor::{DType, Data, Value};
 
 use super::session::{Executable, Resident, Session};
 
-/// The data set's side of a training run.
+/// What a model wants of its examples.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// Labels of so many classes; 0 for none.
+    pub classes: usize,
+    /// No batch that is smaller than the others.
+    pub whole_batches: bool,
+}
+
+/// The data set's side of a training run. Batches are counted from the beginning of the training on.
 #[derive(Debug)]
 pub struct Feed {
     dataset: Dataset,
     batch: usize,
     seed: u64,
-    /// Steps whose examples fit into the window; `None` when the whole data set is resident.
+    /// Batches that fit into the window; `None` when the whole data set is resident.
     window: Option<usize>,
     data: Resident,
     index: Resident,
+    /// Labels as rows of zeros and a one, where the model wants them.
+    labels: Option<Resident>,
+    /// Whether a smaller last batch of an epoch is left out.
+    whole_batches: bool,
     /// The epoch whose order is at hand.
     order: Option<(u64, Vec<u32>)>,
-    /// First step and number of steps that the device has examples for.
+    /// First batch and number of batches that the device has examples for.
     filled: Option<(u64, usize)>,
 }
 
@@ -27,14 +40,18 @@ impl Feed {
     /// Uploads `dataset`, or a window of it where its bytes are above `limit`.
     ///
     /// # Errors
-    /// When memory is exhausted.
+    /// When memory is exhausted, or labels are wanted that are not there or of more classes.
     pub fn new(
         session: &Session,
         dataset: Dataset,
         batch: usize,
         seed: u64,
         limit: u64,
+        wants: Wants,
     ) -> Result<Self> {
+        let one_hot = (wants.classes > 0)
+            .then(|| dataset.one_hot(wants.classes))
+            .transpose()?;
         let rows = dataset.rows();
         let width = dataset.shape.count();
         let element = if dataset.dtype() == DType::U8 { 1 } else { 4 };
@@ -58,6 +75,13 @@ impl Feed {
             "index",
             Value::new([held], Data::U32((0..held as u32).collect()))?,
         )?;
+        let labels = one_hot
+            .map(|mut rows| {
+                rows.resize(held * wants.classes, 0);
+                let value = Value::new([held, wants.classes], Data::U8(rows))?;
+                session.upload("labels", value)
+            })
+            .transpose()?;
         if let Some(steps) = window {
             log::info!(
                 "{} has {bytes} bytes, above {limit}: streamed, {steps} steps at a time",
@@ -71,6 +95,8 @@ impl Feed {
             window,
             data,
             index,
+            labels,
+            whole_batches: wants.whole_batches,
             order: None,
             filled: None,
         })
@@ -89,34 +115,42 @@ impl Feed {
             indices: rows,
             scale,
             shift,
+            classes: self.dataset.classes(),
         }
     }
 
     /// The uploaded inputs by name.
-    pub fn inputs(&self) -> [(&str, &Resident); 2] {
-        [("data", &self.data), ("index", &self.index)]
+    pub fn inputs(&self) -> Vec<(&str, &Resident)> {
+        let mut inputs = vec![("data", &self.data), ("index", &self.index)];
+        inputs.extend(self.labels.as_ref().map(|l| ("labels", l)));
+        inputs
     }
 
-    /// Steps of an epoch, a smaller last batch included.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.dataset.rows().div_ceil(self.batch) as u64
+    /// Batches of an epoch, a smaller last one included unless whole ones are wanted.
+    pub fn batches_per_epoch(&self) -> u64 {
+        let rows = self.dataset.rows();
+        (if self.whole_batches {
+            rows / self.batch
+        } else {
+            rows.div_ceil(self.batch)
+        }) as u64
     }
 
     /// Examples of the last batch of an epoch, where it is smaller.
     pub fn remainder(&self) -> Option<usize> {
         let rest = self.dataset.rows() % self.batch;
-        (rest != 0).then_some(rest)
+        (rest != 0 && !self.whole_batches).then_some(rest)
     }
 
-    /// Examples of step `step`.
-    pub fn batch_of(&self, step: u64) -> usize {
+    /// Examples of batch `number`.
+    pub fn batch_of(&self, number: u64) -> usize {
         match self.remainder() {
-            Some(rest) if (step + 1).is_multiple_of(self.steps_per_epoch()) => rest,
+            Some(rest) if (number + 1).is_multiple_of(self.batches_per_epoch()) => rest,
             _ => self.batch,
         }
     }
 
-    /// Makes the examples of step `step` available, sets the cursor where it has to be moved, and says for how many further steps
+    /// Makes the examples of batch `number` available, sets the cursor where it has to be moved, and says for how many further batches
     /// of the same epoch they are.
     ///
     /// # Errors
@@ -124,16 +158,16 @@ impl Feed {
     pub fn prepare(
         &mut self,
         session: &mut Session,
-        step: u64,
+        number: u64,
         executables: &mut [&mut Executable],
     ) -> Result<usize> {
-        let per_epoch = self.steps_per_epoch();
-        let (epoch, position) = (step / per_epoch, (step % per_epoch) as usize);
+        let per_epoch = self.batches_per_epoch();
+        let (epoch, position) = (number / per_epoch, (number % per_epoch) as usize);
         if let Some((first, steps)) = self.filled
-            && step >= first
-            && step < first + steps as u64
+            && number >= first
+            && number < first + steps as u64
         {
-            return Ok((first + steps as u64 - step) as usize);
+            return Ok((first + steps as u64 - number) as usize);
         }
         if self.order.as_ref().is_none_or(|(e, _)| *e != epoch) {
             self.order = Some((epoch, epoch_order(self.dataset.rows(), self.seed, epoch)));
@@ -154,7 +188,14 @@ impl Feed {
                     .iter()
                     .map(|&r| r as usize)
                     .collect();
-                let mut values = self.dataset.select(&rows).values;
+                let part = self.dataset.select(&rows);
+                if let Some(labels) = &mut self.labels {
+                    let classes = part.classes();
+                    let mut rows = part.one_hot(classes)?;
+                    rows.resize(window * self.batch * classes, 0);
+                    session.replace(labels, Data::U8(rows), executables, "labels")?;
+                }
+                let mut values = part.values;
                 let wanted = window * self.batch * self.dataset.shape.count();
                 match &mut values {
                     Data::U8(v) => v.resize(wanted, 0),
@@ -166,7 +207,7 @@ impl Feed {
                 steps
             }
         };
-        self.filled = Some((step, steps));
+        self.filled = Some((number, steps));
         Ok(steps)
     }
 

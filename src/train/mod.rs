@@ -21,13 +21,12 @@ use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::update::Update;
 use crate::kernels::{self, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state};
-use crate::models::Model;
-use crate::models::vae::Vae;
+use crate::models::{Figures, Model, Phase};
 use crate::nn::{init, schedule};
 use crate::plan::StoreOptions;
 use crate::plan::program::Flat;
 pub use config::{Config, ModelConfig, Storage, Training};
-use feed::Feed;
+use feed::{Feed, Wants};
 use folder::{Checkpoint, Progress, RunFolder};
 use metrics::{Metrics, Record};
 use session::{Device, Executable, Session};
@@ -114,6 +113,26 @@ impl From<Stopped> for Error {
     }
 }
 
+/// Batches that an iteration takes.
+fn batches_of(phases: &[Phase]) -> usize {
+    let takes = phases.iter().filter(|p| p.takes_data);
+    takes.map(|p| p.repeats).sum::<usize>().max(1)
+}
+
+/// The update of a phase on a batch.
+fn update_of(training: &Training, phase: &Phase, batch: usize) -> Update {
+    Update {
+        rule: training.optimizer,
+        max_norm: training.clip,
+        ema: training.ema.is_some(),
+        metrics: phase.metrics.clone(),
+        set: phase.set,
+        takes_data: phase.takes_data,
+        batch,
+        loss_scale: training.precision == Storage::F16,
+    }
+}
+
 /// The most steps in one submission.
 const CHUNK: usize = 64;
 
@@ -121,12 +140,14 @@ const CHUNK: usize = 64;
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
-    model: Vae,
+    model: Box<dyn Model>,
+    phases: Vec<Phase>,
     device: Device,
     folder: RunFolder,
     session: Session,
     feed: Feed,
-    full: Executable,
+    /// One a phase.
+    full: Vec<Executable>,
     rest: Option<(usize, Executable)>,
     validation: Option<Dataset>,
     metrics: Metrics,
@@ -172,30 +193,56 @@ impl Trainer {
         };
         let mut session = Session::new(device, layout.clone(), options)?;
         let limit = caps.binding_bytes.min(1 << 30);
-        let feed = Feed::new(&session, dataset, training.batch, training.seed, limit)?;
+        let phases = model.phases();
+        let wants = Wants {
+            classes: model.classes(),
+            // A phase without examples of its own must know how many the others have.
+            whole_batches: phases.len() > 1,
+        };
+        let feed = Feed::new(
+            &session,
+            dataset,
+            training.batch,
+            training.seed,
+            limit,
+            wants,
+        )?;
+        let takes: usize = batches_of(&phases);
+        let per_epoch = feed.batches_per_epoch().div_ceil(takes as u64);
         let total = training
             .steps
-            .unwrap_or_else(|| training.epochs.unwrap_or(1) * feed.steps_per_epoch());
+            .unwrap_or_else(|| training.epochs.unwrap_or(1) * per_epoch);
+        let ticks: usize = phases.iter().map(|p| p.repeats).sum();
+        if 2 * training.log_steps as usize * ticks > RING_ROWS {
+            return Err(Error::Usage(format!(
+                "log_steps {} with {ticks} updates a step is more than the ring of {RING_ROWS} figures holds",
+                training.log_steps
+            )));
+        }
 
         let half = training.precision == Storage::F16;
-        let compile = |batch: usize| -> Result<Executable> {
-            let update = Update {
-                rule: training.optimizer,
-                max_norm: training.clip,
-                ema: training.ema.is_some(),
-                metrics: model.metrics(),
-                batch,
-                loss_scale: half,
-            };
-            let graph = model.training(&feed.data_type(), &update)?;
-            session.compile_with(&graph, &feed.inputs(), half)
+        if half && phases.len() > 1 {
+            return Err(Error::Usage(format!(
+                "--precision f16 scales one loss; {} has {}",
+                model.name(),
+                phases.len()
+            )));
+        }
+        let compile = |phase: usize, batch: usize| -> Result<Executable> {
+            let update = update_of(training, &phases[phase], batch);
+            let graph = model.training(phase, &feed.data_type(), &update)?;
+            let used = |name: &str| graph.has_input(name);
+            let inputs: Vec<_> = feed.inputs().into_iter().filter(|(n, _)| used(n)).collect();
+            session.compile_with(&graph, &inputs, half)
         };
-        let full = compile(training.batch)?;
+        let full = (0..phases.len())
+            .map(|phase| compile(phase, training.batch))
+            .collect::<Result<Vec<_>>>()?;
         let rest = feed
             .remainder()
-            .map(|rest| Ok::<_, Error>((rest, compile(rest)?)))
+            .map(|rest| Ok::<_, Error>((rest, compile(0, rest)?)))
             .transpose()?;
-        let variants = full.variants();
+        let variants: Vec<String> = full.iter().flat_map(Executable::variants).collect();
         let saved = if resume {
             folder.load(&layout, training.ema.is_some())?
         } else {
@@ -253,6 +300,7 @@ impl Trainer {
         Ok(Self {
             config,
             model,
+            phases,
             device,
             folder,
             session,
@@ -268,10 +316,21 @@ impl Trainer {
 
     /// The training plan, where it runs on a GPU.
     pub fn explain(&self) -> Option<String> {
-        match &self.full {
+        let plans = self.full.iter().map(|executable| match executable {
             Executable::Gpu(plan) => Some(plan.explain()),
             Executable::Cpu(_) => None,
-        }
+        });
+        plans.collect::<Option<Vec<_>>>().map(|p| p.join("\n"))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model {
+        self.model.as_ref()
+    }
+
+    /// The examples that it is trained on.
+    pub fn dataset(&self) -> &Dataset {
+        self.feed.dataset()
     }
 
     /// The run folder.
@@ -296,13 +355,42 @@ impl Trainer {
         })
     }
 
-    fn schedule_row(&self, step: u64) -> [f32; SCHEDULE_COLUMNS] {
+    /// Updates of an iteration: what the device counts as its steps.
+    fn ticks(&self) -> u64 {
+        self.phases.iter().map(|p| p.repeats as u64).sum()
+    }
+
+    /// The phase of the iteration's update number `tick`, and how many of its own updates come before it there.
+    fn phase_of(&self, tick: u64) -> (usize, u64) {
+        let mut before = tick;
+        for (i, phase) in self.phases.iter().enumerate() {
+            if before < phase.repeats as u64 {
+                return (i, before);
+            }
+            before -= phase.repeats as u64;
+        }
+        (0, 0)
+    }
+
+    /// Iterations of an epoch.
+    fn steps_per_epoch(&self) -> u64 {
+        self.feed
+            .batches_per_epoch()
+            .div_ceil(batches_of(&self.phases) as u64)
+    }
+
+    /// The schedule's row of the device's step `tick`, counted from the beginning of the training.
+    fn schedule_row(&self, tick: u64) -> [f32; SCHEDULE_COLUMNS] {
         let t = &self.config.training;
+        let (step, within) = (tick / self.ticks(), tick % self.ticks());
+        let (phase, before) = self.phase_of(within);
+        // Each set of parameters counts its own updates.
+        let own = step * self.phases[phase].repeats as u64 + before;
         let ema = t.ema.map_or(0.0, |decay| schedule::ema_decay(decay, step));
         let model = schedule::warm_up(t.beta, t.beta_warmup, step);
         let mut row =
             t.optimizer
-                .schedule_row(step, t.learning_rate.at(step, self.total), ema, model);
+                .schedule_row(own, t.learning_rate.at(step, self.total), ema, model);
         row[kernels::schedule::LOSS_SCALE] = self.progress.loss_scale;
         row
     }
@@ -312,7 +400,7 @@ impl Trainer {
         let after = |every: u64| (step / every + 1) * every;
         let t = &self.config.training;
         let mut next = after(t.log_steps)
-            .min(after(self.feed.steps_per_epoch()))
+            .min(after(self.steps_per_epoch()))
             .min(self.total);
         if t.checkpoint_steps > 0 {
             next = next.min(after(t.checkpoint_steps));
@@ -331,11 +419,12 @@ impl Trainer {
     ) -> Result<Summary> {
         let begin = Instant::now();
         let t = self.config.training.clone();
-        let per_epoch = self.feed.steps_per_epoch();
+        let per_epoch = self.steps_per_epoch();
         let mut step = self.progress.step;
-        let row = self.schedule_row(step);
-        self.session.set_state(step, t.seed, 0)?;
-        self.session.write_schedule(step, &[row], true)?;
+        let tick = step * self.ticks();
+        let row = self.schedule_row(tick);
+        self.session.set_state(tick, t.seed, 0)?;
+        self.session.write_schedule(tick, &[row], true)?;
         self.feed.forget();
         let mut ended = "done";
         // Figures of steps that are submitted and not read yet: one readback is always behind, so that the queue never runs dry.
@@ -438,7 +527,11 @@ impl Trainer {
 
     /// Submits steps from `step` on, none beyond `boundary`; says how many.
     fn submit(&mut self, step: u64, boundary: u64) -> Result<u64> {
-        let mut executables: Vec<&mut Executable> = vec![&mut self.full];
+        if self.ticks() > 1 {
+            self.submit_phases(step)?;
+            return Ok(1);
+        }
+        let mut executables: Vec<&mut Executable> = self.full.iter_mut().collect();
         executables.extend(self.rest.as_mut().map(|(_, e)| e));
         let ready = self
             .feed
@@ -459,10 +552,30 @@ impl Trainer {
         self.session.write_schedule(step + 1, &rows, false)?;
         let executable = match &mut self.rest {
             Some((rest, executable)) if *rest == batch => executable,
-            _ => &mut self.full,
+            _ => &mut self.full[0],
         };
         self.session.run(executable, count as usize)?;
         Ok(count)
+    }
+
+    /// Submits the updates of iteration `step`, one after the other.
+    fn submit_phases(&mut self, step: u64) -> Result<()> {
+        let ticks = self.ticks();
+        let first = step * ticks;
+        let rows: Vec<_> = (1..=ticks).map(|i| self.schedule_row(first + i)).collect();
+        self.session.write_schedule(first + 1, &rows, false)?;
+        let mut number = step * batches_of(&self.phases) as u64;
+        for (phase, executable) in self.phases.iter().zip(&mut self.full) {
+            for _ in 0..phase.repeats {
+                if phase.takes_data {
+                    self.feed
+                        .prepare(&mut self.session, number, &mut [&mut *executable])?;
+                    number += 1;
+                }
+                self.session.run(executable, 1)?;
+            }
+        }
+        Ok(())
     }
 
     /// Halves the loss scale after an overflow in step `at` and makes that step the next one.
@@ -504,29 +617,41 @@ impl Trainer {
         let (ring, words) = read.wait()?;
         let halted = words[state::HALTED] != 0;
         let done = u64::from(words[state::STEP_LOW]) | u64::from(words[state::STEP_HIGH]) << 32;
-        if halted && done < end {
+        let ticks = self.ticks();
+        if halted && done < end * ticks {
             if self.progress.loss_scale > 1.0 {
                 return Err(Stopped::Overflow(done));
             }
             return Err(Stopped::Failed(self.name_fault(done)));
         }
-        let names = self.model.metrics();
-        let mut sums = vec![0.0_f64; names.len()];
-        let (mut norm, mut examples) = (0.0, 0.0);
-        for step in first..end {
-            let row = &ring[(step as usize % RING_ROWS) * RING_COLUMNS..][..RING_COLUMNS];
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(*value);
-            }
-            norm += f64::from(row[6]);
-            examples += self.feed.batch_of(step) as f64;
-        }
-        let steps = (end - first) as f64;
         let mut values = serde_json::Map::new();
-        for (name, sum) in names.iter().zip(&sums) {
-            values.insert(name.clone(), (sum / examples).into());
+        let mut before = 0;
+        for phase in &self.phases {
+            let mut sums = vec![0.0_f64; phase.metrics.len()];
+            let (mut norm, mut examples, mut updates) = (0.0, 0.0, 0.0);
+            for step in first..end {
+                for tick in before..before + phase.repeats {
+                    let tick = step as usize * ticks as usize + tick;
+                    let row = &ring[(tick % RING_ROWS) * RING_COLUMNS..][..RING_COLUMNS];
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum += f64::from(*value);
+                    }
+                    norm += f64::from(row[6]);
+                    // Where phases differ, all batches are whole.
+                    examples += self.feed.batch_of(step) as f64;
+                    updates += 1.0;
+                }
+            }
+            before += phase.repeats;
+            for (name, sum) in phase.metrics.iter().zip(&sums) {
+                values.insert(name.clone(), (sum / examples).into());
+            }
+            let name = match phase.name {
+                "" => "gradient_norm".to_owned(),
+                name => format!("{name}_gradient_norm"),
+            };
+            values.insert(name, (norm / updates).into());
         }
-        values.insert("gradient_norm".to_owned(), (norm / steps).into());
         let rate = self.config.training.learning_rate.at(end - 1, self.total);
         values.insert("learning_rate".to_owned(), rate.into());
         let record = Record { step: end, values };
@@ -534,14 +659,18 @@ impl Trainer {
         Ok(record)
     }
 
-    /// Runs the refused step again and names the first tensor that is not finite.
-    fn name_fault(&mut self, step: u64) -> Error {
+    /// Runs the device's refused step again and names the first tensor that is not finite.
+    fn name_fault(&mut self, tick: u64) -> Error {
+        let step = tick / self.ticks();
+        let (phase, before) = self.phase_of(tick % self.ticks());
         let refused = fault::Refused {
             training: &self.config.training,
-            step,
-            schedule: self.schedule_row(step),
+            phase,
+            step: tick,
+            number: step * batches_of(&self.phases) as u64 + before,
+            schedule: self.schedule_row(tick),
         };
-        let found = fault::first(&self.model, &self.session, &self.feed, refused);
+        let found = fault::first(self.model.as_ref(), &self.session, &self.feed, refused);
         let (tensor, detail) = match found {
             Ok(Some(found)) => found,
             Ok(None) => (
@@ -569,13 +698,13 @@ impl Trainer {
         let batch = self.config.training.batch;
         let mut evaluator = evaluate::Evaluator::new(
             &self.device,
-            &self.model,
+            self.model.as_ref(),
             &weights,
             batch,
             self.config.training.seed,
         )?;
-        let figures = evaluator.figures(&self.model, validation, &["reconstruction", "kl"])?;
-        let loss: f64 = figures.values().sum();
+        let figures: Figures = evaluator.figures(self.model.as_ref(), validation)?;
+        let loss: f64 = self.model.validation_loss(&figures);
         let mut values = serde_json::Map::new();
         values.insert("validation_loss".to_owned(), loss.into());
         self.metrics.append(&Record { step, values })?;

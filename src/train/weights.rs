@@ -8,8 +8,12 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Layout, Parameter};
 
-/// Named f32 tensors with their shapes.
+/// Named f32 tensors with their shapes. PyTorch's counters of batches are I64 in files; see [`COUNTER`].
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// How the names of PyTorch's counters end (`num_batches_tracked` of batch normalisation): they are I64 in files, f32 on the device,
+/// which counts to 16 million.
+pub const COUNTER: &str = "num_batches_tracked";
 
 /// Writes a file of f32 tensors and syncs it.
 ///
@@ -19,17 +23,26 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
     let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            (
-                name,
-                shape,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
+            let bytes = if name.ends_with(COUNTER) {
+                values
+                    .iter()
+                    .flat_map(|v| (*v as i64).to_le_bytes())
+                    .collect()
+            } else {
+                values.iter().flat_map(|v| v.to_le_bytes()).collect()
+            };
+            (name, shape, bytes)
         })
         .collect();
     let views = bytes
         .iter()
         .map(|(name, shape, data)| {
-            TensorView::new(Dtype::F32, (*shape).clone(), data)
+            let dtype = if name.ends_with(COUNTER) {
+                Dtype::I64
+            } else {
+                Dtype::F32
+            };
+            TensorView::new(dtype, (*shape).clone(), data)
                 .map(|view| ((*name).clone(), view))
                 .map_err(|e| Error::format(path, format!("tensor '{name}': {e}")))
         })
@@ -64,6 +77,15 @@ pub fn tensors_from_bytes(path: &Path, data: &[u8]) -> Result<Tensors> {
         .map_err(|e| Error::format(path, format!("is no whole safetensors file: {e}")))?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {
+        if view.dtype() == Dtype::I64 && name.ends_with(COUNTER) {
+            let count = |b: &[u8]| {
+                let bytes = [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]];
+                i64::from_le_bytes(bytes) as f32
+            };
+            let values = view.data().chunks_exact(8).map(count).collect();
+            tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
+            continue;
+        }
         if view.dtype() != Dtype::F32 {
             return Err(Error::format(
                 path,
@@ -86,7 +108,7 @@ pub fn to_file(parameters: &[Parameter], values: &[Vec<f32>], prefix: &str) -> T
     each.map(|(p, v)| {
         (
             format!("{prefix}{}", p.name),
-            (p.border_shape().dims().to_vec(), p.to_border(v)),
+            (p.file_shape().dims().to_vec(), p.to_border(v)),
         )
     })
     .collect()
@@ -111,7 +133,7 @@ pub fn from_file(
                 format!("lacks tensor '{name}'; it is not a file of this model"),
             ));
         };
-        let wanted = parameter.border_shape();
+        let wanted = parameter.file_shape();
         if shape != wanted.dims() {
             return Err(Error::format(
                 path,

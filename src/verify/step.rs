@@ -449,16 +449,19 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
             indices: 200,
             scale: 1.0 / 255.0,
             shift: 0.0,
+            classes: 0,
         };
         let update = Update {
             rule,
             max_norm,
             ema: true,
             metrics: model.metrics(),
+            set: 0,
+            takes_data: true,
             batch,
             loss_scale: options.half,
         };
-        let graph = model.training(&ty, &update)?;
+        let graph = model.training(0, &ty, &update)?;
         let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
         let weights = layout
             .parameters

@@ -2,6 +2,7 @@
 
 pub mod cast;
 pub mod concat;
+pub mod conv2d;
 pub mod elementwise;
 pub mod gather;
 pub mod leaf;

@@ -7,7 +7,7 @@ use super::Source;
 use super::groups::{Group, Groups, Kind};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
-use crate::graph::op::{Argument, Lowering, Pattern};
+use crate::graph::op::{Argument, Fused, Lowering, Pattern};
 use crate::graph::ops::leaf::LeafKind;
 use crate::graph::ops::{matmul, reduce};
 use crate::graph::{NodeId, Sink};
@@ -57,7 +57,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
         }
         match group.kind {
             Kind::Opaque(_) => demanded.extend(groups.inputs_of(source, g)),
-            Kind::Matmul(_) | Kind::Reduce(_) | Kind::Map => {
+            Kind::Matmul(_) | Kind::Product(_) | Kind::Reduce(_) | Kind::Map => {
                 let mut builder = Builder::new(source, groups, group);
                 let wanted = if outputs.is_empty() {
                     vec![group.members[0]]
@@ -67,7 +67,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
                 builder.finish(&wanted);
                 demanded.extend(builder.operands.iter().map(|(root, _)| *root));
                 match group.kind {
-                    Kind::Matmul(head) => {
+                    Kind::Matmul(head) | Kind::Product(head) => {
                         demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)));
                     }
                     Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
@@ -103,7 +103,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(source: &'a Source, groups: &'a Groups, group: &Group) -> Self {
         let accumulator = match group.kind {
-            Kind::Matmul(head) | Kind::Reduce(head) => Some(head),
+            Kind::Matmul(head) | Kind::Product(head) | Kind::Reduce(head) => Some(head),
             _ => None,
         };
         Self::with(
@@ -383,6 +383,23 @@ impl Emitter<'_> {
             Kind::Matmul(head) => {
                 self.matmul(group, head, &outputs, row_sums.is_some(), &mut roots)?
             }
+            Kind::Product(head) => {
+                let mut builder = Builder::new(source, self.groups, group);
+                let epilogue = builder.finish(&outputs);
+                let node = source.node(head);
+                let types: Vec<&TensorType> =
+                    node.inputs.iter().map(|i| &source.node(*i).ty).collect();
+                let mut arguments = |ids: &mut dyn Iterator<Item = NodeId>| -> Vec<Argument> {
+                    ids.map(|id| input(&mut roots, id)).collect()
+                };
+                let fused = Fused {
+                    epilogue,
+                    inputs: arguments(&mut node.inputs.iter().map(|&i| source.root(i))),
+                    operands: arguments(&mut builder.operands.iter().map(|(root, _)| *root)),
+                    row_sums: row_sums.is_some(),
+                };
+                node.op.lower_fused(self.caps, &types, &node.ty, fused)?
+            }
             Kind::Reduce(head) => self.reduce(group, head, &outputs, &mut roots)?,
         };
         self.append(lowering, &roots, &outputs, row_sums)
@@ -526,8 +543,8 @@ impl Emitter<'_> {
             .map(|ty| self.program.buffer(Origin::Transient, ty.clone()))
             .collect();
         let group = self.program.groups.len();
+        let mut next_output = outputs.iter().map(|(_, place)| *place);
         for call in lowering.calls {
-            let mut next_output = outputs.iter().map(|(_, place)| *place);
             let mut buffers = Vec::with_capacity(call.arguments.len());
             for argument in &call.arguments {
                 buffers.push(match argument {

@@ -17,6 +17,8 @@ use crate::kernels::reduce::Combine;
 pub(super) enum Kind {
     /// The product of this node, with an epilogue.
     Matmul(NodeId),
+    /// Another sum of products, with an epilogue.
+    Product(NodeId),
     /// The reduction of this node, with prologue and epilogue.
     Reduce(NodeId),
     /// Element-wise nodes alone.
@@ -55,8 +57,12 @@ pub(super) fn form(source: &Source) -> Groups {
             Pattern::Leaf | Pattern::Constant(_) | Pattern::Alias => {}
             Pattern::Random { .. } if source.fuse && only_read_elementwise(source, id) => {}
             Pattern::Random { .. } => groups.open(Kind::Map, id),
-            Pattern::Matmul(_) => {
-                groups.open(Kind::Matmul(id), id);
+            Pattern::Matmul(_) | Pattern::Product { .. } => {
+                let kind = match source.pattern(id) {
+                    Pattern::Matmul(_) => Kind::Matmul(id),
+                    _ => Kind::Product(id),
+                };
+                groups.open(kind, id);
                 let partner = row_sums
                     .iter()
                     .find(|(_, product)| *product == id)
@@ -121,18 +127,23 @@ fn row_sum_partners(source: &Source) -> Vec<(NodeId, NodeId)> {
         let product = NodeId(index as u32);
         let node = source.node(product);
         // A product with one row or column becomes a reduction, which has no sums on the side.
-        if *source.pattern(product) != Pattern::Matmul(Layout::Tn)
-            || node.ty.shape.rank() != 2
-            || node.ty.shape.dims().contains(&1)
-        {
+        let has_sums = match source.pattern(product) {
+            Pattern::Matmul(Layout::Tn) => {
+                node.ty.shape.rank() == 2 && !node.ty.shape.dims().contains(&1)
+            }
+            Pattern::Product { row_sums } => *row_sums,
+            _ => false,
+        };
+        if !has_sums {
             continue;
         }
         let a = source.node(node.inputs[0]).ty.shape.clone();
+        let columns = a.dims().last().copied().unwrap_or(1);
         let readers = &source.consumers[source.root(node.inputs[0]).index()];
         let sum = readers.iter().copied().find(|&r| {
             let column_sums = Pattern::Reduce {
                 combine: Combine::Sum,
-                domain: [1, a.dims()[0], a.dims()[1]],
+                domain: [1, a.count() / columns.max(1), columns],
             };
             *source.pattern(r) == column_sums
                 && source.consumers[r.index()].is_empty()
@@ -196,7 +207,9 @@ impl Groups {
     fn accepts(&self, source: &Source, group: usize, id: NodeId) -> bool {
         let head = self.list[group].members[0];
         let fits = match self.list[group].kind {
-            Kind::Matmul(_) | Kind::Map => source.count(head) == source.count(id),
+            Kind::Matmul(_) | Kind::Product(_) | Kind::Map => {
+                source.count(head) == source.count(id)
+            }
             Kind::Reduce(r) => {
                 let argmax = matches!(
                     source.pattern(r),

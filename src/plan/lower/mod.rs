@@ -133,7 +133,7 @@ pub fn lower(
     let groups = groups::form(&source);
     let mut program = emit::emit(&source, &groups, caps, layout)?;
     if let Some(update) = graph.update() {
-        update::append(&mut program, &update, caps, layout)?;
+        update::append(&mut program, &update, caps, layout, &changed(graph))?;
     }
     if options.half {
         half::store(&mut program, caps)?;
@@ -167,6 +167,16 @@ pub fn lower_update(graph: &Graph, update: &Update, layout: &Layout) -> Result<P
             ..Caps::portable()
         },
         layout,
+        &changed(graph),
     )?;
     Ok(program)
+}
+
+/// Names of the tensors that the graph has gradients or next values for.
+fn changed(graph: &Graph) -> Vec<String> {
+    let named = |(sink, _)| match sink {
+        Sink::Gradient(name) => Some(name),
+        Sink::Output(_) => None,
+    };
+    graph.sinks().into_iter().filter_map(named).collect()
 }

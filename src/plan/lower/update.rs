@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::layout::Layout;
+use crate::graph::layout::{Layout, Role};
 use crate::graph::ops::reduce::whole;
 use crate::graph::update::{Rule, Update};
 use crate::kernels::adam::Adam;
 use crate::kernels::advance::Advance;
+use crate::kernels::commit::Commit;
 use crate::kernels::ema::Ema;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::Function;
@@ -29,7 +30,19 @@ pub(super) fn append(
     update: &Update,
     caps: &Caps,
     layout: &Layout,
+    given: &[String],
 ) -> Result<()> {
+    let missing = layout
+        .parameters
+        .iter()
+        .find(|p| p.role.set() == update.set && !given.contains(&p.name));
+    if let Some(parameter) = missing {
+        return Err(Error::Usage(format!(
+            "the step changes '{}' but its graph does not say how: give its gradient (of state, its next value) with \
+             Graph::output_gradient",
+            parameter.name
+        )));
+    }
     if update.metrics.is_empty() || update.metrics.len() > MAX_METRICS {
         let count = update.metrics.len();
         return Err(Error::Usage(format!(
@@ -59,7 +72,8 @@ pub(super) fn append(
         });
     };
 
-    let partials = norm(program, &mut push, caps, layout, flat)?;
+    let trained: Vec<usize> = layout.segments_of(Role::Trained(update.set)).collect();
+    let partials = norm(program, &mut push, caps, layout, &trained, flat)?;
     let mut guard = vec![partials];
     for name in &update.metrics {
         let found = program
@@ -88,7 +102,8 @@ pub(super) fn append(
     };
     push(program, Arc::new(kernel), guard);
 
-    for (segment, &count) in layout.segments.iter().enumerate() {
+    for &segment in &trained {
+        let count = layout.segments[segment];
         let param = flat(program, Flat::Parameters, segment);
         let gradient = flat(program, Flat::Gradients, segment);
         let moment1 = flat(program, Flat::Moment1, segment);
@@ -171,35 +186,50 @@ pub(super) fn append(
             ),
         };
         push(program, kernel, buffers);
-        if update.ema {
-            let average = flat(program, Flat::Ema, segment);
-            push(
-                program,
-                Arc::new(Ema { count }),
-                vec![average, param, schedule, control],
-            );
-        }
+    }
+    let states: Vec<usize> = layout.segments_of(Role::State(update.set)).collect();
+    for &segment in &states {
+        let count = layout.segments[segment];
+        let values = flat(program, Flat::Parameters, segment);
+        let next = flat(program, Flat::Gradients, segment);
+        push(
+            program,
+            Arc::new(Commit { count }),
+            vec![values, next, control],
+        );
+    }
+    for &segment in trained.iter().chain(&states).filter(|_| update.ema) {
+        let count = layout.segments[segment];
+        let values = flat(program, Flat::Parameters, segment);
+        let average = flat(program, Flat::Ema, segment);
+        push(
+            program,
+            Arc::new(Ema { count }),
+            vec![average, values, schedule, control],
+        );
     }
     push(
         program,
         Arc::new(Advance {
-            batch: update.batch,
+            batch: if update.takes_data { update.batch } else { 0 },
         }),
         vec![table, schedule, state],
     );
     Ok(())
 }
 
-/// Sums of squares of all gradients: one dispatch a segment, and one more where there are several segments.
+/// Sums of squares of the gradients of `segments`: one dispatch each, and one more where there are several segments.
 fn norm(
     program: &mut Program,
     push: &mut impl FnMut(&mut Program, Arc<dyn Twin>, Vec<BufferId>),
     caps: &Caps,
     layout: &Layout,
+    segments: &[usize],
     flat: impl Fn(&mut Program, Flat, usize) -> BufferId,
 ) -> Result<BufferId> {
     let mut parts = Vec::new();
-    for (segment, &count) in layout.segments.iter().enumerate() {
+    for &segment in segments {
+        let count = layout.segments[segment];
         let square = Expression {
             terms: vec![Term::Operand(0), Term::Call(Function::Square, vec![0])],
             operands: vec![Indexing::dense(count)],

@@ -11,6 +11,7 @@ use crate::reference::random::draw;
 use crate::tensor::{DType, Data};
 
 mod ceilings;
+mod convolutions;
 mod maps;
 mod moves;
 mod products;
@@ -116,6 +117,7 @@ fn case(name: String, kernel: impl Twin + 'static, values: Values) -> Case {
 pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     products::matmul(caps, quick, &mut cases);
+    convolutions::conv2d(caps, quick, &mut cases);
     maps::map(caps, quick, &mut cases);
     maps::random(caps, &mut cases);
     reductions::reduce(caps, quick, &mut cases);

@@ -9,7 +9,7 @@ use crate::kernels::philox::Key;
 use crate::tensor::Shape;
 
 /// The body variants that a device can run.
-fn variants(caps: &Caps, layout: Layout) -> Vec<Variant> {
+pub(super) fn variants(caps: &Caps, layout: Layout) -> Vec<Variant> {
     let mut variants = vec![Variant::Registers];
     if caps.invocations >= 256 {
         variants.extend(Tile::ALL.map(Variant::Tiled));
@@ -41,7 +41,7 @@ fn variants(caps: &Caps, layout: Layout) -> Vec<Variant> {
 }
 
 /// bias of a row, relu, and a residual: every way to read an operand.
-fn epilogue(shape: &Shape, random: bool) -> Expression {
+pub(super) fn epilogue(shape: &Shape, random: bool) -> Expression {
     let n = shape.dims()[shape.rank() - 1];
     let m = shape.dims()[shape.rank() - 2];
     let mut terms = vec![

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Case, Values, case, numbers};
 use crate::kernels::adam::Adam;
 use crate::kernels::advance::Advance;
+use crate::kernels::commit::Commit;
 use crate::kernels::ema::Ema;
 use crate::kernels::guard::Guard;
 use crate::kernels::rmsprop::Rmsprop;
@@ -100,6 +101,7 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                 );
             }
             add("ema", Arc::new(Ema { count }));
+            add("commit", Arc::new(Commit { count }));
         }
     }
     for (partials, metrics, max_norm, poison) in [

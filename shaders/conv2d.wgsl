@@ -1,0 +1,425 @@
+// Two-dimensional convolution and its two gradients, images [batch, height, width, channels], weights [out, height, width, channels / groups]:
+//
+//   forward  y[i, r, c, o] = finish(sum over taps t, u and channels k of x[i, r s - p + t d, c s - p + u d, k] w[o, t, u, k])
+//   input    the gradient by x: each pixel takes from the y it went into. Also the transposed convolution.
+//   weight   the gradient by w: sum over images and pixels of dy[i, r, c, o] x[i, r s - p + t d, c s - p + u d, k]
+//
+// Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning". This one: ${direction}.
+//
+// Each is a matrix product (shared/product.wgsl) whose large operand is gathered from the image while it is read; no matrix of patches
+// is ever written. The sum runs over segments, inside of which addresses grow evenly:
+//   forward  nt: rows are pixels of y, columns its channels; a segment is a tap, k a channel of x${" (flat: a segment is a row of taps, k their channels, for they are neighbours)" if flat else ""}
+//   input    nn: rows are pixels of x, columns its channels; a segment is a tap, k a channel of dy. With a stride only every s-th pixel
+//            of dy meets a tap: pixels of x are sorted by their residue modulo the stride, so that no product with a zero is computed.
+//   weight   tn: rows are channels of dy, columns taps and channels of x; a segment is a row of pixels of dy, k a pixel in it
+// z of the grid is a group of channels, times a residue (input), times a part of the sum (weight).
+// Variant depthwise: every channel is a group of its own; an invocation has four of them at one pixel, or at one tap.
+//
+// Dispatch: (columns / tile, rows / tile, z); depthwise: ceil(units / 64) in x and y, z.
+// Cost: 2 flops for each element of the smallest matrix of patches and each output channel; 4 bytes an element of a, b and the result.
+
+alias real = ${"vec4<f32>" if vector else "f32"};
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    channel_groups: u32,
+    first_row: u32,     // in workgroups: what of the grid lies before this dispatch
+    first_matrix: u32,
+    segments: u32,      // of one part of the sum (weight)
+    all_segments: u32,
+    rows_height: u32,   // rows of the product as places: [image, height, width]
+    rows_width: u32,
+    source_height: u32, // the tensor that is gathered from
+    source_width: u32,
+    source_channels: u32,
+    dest_height: u32,   // the tensor whose pixels rows are
+    dest_width: u32,
+    dest_channels: u32,
+    dest_stride_y: u32, // pixels of it between neighbouring rows of one residue
+    dest_stride_x: u32,
+    kernel_width: u32,
+    taps: u32,
+    weight_channels: u32,
+    units: u32,         // invocations of the depthwise variant
+    source_stride_y: i32,  // pixels of the source between neighbouring rows
+    source_stride_x: i32,
+    step_y: i32,        // pixels of the source between neighbouring taps
+    step_x: i32,
+    skip_y: u32,        // taps of the kernel between neighbouring taps of a residue
+    skip_x: u32,
+    residues_y: u32,
+    residues_x: u32,
+    residues: array<vec4<i32>, ${phases}>,  // vertical, then horizontal: first tap, taps, offset of the first source pixel
+    groups: array<vec4<u32>, ${[groups, 1] | max}>,
+}
+
+//# include "shared/bindings.wgsl"
+//# include "shared/finish.wgsl"
+
+// Where nothing is: a pixel of the padding.
+const OUTSIDE: u32 = 0xffffffffu;
+
+fn residue_y(batch: u32) -> u32 {
+    return batch / params.residues_x % params.residues_y;
+}
+
+fn residue_x(batch: u32) -> u32 {
+    return params.residues_y + batch % params.residues_x;
+}
+
+fn group_of(batch: u32) -> u32 {
+    return batch / (params.residues_x * params.residues_y) % params.channel_groups;
+}
+
+//# if direction != "weight"
+fn segments(batch: u32) -> u32 {
+    return u32(params.residues[residue_y(batch)].y * params.residues[residue_x(batch)].y);
+}
+
+// The tap of a segment within its residue's taps: vertical, horizontal.
+fn tap_of(batch: u32, segment: u32) -> vec2<i32> {
+    let across = u32(params.residues[residue_x(batch)].y);
+    return vec2<i32>(i32(segment / across), i32(segment % across));
+}
+
+// The same tap's place in the kernel.
+fn kernel_tap(batch: u32, segment: u32) -> u32 {
+    let tap = tap_of(batch, segment);
+    let y = u32(params.residues[residue_y(batch)].x) + u32(tap.x) * params.skip_y;
+    let x = u32(params.residues[residue_x(batch)].x) + u32(tap.y) * params.skip_x;
+    return y * params.kernel_width + x;
+}
+
+// A row as image, vertical and horizontal place. Rows past the end repeat the last one, for their results are never stored.
+fn place_of_row(row: u32) -> vec3<u32> {
+    let r = min(row, params.m - 1u);
+    return vec3<u32>(r / (params.rows_width * params.rows_height), r / params.rows_width % params.rows_height, r % params.rows_width);
+}
+
+// First row of the source's image; the source pixel of tap 0; first channel.
+fn place_a(batch: u32, row: u32) -> vec4<i32> {
+    let place = vec3<i32>(place_of_row(row));
+    let y = place.y * params.source_stride_y + params.residues[residue_y(batch)].z;
+    let x = place.z * params.source_stride_x + params.residues[residue_x(batch)].z;
+    return vec4<i32>(place.x * i32(params.source_height), y, x, i32(group_of(batch) * ${"params.weight_channels" if direction == "forward" else "params.k"}));
+}
+
+//# if flat
+// The run of taps and channels in one row of the image: where it begins (perhaps left of the row), and which of it lies inside.
+fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> vec3<i32> {
+    let y = place.y + i32(segment) * params.step_y;
+    let channels = i32(params.source_channels);
+    let width = i32(params.source_width);
+    let start = ((place.x + y) * width + place.z) * channels;
+    let inside = u32(y) < params.source_height;
+    return vec3<i32>(start, -place.z * channels, select(0, (width - place.z) * channels, inside));
+}
+
+fn load_a(at: vec3<i32>, k: u32) -> vec4<f32> {
+    var run = vec4<f32>();
+    //# for i in range(4)
+    {
+        let e = i32(k) + ${i};
+        let inside = e >= at.y && e < at.z && u32(e) < params.k;
+        run[${i}] = select(0.0, f32(a[u32(select(0, at.x + e, inside))]), inside);
+    }
+    //# endfor
+    return run;
+}
+//# else
+fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {
+    let tap = tap_of(batch, segment);
+    let y = place.y + tap.x * params.step_y;
+    let x = place.z + tap.y * params.step_x;
+    let inside = u32(y) < params.source_height && u32(x) < params.source_width;
+    let start = (u32(place.x + y) * params.source_width + u32(x)) * params.source_channels + u32(place.w);
+    return select(OUTSIDE, start, inside);
+}
+
+// Four consecutive channels; those past the end are zero.
+fn load_a(at: u32, k: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let inside = at != OUTSIDE;
+    let start = select(0u, at, inside) + k;
+    //# if a_vector
+    return select(vec4<f32>(), vec4<f32>(a[start / 4u]), inside);
+    //# else
+    let last = params.k - 1u - k;
+    return vec4<f32>(
+        select(0.0, f32(a[start]), inside),
+        select(0.0, f32(a[start + min(1u, last)]), inside && last >= 1u),
+        select(0.0, f32(a[start + min(2u, last)]), inside && last >= 2u),
+        select(0.0, f32(a[start + min(3u, last)]), inside && last >= 3u),
+    );
+    //# endif
+}
+//# endif
+
+fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+    if row >= params.m || column >= ${"params.dest_channels" if variant == "depthwise" else "params.n"} {
+        return;
+    }
+    //# if direction == "input"
+    let place = place_of_row(row);
+    let y = place.y * params.dest_stride_y + residue_y(batch);
+    let x = place.z * params.dest_stride_x + residue_x(batch) - params.residues_y;
+    if y >= params.dest_height || x >= params.dest_width {
+        return;
+    }
+    let pixel = (place.x * params.dest_height + y) * params.dest_width + x;
+    //# else
+    let pixel = row;
+    //# endif
+    let index = pixel * params.dest_channels + group_of(batch) * params.n + column;
+    //# if vector
+    finish(index, sums);
+    //# else
+    for (var i = 0u; i < min(4u, params.n - column); i++) {
+        finish(index + i, sums[i]);
+    }
+    //# endif
+}
+//# endif
+
+//# if direction == "forward" and variant != "depthwise"
+// Weights of one output channel: taps and channels, next to each other.
+fn place_b(batch: u32, column: u32) -> u32 {
+    return (group_of(batch) * params.n + min(column, params.n - 1u)) * params.taps * params.weight_channels;
+}
+
+fn enter_b(batch: u32, place: u32, segment: u32) -> u32 {
+    return place + ${"segment * params.k" if flat else "kernel_tap(batch, segment) * params.weight_channels"};
+}
+
+fn load_b(at: u32, k: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let start = at + k;
+    //# if b_vector
+    return vec4<f32>(b[start / 4u]);
+    //# else
+    let last = params.k - 1u - k;
+    return vec4<f32>(
+        f32(b[start]),
+        select(0.0, f32(b[start + min(1u, last)]), last >= 1u),
+        select(0.0, f32(b[start + min(2u, last)]), last >= 2u),
+        select(0.0, f32(b[start + min(3u, last)]), last >= 3u),
+    );
+    //# endif
+}
+//# elif direction == "input" and variant != "depthwise"
+// Weights of the group's first output channel, and the first of four columns. Columns past the end repeat.
+fn place_b(batch: u32, column: u32) -> vec2<u32> {
+    return vec2<u32>(group_of(batch) * params.k * params.taps * params.n, ${"min(column, params.n - 4u)" if b_vector else "column"});
+}
+
+fn enter_b(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
+    return vec2<u32>(place.x + kernel_tap(batch, segment) * params.n, place.y);
+}
+
+fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let start = at.x + k * params.taps * params.n;
+    //# if b_vector
+    return vec4<f32>(b[(start + at.y) / 4u]);
+    //# else
+    let last = params.n - 1u;
+    var columns = vec4<f32>();
+    //# for i in range(live)
+    columns[${i}] = f32(b[start + min(at.y + ${i}u, last)]);
+    //# endfor
+    return columns;
+    //# endif
+}
+//# endif
+
+//# if direction == "weight"
+// Segments are rows of pixels; those of this part of the sum.
+fn segments(batch: u32) -> u32 {
+    let first = ${"batch" if variant == "depthwise" else "batch / params.channel_groups"} * params.segments;
+    return min(params.segments, params.all_segments - min(first, params.all_segments));
+}
+
+fn segment_of(batch: u32, segment: u32) -> u32 {
+    return ${"batch" if variant == "depthwise" else "batch / params.channel_groups"} * params.segments + segment;
+}
+
+// The first channel of the group, and the first of four rows. Rows past the end repeat.
+fn place_a(batch: u32, row: u32) -> vec2<u32> {
+    return vec2<u32>(batch % params.channel_groups * params.m, ${"min(row, params.m - 4u)" if a_vector and variant != "depthwise" else "row"});
+}
+
+fn enter_a(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
+    return vec2<u32>(place.x + segment_of(batch, segment) * params.k * params.dest_channels, place.y);
+}
+
+fn load_a(at: vec2<u32>, k: u32) -> vec4<f32> {
+    //# if guard_k
+    if k >= params.k {
+        return vec4<f32>();
+    }
+    //# endif
+    let start = at.x + k * params.dest_channels;
+    //# if a_vector
+    return vec4<f32>(a[(start + at.y) / 4u]);
+    //# else
+    let last = params.m - 1u;
+    return vec4<f32>(
+        f32(a[start + min(at.y, last)]),
+        f32(a[start + min(at.y + 1u, last)]),
+        f32(a[start + min(at.y + 2u, last)]),
+        f32(a[start + min(at.y + 3u, last)]),
+    );
+    //# endif
+}
+
+// What a column is: the source pixel of its tap at place 0, vertical and horizontal, and its channel.
+fn column_of(batch: u32, column: u32) -> vec3<i32> {
+    let c = min(column, params.n - 1u);
+    let tap = c / params.weight_channels;
+    let y = i32(tap / params.kernel_width) * params.step_y + params.residues[0].z;
+    let x = i32(tap % params.kernel_width) * params.step_x + params.residues[1].z;
+    return vec3<i32>(y, x, i32(batch % params.channel_groups * params.weight_channels + c % params.weight_channels));
+}
+
+// Where the channel of a column lies in the first pixel of a segment's row of the source, and which pixel of that row tap 0 meets.
+fn enter_column(batch: u32, place: vec3<i32>, segment: u32) -> vec2<u32> {
+    let s = segment_of(batch, segment);
+    let y = i32(s % params.rows_height) * params.source_stride_y + place.x;
+    let start = (s / params.rows_height * params.source_height + u32(y)) * params.source_width * params.source_channels + u32(place.z);
+    return vec2<u32>(select(OUTSIDE, start, u32(y) < params.source_height), u32(place.y));
+}
+
+// The element of a column at pixel k of the segment, and whether there is one.
+fn source_of(at: vec2<u32>, k: u32) -> vec2<u32> {
+    let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
+    let inside = at.x != OUTSIDE && x < params.source_width${" && k < params.k" if guard_k else ""};
+    return vec2<u32>(select(0u, at.x + x * params.source_channels, inside), select(0u, 1u, inside));
+}
+
+//# if b_vector
+// Four columns are neighbouring channels of one tap.
+fn place_b(batch: u32, column: u32) -> vec3<i32> {
+    return column_of(batch, column);
+}
+
+fn enter_b(batch: u32, place: vec3<i32>, segment: u32) -> vec2<u32> {
+    return enter_column(batch, place, segment);
+}
+
+fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
+    let source = source_of(at, k);
+    return select(vec4<f32>(), vec4<f32>(b[source.x / 4u]), source.y == 1u);
+}
+//# else
+// Each column is on its own.
+struct Columns {
+    at0: vec2<u32>,
+    at1: vec2<u32>,
+    at2: vec2<u32>,
+    at3: vec2<u32>,
+}
+
+fn place_b(batch: u32, column: u32) -> u32 {
+    return column;
+}
+
+fn enter_b(batch: u32, column: u32, segment: u32) -> Columns {
+    return Columns(
+        enter_column(batch, column_of(batch, column), segment),
+        enter_column(batch, column_of(batch, column + 1u), segment),
+        enter_column(batch, column_of(batch, column + 2u), segment),
+        enter_column(batch, column_of(batch, column + 3u), segment),
+    );
+}
+
+fn load_b(at: Columns, k: u32) -> vec4<f32> {
+    var columns = vec4<f32>();
+    //# for i in range(4)
+    {
+        let source = source_of(at.at${i}, k);
+        columns[${i}] = select(0.0, f32(b[source.x]), source.y == 1u);
+    }
+    //# endfor
+    return columns;
+}
+//# endif
+
+fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+    if row >= params.m || column >= params.n {
+        return;
+    }
+    let index = (batch * params.m + row) * params.n + column;
+    //# if vector
+    finish(index, sums);
+    //# else
+    for (var i = 0u; i < min(4u, params.n - column); i++) {
+        finish(index + i, sums[i]);
+    }
+    //# endif
+}
+//# endif
+
+//# if variant == "depthwise"
+@compute @workgroup_size(64)
+fn conv2d(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let unit = (group.y * groups.x + group.x) * 64u + local;
+    if unit >= params.units {
+        return;
+    }
+    let batch = group.z;
+    let quads = params.source_channels / 4u;
+    let channel = unit % quads * 4u;
+    var sum = vec4<f32>();
+    //# if direction == "weight"
+    let tap = unit / quads;
+    let y = i32(tap / params.kernel_width) * params.step_y + params.residues[0].z;
+    let x = i32(tap % params.kernel_width) * params.step_x + params.residues[1].z;
+    let count = segments(batch);
+    for (var segment = 0u; segment < count; segment++) {
+        let a_at = vec2<u32>(segment_of(batch, segment) * params.k * params.dest_channels, channel);
+        let b_at = enter_column(batch, vec3<i32>(y, x, i32(channel)), segment);
+        for (var k = 0u; k < params.k; k++) {
+            sum += load_a(a_at, k) * load_b(b_at, k);
+        }
+    }
+    for (var i = 0u; i < 4u; i++) {
+        finish((batch * params.dest_channels + channel + i) * params.taps + tap, sum[i]);
+    }
+    //# else
+    let row = unit / quads;
+    let place = place_a(batch, row);
+    let count = segments(batch);
+    for (var segment = 0u; segment < count; segment++) {
+        let tap = kernel_tap(batch, segment);
+        let weight = vec4<f32>(
+            f32(b[channel * params.taps + tap]),
+            f32(b[(channel + 1u) * params.taps + tap]),
+            f32(b[(channel + 2u) * params.taps + tap]),
+            f32(b[(channel + 3u) * params.taps + tap]),
+        );
+        sum += weight * load_a(enter_a(batch, place, segment), channel);
+    }
+    store(batch, row, channel, sum);
+    //# endif
+}
+//# else
+//# include "shared/product.wgsl"
+//# endif

@@ -1,0 +1,584 @@
+//! Two-dimensional convolution and both of its gradients, as implicit matrix products: `shaders/conv2d.wgsl`.
+
+use serde_json::json;
+
+use super::expression::{Expression, Width};
+use super::matmul::{Layout, Variant};
+use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid, fold};
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+
+/// Sizes of a convolution of images `[batch, height, width, channels]` with weights `[out_channels, kernel, kernel, channels / groups]`.
+/// Pairs are vertical, then horizontal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Images.
+    pub batch: usize,
+    /// Height and width of an image.
+    pub image: [usize; 2],
+    /// Channels of an image.
+    pub channels: usize,
+    /// Channels of the result.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels between neighbouring places of the kernel.
+    pub stride: [usize; 2],
+    /// Zeros before and after the image.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels between neighbouring taps of the kernel.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl Geometry {
+    /// Refuses sizes that make no convolution.
+    ///
+    /// # Errors
+    /// Naming what is wrong, and where it can be said what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::shape("conv2d", why));
+        let Self {
+            channels,
+            out_channels,
+            groups,
+            ..
+        } = *self;
+        if groups == 0 || !channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
+            return wrong(format!(
+                "{groups} groups do not divide {channels} channels into {out_channels}; both must be multiples of the groups"
+            ));
+        }
+        if [self.batch, channels, out_channels].contains(&0) {
+            return wrong(format!(
+                "batch {}, {channels} channels and {out_channels} of the result must be at least 1",
+                self.batch
+            ));
+        }
+        for (axis, name) in ["height", "width"].into_iter().enumerate() {
+            let (stride, dilation) = (self.stride[axis], self.dilation[axis]);
+            if stride == 0 || dilation == 0 {
+                return wrong(format!(
+                    "stride {stride} and dilation {dilation} of the {name} must be at least 1"
+                ));
+            }
+            let padded = self.padded(axis);
+            let reach = dilation.saturating_mul(self.kernel[axis].max(1) - 1) + 1;
+            if self.kernel[axis] == 0 || reach > padded {
+                return wrong(format!(
+                    "a kernel of {name} {} (dilation {dilation}) reaches over {reach} pixels; the image has {}, {padded} with its padding",
+                    self.kernel[axis], self.image[axis]
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn padded(&self, axis: usize) -> usize {
+        self.image[axis] + self.padding[axis][0] + self.padding[axis][1]
+    }
+
+    /// Height and width of the result.
+    pub fn out_image(&self) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+            (self.padded(axis) - reach) / self.stride[axis] + 1
+        })
+    }
+
+    /// Channels that a channel of the result sees.
+    pub fn group_channels(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// `[batch, height, width, channels]`
+    pub fn image_shape(&self) -> [usize; 4] {
+        [self.batch, self.image[0], self.image[1], self.channels]
+    }
+
+    /// `[out_channels, kernel height, kernel width, channels / groups]`
+    pub fn weight_shape(&self) -> [usize; 4] {
+        let [height, width] = self.kernel;
+        [self.out_channels, height, width, self.group_channels()]
+    }
+
+    /// `[batch, height, width, out_channels]` of the result.
+    pub fn out_shape(&self) -> [usize; 4] {
+        let [height, width] = self.out_image();
+        [self.batch, height, width, self.out_channels]
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.groups == self.channels
+            && self.groups == self.out_channels
+            && self.groups.is_multiple_of(4)
+    }
+
+    /// Multiplications.
+    fn terms(&self) -> f64 {
+        let [height, width] = self.kernel;
+        let out: usize = self.out_shape().iter().product();
+        (out * height * width * self.group_channels()) as f64
+    }
+}
+
+/// Which of the three products a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The convolution: of images and weights.
+    Forward,
+    /// Its gradient by the images: of the result's gradient and weights. Also the transposed convolution.
+    Input,
+    /// Its gradient by the weights: of the result's gradient and images.
+    Weight,
+}
+
+/// What the kernel is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// The matrix product's.
+    Product(Variant),
+    /// Four channels an invocation, no sum over channels: every channel is a group of its own.
+    Depthwise,
+}
+
+/// One of the three products of a convolution.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// Sizes.
+    pub geometry: Geometry,
+    /// Which product.
+    pub direction: Direction,
+    /// What becomes of a finished element; its domain is the result.
+    pub epilogue: Expression,
+    /// Also writes the sums of the result's gradient over all but its channels: the gradient of a bias; direction `Weight` only.
+    pub row_sums: bool,
+    /// Parts that the sum over images is cut into, whose results a reduction adds; direction `Weight` only.
+    pub splits: usize,
+    /// The body.
+    pub body: Body,
+}
+
+/// One axis' residues: for each, first tap, number of taps, and offset of its first source pixel. See [`Conv2d::phases`].
+struct Phases {
+    residues: Vec<[i32; 3]>,
+    /// Source pixels between neighbouring taps.
+    step: i32,
+    /// Taps of the kernel between neighbouring taps of a residue.
+    skip: u32,
+}
+
+impl Conv2d {
+    /// One of the products of a convolution with nothing fused, in the variant that `caps` suggests.
+    ///
+    /// # Errors
+    /// When the sizes make no convolution, or the grid is over the limit of workgroups.
+    pub fn new(caps: &Caps, geometry: Geometry, direction: Direction) -> Result<Self> {
+        geometry.check()?;
+        let mut kernel = Self {
+            geometry,
+            direction,
+            epilogue: Expression::accumulator(),
+            row_sums: false,
+            splits: 1,
+            body: Body::Depthwise,
+        };
+        kernel.body = kernel.candidates(caps)[0];
+        check_grid("conv2d", kernel.workgroups())?;
+        Ok(kernel)
+    }
+
+    /// The bodies that can run on `caps`, the one to take first.
+    pub fn candidates(&self, caps: &Caps) -> Vec<Body> {
+        if self.geometry.is_depthwise() {
+            return vec![Body::Depthwise];
+        }
+        let (m, n, _) = self.sizes();
+        let total = self.geometry.terms() as usize / (m * n * self.matrices()).max(1);
+        let mut variants = Variant::candidates(caps, [m, n, total.max(1)], self.layout());
+        // A tile of 32 columns wastes most of itself on fewer than five.
+        if n <= 4 && self.direction != Direction::Weight {
+            variants.insert(0, Variant::Direct);
+        }
+        variants.into_iter().map(Body::Product).collect()
+    }
+
+    /// Into how many parts the sum over images should be cut: 1 where the result's tiles fill the device.
+    pub fn wanted_splits(&self, caps: &Caps) -> usize {
+        if self.direction != Direction::Weight || caps.software {
+            return 1;
+        }
+        let workgroups: u32 = self.workgroups().iter().product();
+        let [height, _] = self.geometry.out_image();
+        let segments = self.geometry.batch * height;
+        (256 / workgroups.max(1) as usize).clamp(1, (segments / 8).max(1))
+    }
+
+    fn layout(&self) -> Layout {
+        match self.direction {
+            Direction::Forward => Layout::Nt,
+            Direction::Input => Layout::Nn,
+            Direction::Weight => Layout::Tn,
+        }
+    }
+
+    /// Whether the taps of a row of the kernel and their channels are read as one run: they lie next to each other, and channels alone
+    /// would fill no vec4.
+    fn is_flat(&self) -> bool {
+        let g = &self.geometry;
+        self.direction == Direction::Forward
+            && g.groups == 1
+            && g.dilation[1] == 1
+            && !g.channels.is_multiple_of(4)
+    }
+
+    /// The residues of output coordinates modulo the stride, for direction `Input`; one for the others.
+    ///
+    /// Pixel h of the image takes from pixel (h + p - t d) / s of the result through the taps t for which that is whole. With
+    /// h = residue + s i these are every (s / gcd(s, d))-th tap from a first one on, and the pixels i + offset - j d / gcd(s, d).
+    fn phases(&self, axis: usize) -> Phases {
+        let g = &self.geometry;
+        let (stride, dilation) = (g.stride[axis], g.dilation[axis]);
+        let (taps, padding) = (g.kernel[axis], g.padding[axis][0] as i32);
+        if self.direction != Direction::Input {
+            let taps = if axis == 1 && self.is_flat() { 1 } else { taps };
+            return Phases {
+                residues: vec![[0, taps as i32, -padding]],
+                step: dilation as i32,
+                skip: 1,
+            };
+        }
+        let gcd = stride * dilation / super::expression::lcm(stride, dilation);
+        let (skip, stride) = (stride / gcd, stride as i32);
+        let residue = |r: i32| {
+            let whole = |t: &usize| (r + padding - (t * dilation) as i32).rem_euclid(stride) == 0;
+            let Some(first) = (0..taps.min(skip)).find(whole) else {
+                return [0, 0, 0];
+            };
+            let offset = (r + padding - (first * dilation) as i32).div_euclid(stride);
+            [first as i32, (taps - first).div_ceil(skip) as i32, offset]
+        };
+        Phases {
+            residues: (0..stride).map(residue).collect(),
+            step: -((dilation / gcd) as i32),
+            skip: skip as u32,
+        }
+    }
+
+    /// Rows of the product as places of an image: all of the result's pixels, or those of one residue of the image's.
+    fn row_image(&self) -> [usize; 2] {
+        match self.direction {
+            Direction::Input => {
+                [0, 1].map(|axis| self.geometry.image[axis].div_ceil(self.geometry.stride[axis]))
+            }
+            _ => self.geometry.out_image(),
+        }
+    }
+
+    /// Rows, columns, and terms of a segment, of each matrix.
+    fn sizes(&self) -> (usize, usize, usize) {
+        let g = &self.geometry;
+        let (channels, out) = (g.group_channels(), g.out_channels / g.groups);
+        let [height, width] = self.row_image();
+        match self.direction {
+            Direction::Forward if self.is_flat() => {
+                (g.batch * height * width, out, g.kernel[1] * channels)
+            }
+            Direction::Forward => (g.batch * height * width, out, channels),
+            Direction::Input => (g.batch * height * width, channels, out),
+            Direction::Weight => (out, g.kernel[0] * g.kernel[1] * channels, width),
+        }
+    }
+
+    fn phase_count(&self) -> usize {
+        match self.direction {
+            Direction::Input => self.geometry.stride[0] * self.geometry.stride[1],
+            _ => 1,
+        }
+    }
+
+    /// Matrices of the grid's z: groups of channels, residues, parts of the sum.
+    fn matrices(&self) -> usize {
+        let groups = if self.body == Body::Depthwise && self.geometry.is_depthwise() {
+            1
+        } else {
+            self.geometry.groups
+        };
+        groups * self.phase_count() * self.splits
+    }
+
+    fn workgroups(&self) -> [u32; 3] {
+        let (m, n, _) = self.sizes();
+        let Body::Product(variant) = self.body else {
+            let [x, y, _] = fold(self.depthwise_units().div_ceil(64) as u64);
+            return [x, y, self.matrices() as u32];
+        };
+        let (rows, columns) = variant.tile();
+        [
+            n.div_ceil(columns) as u32,
+            m.div_ceil(rows) as u32,
+            self.matrices() as u32,
+        ]
+    }
+
+    /// Invocations of the depthwise body.
+    fn depthwise_units(&self) -> usize {
+        let quads = self.geometry.channels / 4;
+        let [height, width] = self.geometry.kernel;
+        match self.direction {
+            Direction::Weight => height * width * quads,
+            _ => self.sizes().0 * quads,
+        }
+    }
+
+    /// Elements of a, b and the result.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let g = &self.geometry;
+        let (image, weight, out) = (
+            count(g.image_shape()),
+            count(g.weight_shape()),
+            count(g.out_shape()),
+        );
+        match self.direction {
+            Direction::Forward => (image, weight, out),
+            Direction::Input => (out, weight, image),
+            Direction::Weight => (out, image, weight * self.splits),
+        }
+    }
+
+    /// Which of a, b and the result are read and written four elements at a time.
+    fn vectors(&self) -> (bool, bool, bool) {
+        let g = &self.geometry;
+        let four = |n: usize| n.is_multiple_of(4);
+        let (channels, out) = (g.group_channels(), g.out_channels / g.groups);
+        if self.body == Body::Depthwise {
+            let weight = self.direction == Direction::Weight;
+            return (true, weight, !weight);
+        }
+        match self.direction {
+            Direction::Forward => (four(channels), four(channels), four(out)),
+            Direction::Input => (four(out), four(channels), four(channels)),
+            Direction::Weight => (four(out), four(channels), four(channels)),
+        }
+    }
+}
+
+impl Kernel for Conv2d {
+    fn family(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn variant(&self) -> String {
+        let direction = match self.direction {
+            Direction::Forward => "forward",
+            Direction::Input => "input",
+            Direction::Weight => "weight",
+        };
+        let body = match self.body {
+            Body::Product(variant) => variant.describe(),
+            Body::Depthwise => "depthwise".to_owned(),
+        };
+        let [height, width] = self.geometry.kernel;
+        let marks = [
+            (self.is_flat(), "flat".to_owned()),
+            (self.vectors().2, "vec4".to_owned()),
+            (self.row_sums, "row_sums".to_owned()),
+            (self.splits > 1, format!("/{}", self.splits)),
+            (self.epilogue.terms.len() > 1, "epilogue".to_owned()),
+        ];
+        let marks = marks.iter().filter(|m| m.0).map(|m| format!(" +{}", m.1));
+        format!(
+            "{direction} {height}x{width} {body}{}",
+            marks.collect::<String>()
+        )
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let (a, b, c) = self.counts();
+        let mut bindings = vec![
+            Binding::read("a", DType::F32, a),
+            Binding::read("b", DType::F32, b),
+        ];
+        bindings.extend(self.epilogue.read_bindings("e"));
+        bindings.extend(self.epilogue.state_binding());
+        let results = 0..self.epilogue.results.len();
+        bindings.extend(results.map(|i| Binding::write(format!("out{i}"), DType::F32, c)));
+        if self.row_sums {
+            let count = self.splits * self.geometry.out_channels;
+            bindings.push(Binding::write("row_sums", DType::F32, count));
+        }
+        bindings
+    }
+
+    fn launch(&self) -> Launch {
+        let g = &self.geometry;
+        let (a_vector, b_vector, vector) = self.vectors();
+        let (m, n, k) = self.sizes();
+        let (y, x) = (self.phases(0), self.phases(1));
+        let mut context =
+            self.epilogue
+                .context("e", if vector { Width::Four } else { Width::One }, 0);
+        let more = json!({
+            "entry": "conv2d",
+            "segmented": true,
+            "direction": match self.direction {
+                Direction::Forward => "forward",
+                Direction::Input => "input",
+                Direction::Weight => "weight",
+            },
+            "flat": self.is_flat(),
+            "vector": vector,
+            "a_vector": a_vector,
+            "b_vector": b_vector,
+            "accumulate": false,
+            "row_sums": self.row_sums,
+            "phases": y.residues.len() + x.residues.len(),
+            "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
+                "a" => a_vector,
+                "b" => b_vector,
+                "row_sums" => false,
+                name if name.starts_with("out") => vector,
+                name => super::operand_is_vector(&context, name),
+            }),
+        });
+        super::merge(&mut context, more);
+        let body = match self.body {
+            Body::Product(variant) => variant.context(self.layout(), n, k.is_multiple_of(4)),
+            Body::Depthwise => {
+                json!({"variant": "depthwise", "layout": self.layout().name(), "guard_k": false})
+            }
+        };
+        super::merge(&mut context, body);
+        let [out_height, out_width] = g.out_image();
+        let ([source_height, source_width], source_channels) = match self.direction {
+            Direction::Input => ([out_height, out_width], g.out_channels),
+            _ => (g.image, g.channels),
+        };
+        let [rows_height, rows_width] = self.row_image();
+        // The image's pixels between neighbouring rows of one residue, and the source's.
+        let (dest_stride, source_stride) = match self.direction {
+            Direction::Input => (g.stride, [1, 1]),
+            _ => ([1, 1], g.stride),
+        };
+        let ([dest_height, dest_width], dest_channels) = match self.direction {
+            Direction::Input => (g.image, g.channels),
+            _ => ([out_height, out_width], g.out_channels),
+        };
+        let segments = (g.batch * out_height).div_ceil(self.splits);
+        let words = [
+            m,
+            n,
+            k,
+            g.groups,
+            0,
+            0,
+            segments,
+            g.batch * out_height,
+            rows_height,
+            rows_width,
+            source_height,
+            source_width,
+            source_channels,
+            dest_height,
+            dest_width,
+            dest_channels,
+            dest_stride[0],
+            dest_stride[1],
+            g.kernel[1],
+            g.kernel[0] * g.kernel[1],
+            g.group_channels(),
+            self.depthwise_units(),
+            source_stride[0],
+            source_stride[1],
+        ];
+        let mut params: Vec<u32> = words.iter().map(|&w| w as u32).collect();
+        params.extend([y.step as u32, x.step as u32, y.skip, x.skip]);
+        params.extend([y.residues.len() as u32, x.residues.len() as u32, 0, 0]);
+        for [first, taps, offset] in y.residues.iter().chain(&x.residues) {
+            params.extend([*first as u32, *taps as u32, *offset as u32, 0]);
+        }
+        let fixed = params.len();
+        params.extend(self.epilogue.group_words());
+        Launch {
+            template: "conv2d",
+            entry: "conv2d",
+            context,
+            constants: Vec::new(),
+            params: super::pad_groups(params, fixed),
+            workgroups: self.workgroups(),
+            grid: match self.body {
+                Body::Product(_) => Grid::Box {
+                    first_y: 4,
+                    first_z: 5,
+                },
+                Body::Depthwise => Grid::Whole,
+            },
+            subgroups: matches!(self.body, Body::Product(v) if v.is_subgroup()),
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        let (_, _, c) = self.counts();
+        Cost {
+            flops: 2.0 * self.geometry.terms() + c as f64 * self.epilogue.flops(),
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair of a pixel and a tap that the convolution multiplies is met once by the residues of its gradient.
+    #[test]
+    fn residues_meet_every_tap_once() {
+        for (image, kernel, stride, padding, dilation) in [
+            (7, 3, 2, 1, 1),
+            (8, 4, 2, 1, 1),
+            (9, 3, 4, 2, 2),
+            (10, 5, 3, 0, 2),
+            (6, 2, 3, 1, 3),
+            (11, 3, 6, 4, 4),
+        ] {
+            let geometry = Geometry {
+                batch: 1,
+                image: [image, image],
+                channels: 1,
+                out_channels: 1,
+                kernel: [kernel, kernel],
+                stride: [stride, stride],
+                padding: [[padding, padding]; 2],
+                dilation: [dilation, dilation],
+                groups: 1,
+            };
+            let conv = Conv2d::new(&Caps::portable(), geometry, Direction::Input).unwrap();
+            let phases = conv.phases(0);
+            let out = geometry.out_image()[0] as i32;
+            let mut met = Vec::new();
+            for h in 0..image {
+                let [first, taps, offset] = phases.residues[h % stride];
+                for j in 0..taps {
+                    let source = (h / stride) as i32 + offset + j * phases.step;
+                    if (0..out).contains(&source) {
+                        met.push((h, first + j * phases.skip as i32, source));
+                    }
+                }
+            }
+            let mut wanted = Vec::new();
+            for o in 0..out {
+                for t in 0..kernel {
+                    let h = o * stride as i32 + (t * dilation) as i32 - padding as i32;
+                    if (0..image as i32).contains(&h) {
+                        wanted.push((h as usize, t as i32, o));
+                    }
+                }
+            }
+            met.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(met, wanted, "{geometry:?}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Convolutions: every product, every body, strides, dilations, groups, paddings and channels that are no multiple of anything.
+
+use super::products::{epilogue, variants};
+use super::{Case, Values, case};
+use crate::kernels::Caps;
+use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
+use crate::kernels::matmul::{Layout, Tile, Variant};
+use crate::tensor::Shape;
+
+fn geometry(
+    batch: usize,
+    image: [usize; 2],
+    [channels, out_channels]: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: usize,
+) -> Geometry {
+    Geometry {
+        batch,
+        image,
+        channels,
+        out_channels,
+        kernel,
+        stride,
+        padding: [[padding; 2]; 2],
+        dilation: [1, 1],
+        groups: 1,
+    }
+}
+
+/// Sizes awkward on purpose.
+fn geometries(quick: bool) -> Vec<Geometry> {
+    let mut all = vec![
+        geometry(2, [7, 6], [8, 12], [3, 3], [1, 1], 1),
+        geometry(2, [9, 8], [4, 8], [4, 4], [2, 2], 1),
+        // One channel in, one out: flat runs and single columns.
+        geometry(3, [9, 7], [1, 8], [4, 3], [2, 1], 1),
+        geometry(2, [6, 6], [8, 1], [3, 2], [1, 2], 0),
+        geometry(1, [7, 5], [3, 5], [3, 3], [2, 3], 2),
+        // Taps that reach beyond, and residues that no tap meets.
+        geometry(2, [8, 9], [4, 4], [2, 1], [3, 3], 0),
+        Geometry {
+            dilation: [2, 3],
+            ..geometry(1, [9, 11], [4, 6], [3, 2], [1, 2], 2)
+        },
+        Geometry {
+            dilation: [2, 2],
+            ..geometry(1, [11, 10], [4, 4], [3, 3], [2, 4], 3)
+        },
+        Geometry {
+            groups: 2,
+            ..geometry(2, [5, 6], [8, 16], [3, 3], [1, 2], 1)
+        },
+        Geometry {
+            groups: 3,
+            ..geometry(1, [5, 5], [6, 9], [2, 2], [1, 1], 0)
+        },
+        // Every channel a group.
+        Geometry {
+            groups: 8,
+            ..geometry(2, [7, 6], [8, 8], [3, 3], [2, 1], 1)
+        },
+        Geometry {
+            padding: [[0, 1], [2, 0]],
+            ..geometry(2, [6, 5], [4, 4], [3, 3], [2, 2], 0)
+        },
+    ];
+    if !quick {
+        all.extend([
+            geometry(2, [16, 16], [32, 36], [3, 3], [1, 1], 1),
+            geometry(5, [4, 4], [20, 68], [4, 4], [1, 1], 1),
+            geometry(2, [13, 12], [5, 33], [5, 1], [3, 2], 2),
+            geometry(1, [1, 30], [12, 4], [1, 7], [1, 1], 0),
+            Geometry {
+                groups: 4,
+                dilation: [3, 1],
+                ..geometry(2, [12, 9], [16, 8], [3, 3], [1, 3], 1)
+            },
+            Geometry {
+                groups: 12,
+                dilation: [1, 2],
+                ..geometry(3, [9, 9], [12, 12], [5, 3], [1, 2], 2)
+            },
+            // Every channel a group, but no multiple of four.
+            Geometry {
+                groups: 5,
+                ..geometry(2, [6, 6], [5, 5], [3, 3], [1, 1], 1)
+            },
+        ]);
+    }
+    all
+}
+
+/// The bodies on which every geometry is tried: small texts; the others share their addresses.
+fn bodies(caps: &Caps, kernel: &Conv2d, layout: Layout) -> Vec<Body> {
+    if kernel.body == Body::Depthwise {
+        return vec![Body::Depthwise];
+    }
+    let mut bodies = vec![Variant::Registers, Variant::Tiled(Tile::SMALL)];
+    bodies.extend(
+        variants(caps, layout)
+            .into_iter()
+            .filter(|v| v.is_subgroup())
+            .take(1),
+    );
+    if layout != Layout::Tn {
+        bodies.push(Variant::Direct);
+    }
+    bodies.into_iter().map(Body::Product).collect()
+}
+
+pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
+    let portable = Caps::portable();
+    let directions = [
+        (Direction::Forward, Layout::Nt),
+        (Direction::Input, Layout::Nn),
+        (Direction::Weight, Layout::Tn),
+    ];
+    for (i, geometry) in geometries(quick).into_iter().enumerate() {
+        for (direction, layout) in directions {
+            let Ok(plain) = Conv2d::new(&portable, geometry, direction) else {
+                continue;
+            };
+            let g = &geometry;
+            let all = if i == 0 && plain.body != Body::Depthwise {
+                let every = variants(caps, layout).into_iter().map(Body::Product);
+                let direct = (layout != Layout::Tn).then_some(Body::Product(Variant::Direct));
+                every.chain(direct).collect()
+            } else {
+                bodies(caps, &plain, layout)
+            };
+            for (j, body) in all.into_iter().enumerate() {
+                // In a quick run each geometry meets two of the bodies, all of them over the geometries.
+                if quick && i > 0 && body != Body::Depthwise && (i + j) % 2 == 0 {
+                    continue;
+                }
+                let plain = Conv2d {
+                    body,
+                    ..plain.clone()
+                };
+                let values = [Values::Normal, Values::Positive, Values::Large][(i + j) % 3];
+                let name = format!("{direction:?} {body:?} {g:?} {values:?}");
+                let sums = Conv2d {
+                    row_sums: direction == Direction::Weight && body != Body::Depthwise,
+                    splits: if direction == Direction::Weight && j % 2 == 0 {
+                        3
+                    } else {
+                        1
+                    },
+                    ..plain.clone()
+                };
+                cases.push(case(name.clone(), sums, values));
+                if i % 4 == 0 {
+                    let shape: Shape = match direction {
+                        Direction::Forward => g.out_shape(),
+                        Direction::Input => g.image_shape(),
+                        Direction::Weight => g.weight_shape(),
+                    }
+                    .into();
+                    let fused = Conv2d {
+                        epilogue: epilogue(&shape, j % 2 == 0),
+                        ..plain
+                    };
+                    cases.push(case(format!("{name} epilogue"), fused, Values::Normal));
+                }
+            }
+        }
+    }
+}
