@@ -14,8 +14,10 @@
 //   weight   tn: rows are channels of dy, columns taps and channels of x; a segment is a row of pixels of dy, k a pixel in it
 // z of the grid is a group of channels, times a residue (input), times a part of the sum (weight).
 // Variant depthwise: every channel is a group of its own; an invocation has four of them at one pixel, or at one tap.
+// Variant fold: the second half of a convolution to few channels, where a tile's columns would be wasted. A product of matrices came
+// before, of each source pixel with the weights of every tap; a[source pixel, tap, channel] (forward: channel, tap) are gathered and added.
 //
-// Dispatch: (columns / tile, rows / tile, z); depthwise: ceil(units / 64) in x and y, z.
+// Dispatch: (columns / tile, rows / tile, z); depthwise and fold: ceil(units / 64) in x and y, z.
 // Cost: 2 flops for each element of the smallest matrix of patches and each output channel; 4 bytes an element of a, b and the result.
 
 alias real = ${"vec4<f32>" if vector else "f32"};
@@ -42,7 +44,7 @@ struct Params {
     kernel_width: u32,
     taps: u32,
     weight_channels: u32,
-    units: u32,         // invocations of the depthwise variant
+    units: u32,         // invocations of the variants depthwise and fold
     source_stride_y: i32,  // pixels of the source between neighbouring rows
     source_stride_x: i32,
     step_y: i32,        // pixels of the source between neighbouring taps
@@ -138,6 +140,7 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {
     return select(OUTSIDE, start, inside);
 }
 
+//# if variant != "fold"
 // Four consecutive channels; those past the end are zero.
 fn load_a(at: u32, k: u32) -> vec4<f32> {
     //# if guard_k
@@ -160,23 +163,33 @@ fn load_a(at: u32, k: u32) -> vec4<f32> {
     //# endif
 }
 //# endif
+//# endif
 
-fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
-    if row >= params.m || column >= ${"params.dest_channels" if variant == "depthwise" else "params.n"} {
-        return;
-    }
+// The result's element of a row and a channel of its group; OUTSIDE where the row is none of the image's pixels.
+fn index_of(batch: u32, row: u32, channel: u32) -> u32 {
     //# if direction == "input"
     let place = place_of_row(row);
     let y = place.y * params.dest_stride_y + residue_y(batch);
     let x = place.z * params.dest_stride_x + residue_x(batch) - params.residues_y;
     if y >= params.dest_height || x >= params.dest_width {
-        return;
+        return OUTSIDE;
     }
     let pixel = (place.x * params.dest_height + y) * params.dest_width + x;
     //# else
     let pixel = row;
     //# endif
-    let index = pixel * params.dest_channels + group_of(batch) * params.n + column;
+    return pixel * params.dest_channels + group_of(batch) * params.n + channel;
+}
+
+//# if variant != "fold"
+fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+    if row >= params.m || column >= ${"params.dest_channels" if variant == "depthwise" else "params.n"} {
+        return;
+    }
+    let index = index_of(batch, row, column);
+    if index == OUTSIDE {
+        return;
+    }
     //# if vector
     finish(index, sums);
     //# else
@@ -186,8 +199,9 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
     //# endif
 }
 //# endif
+//# endif
 
-//# if direction == "forward" and variant != "depthwise"
+//# if direction == "forward" and variant not in ["depthwise", "fold"]
 // Weights of one output channel: taps and channels, next to each other.
 fn place_b(batch: u32, column: u32) -> u32 {
     return (group_of(batch) * params.n + min(column, params.n - 1u)) * params.taps * params.weight_channels;
@@ -216,7 +230,7 @@ fn load_b(at: u32, k: u32) -> vec4<f32> {
     );
     //# endif
 }
-//# elif direction == "input" and variant != "depthwise"
+//# elif direction == "input" and variant not in ["depthwise", "fold"]
 // Weights of the group's first output channel, and the first of four columns. Columns past the end repeat.
 fn place_b(batch: u32, column: u32) -> vec2<u32> {
     return vec2<u32>(group_of(batch) * params.k * params.taps * params.n, ${"min(column, params.n - 4u)" if b_vector else "column"});
@@ -237,11 +251,12 @@ fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
     return vec4<f32>(b[(start + at.y) / 4u]);
     //# else
     let last = params.n - 1u;
-    var columns = vec4<f32>();
-    //# for i in range(live)
-    columns[${i}] = f32(b[start + min(at.y + ${i}u, last)]);
-    //# endfor
-    return columns;
+    return vec4<f32>(
+        f32(b[start + min(at.y, last)]),
+        f32(b[start + min(at.y + 1u, last)]),
+        f32(b[start + min(at.y + 2u, last)]),
+        f32(b[start + min(at.y + 3u, last)]),
+    );
     //# endif
 }
 //# endif
@@ -373,7 +388,7 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
 }
 //# endif
 
-//# if variant == "depthwise"
+//# if variant in ["depthwise", "fold"]
 @compute @workgroup_size(64)
 fn conv2d(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -385,6 +400,24 @@ fn conv2d(
         return;
     }
     let batch = group.z;
+    //# if variant == "fold"
+    let row = unit / params.n;
+    let channel = unit % params.n;
+    let index = index_of(batch, row, channel);
+    if index == OUTSIDE {
+        return;
+    }
+    let place = place_a(batch, row);
+    let count = segments(batch);
+    var sum = 0.0;
+    for (var segment = 0u; segment < count; segment++) {
+        let at = enter_a(batch, place, segment);
+        let tap = kernel_tap(batch, segment);
+        let inside = at != OUTSIDE;
+        sum += select(0.0, f32(a[select(0u, at + ${"channel * params.taps + tap" if direction == "forward" else "tap * params.n + channel"}, inside)]), inside);
+    }
+    finish(index, sum);
+    //# else
     let quads = params.source_channels / 4u;
     let channel = unit % quads * 4u;
     var sum = vec4<f32>();
@@ -418,6 +451,7 @@ fn conv2d(
         sum += weight * load_a(enter_a(batch, place, segment), channel);
     }
     store(batch, row, channel, sum);
+    //# endif
     //# endif
 }
 //# else

@@ -11,7 +11,6 @@
 //              broadcast from a constant lane. No workgroup memory, no barrier.
 //   registers  the same with one lane: each invocation owns 8 x 8 elements. Needs no subgroups.
 //   tiled      tiles in workgroup memory, ${depth} deep; ${threads} x ${threads} invocations, each with ${row_quads} x ${quads} blocks of 4 x 4 elements.
-//   direct     registers with one row and one vec4 of columns, for products of few columns.
 
 //# if row_sums
 fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
@@ -157,11 +156,11 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocatio
     let row0 = (params.first_row + group.y) * ${rows}u;
     let column0 = group.x * ${4 * lanes * quads}u + lane * 4u;
 //# else
-@compute @workgroup_size(${8 if variant == "registers" else 1}, ${8 if variant == "registers" else 64})
+@compute @workgroup_size(8, 8)
 fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id) id: vec3<u32>) {
     let lane = 0u;
     let batch = params.first_matrix + group.z;
-    let row0 = (params.first_row * ${8 if variant == "registers" else 64}u + id.y) * ${rows}u;
+    let row0 = (params.first_row * 8u + id.y) * ${rows}u;
     let column0 = id.x * ${4 * quads}u;
 //# endif
     //# for r in range(rows)
@@ -191,8 +190,8 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_
     //# endfor
     //# for q in range(quads)
     //# if layout == "nt"
-    //# for c in range(live)
-    let b_place${live * q + c} = place_b(batch, column0 + ${4 * lanes * q + c}u);
+    //# for c in range(4)
+    let b_place${4 * q + c} = place_b(batch, column0 + ${4 * lanes * q + c}u);
     //# endfor
     //# else
     let b_place${q} = place_b(batch, column0 + ${4 * lanes * q}u);
@@ -205,14 +204,17 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_
     //# for i in range(share)
     let a_at${i} = ${"enter_a(batch, a_place" ~ i ~ ", segment)" if segmented else "a_place" ~ i};
     //# endfor
-    //# for i in range(quads * (live if layout == "nt" else 1))
+    //# for i in range(quads * (4 if layout == "nt" else 1))
     let b_at${i} = ${"enter_b(batch, b_place" ~ i ~ ", segment)" if segmented else "b_place" ~ i};
     //# endfor
-    //# if layout == "tn"
+    //# if layout == "tn" and not segmented
 ${load_block("0u", "var ")}
     //# endif
     for (var k = 0u; k < params.k; k += 4u) {
         //# if layout == "tn"
+        //# if segmented
+${load_block("k", "let ")}
+        //# endif
         //# for d in range(4)
         //# for q in range(quads)
         let b${d}_${q} = next_b${d}_${q};
@@ -224,13 +226,16 @@ ${load_block("0u", "var ")}
         //# endif
         //# endfor
         //# endfor
+        //# if not segmented
+        // The next block is under way while this one is multiplied. Segments are too short for that to pay.
         let ahead = min(k + 4u, (params.k - 1u) / 4u * 4u);
 ${load_block("ahead", "")}
+        //# endif
         //# else
         //# for q in range(quads)
         //# if layout == "nt"
         //# for c in range(4)
-        let w${q}_${c} = ${"load_b(b_at" ~ (live * q + c) ~ ", k)" if c < live else "vec4<f32>()"};
+        let w${q}_${c} = load_b(b_at${4 * q + c}, k);
         //# endfor
         //# for d in range(4)
         let b${d}_${q} = vec4<f32>(w${q}_0[${d}], w${q}_1[${d}], w${q}_2[${d}], w${q}_3[${d}]);

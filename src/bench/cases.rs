@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::kernels::adam::Adam;
 use crate::kernels::cast::Cast;
 use crate::kernels::concat::Concat;
+use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
 use crate::kernels::ema::Ema;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::{Distribution, Function};
@@ -34,6 +35,8 @@ pub struct Case {
     pub inputs: Vec<Data>,
     /// The product that it is, where it is a plain one: then its result is checked by multiplying it with vectors.
     pub product: Option<Matmul>,
+    /// The convolution that it is: likewise.
+    pub convolution: Option<Conv2d>,
 }
 
 /// The element-wise chain of the comparison with peers: sigmoid(x) y + x.
@@ -134,6 +137,7 @@ fn case(name: impl Into<String>, kernel: impl Twin + 'static) -> Case {
         kernel: Box::new(kernel),
         inputs,
         product: None,
+        convolution: None,
     }
 }
 
@@ -154,6 +158,43 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
     }
     for (m, n, k) in shapes {
         for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
+            let kernel = Matmul::new(caps, layout, 1, m, n, k)?;
+            let name = format!("matmul {} {m}x{n}x{k}", layout.name());
+            let product = Some(kernel.clone());
+            cases.push(Case {
+                product,
+                ..case(name, kernel)
+            });
+        }
+    }
+    for side in [16, 28] {
+        let geometry = Geometry {
+            batch: 16,
+            image: [side; 2],
+            channels: 64,
+            out_channels: 64,
+            kernel: [3; 2],
+            stride: [1; 2],
+            padding: [[1; 2]; 2],
+            dilation: [1; 2],
+            groups: 1,
+        };
+        let pixels = 16 * side * side;
+        // Each convolution beside the plain product of its size.
+        let pairs = [
+            (Direction::Forward, Layout::Nt, [pixels, 64, 576]),
+            (Direction::Input, Layout::Nn, [pixels, 64, 576]),
+            (Direction::Weight, Layout::Tn, [64, 576, pixels]),
+        ];
+        for (direction, layout, [m, n, k]) in pairs {
+            let kernel = Conv2d::new(caps, geometry, direction)?;
+            let what = format!("{direction:?}").to_lowercase();
+            let name = format!("conv2d {what} 3x3, 64 to 64 channels, 16 of {side}x{side}");
+            let convolution = Some(kernel.clone());
+            cases.push(Case {
+                convolution,
+                ..case(name, kernel)
+            });
             let kernel = Matmul::new(caps, layout, 1, m, n, k)?;
             let name = format!("matmul {} {m}x{n}x{k}", layout.name());
             let product = Some(kernel.clone());

@@ -3,14 +3,17 @@
 use super::cases::Case;
 use crate::error::Result;
 use crate::gpu::{BufferSlice, Gpu};
+use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
 use crate::kernels::matmul::{Layout, Matmul};
+use crate::reference::conv2d;
 use crate::verify::{self, Comparison, cases};
 
-/// Runs a case once and compares its result with its CPU twin's, or a large product by Freivalds' method.
+/// Runs a case once and compares its result with its CPU twin's, or a large product or convolution by Freivalds' method.
 pub(super) fn check(gpu: &Gpu, case: &Case, buffers: &[BufferSlice]) -> Result<Comparison> {
-    match &case.product {
-        Some(product) => freivalds(gpu, product, case, buffers),
-        None => verify::kernel(gpu, case.kernel.as_ref(), &case.inputs),
+    match (&case.product, &case.convolution) {
+        (Some(product), _) => freivalds(gpu, product, case, buffers),
+        (_, Some(convolution)) => freivalds_of_channels(gpu, convolution, case, buffers),
+        _ => verify::kernel(gpu, case.kernel.as_ref(), &case.inputs),
     }
 }
 
@@ -67,19 +70,107 @@ fn freivalds(
                 .map(|(c, s)| c * s)
                 .sum();
             let tolerance = 2.0 * k as f64 * u * scale;
-            let share = (got - expected).abs() / tolerance;
             comparison.elements += n;
-            // A NaN is no share at all.
-            let share = if share.is_finite() {
-                share
-            } else {
-                f64::INFINITY
-            };
-            comparison.worst_of_tolerance = comparison.worst_of_tolerance.max(share);
-            comparison.require(share <= 1.0, || {
-                format!("row {i} of C, times signs, is {got}, expected {expected} within {tolerance:.2e}")
-            });
+            share_of(&mut comparison, i, got, expected, tolerance);
         }
     }
     Ok(comparison)
+}
+
+/// The same for a convolution, which is a product too: its result's channels (of a gradient by weights, its rows), each times a sign and
+/// added, against the convolution of one channel whose weights (or gradient) were added so.
+fn freivalds_of_channels(
+    gpu: &Gpu,
+    kernel: &Conv2d,
+    case: &Case,
+    buffers: &[BufferSlice],
+) -> Result<Comparison> {
+    let g = &kernel.geometry;
+    let (a, b) = (case.inputs[0].to_f64(), case.inputs[1].to_f64());
+    let (_, _, count) = kernel.counts();
+    let c = gpu.read(&buffers[2..3])?.remove(0);
+    let c: Vec<f64> = c[..4 * count]
+        .chunks_exact(4)
+        .map(|w| f64::from(f32::from_le_bytes([w[0], w[1], w[2], w[3]])))
+        .collect();
+    // The axis that signs run along, in the operand that has it and in the result: (sizes outside, along, inside).
+    let [height, width] = g.out_image();
+    let pixels = |side: [usize; 2]| g.batch * side[0] * side[1];
+    let taps = g.kernel[0] * g.kernel[1];
+    let (small, operand, result, terms) = match kernel.direction {
+        Direction::Forward => (
+            Geometry {
+                out_channels: 1,
+                ..*g
+            },
+            [1, g.out_channels, taps * g.channels],
+            [pixels([height, width]), g.out_channels, 1],
+            taps * g.channels,
+        ),
+        Direction::Input => (
+            Geometry { channels: 1, ..*g },
+            [g.out_channels * taps, g.channels, 1],
+            [pixels(g.image), g.channels, 1],
+            taps * g.out_channels,
+        ),
+        Direction::Weight => (
+            Geometry {
+                out_channels: 1,
+                ..*g
+            },
+            [pixels([height, width]), g.out_channels, 1],
+            [1, g.out_channels, taps * g.channels],
+            pixels([height, width]),
+        ),
+    };
+    let added =
+        |values: &[f64], [outer, along, inner]: [usize; 3], signs: &dyn Fn(usize) -> f64| {
+            let mut sums = vec![0.0; outer * inner];
+            for (i, value) in values.iter().enumerate() {
+                let at = i / (along * inner) * inner + i % inner;
+                sums[at] += signs(i / inner % along) * value;
+            }
+            sums
+        };
+    let product = |a: &[f64], b: &[f64]| match kernel.direction {
+        Direction::Forward => conv2d::forward(&small, a, b),
+        Direction::Input => conv2d::input(&small, a, b),
+        Direction::Weight => conv2d::weight(&small, 0..g.batch * height, a, b),
+    };
+    let of = |x: &[f64], y: &[f64], signs: &dyn Fn(usize) -> f64| match kernel.direction {
+        Direction::Weight => product(&added(x, operand, signs), y),
+        _ => product(x, &added(y, operand, signs)),
+    };
+    let abs = |values: &[f64]| values.iter().map(|v| v.abs()).collect::<Vec<_>>();
+    let scale = of(&abs(&a), &abs(&b), &|_| 1.0);
+    let mut comparison = Comparison::default();
+    for seed in 0..3 {
+        let words = cases::integers(100 + seed, 2, result[1]);
+        let signs = |i: usize| f64::from(words.as_u32()[i]) * 2.0 - 1.0;
+        let expected = of(&a, &b, &signs);
+        let got = added(&c, result, &signs);
+        comparison.elements += c.len();
+        for (i, ((got, expected), scale)) in got.iter().zip(&expected).zip(&scale).enumerate() {
+            let tolerance = 2.0 * terms as f64 * 2.0_f64.powi(-24) * scale;
+            share_of(&mut comparison, i, *got, *expected, tolerance);
+        }
+    }
+    Ok(comparison)
+}
+
+/// Notes how much of its tolerance a sum of signed elements takes.
+fn share_of(comparison: &mut Comparison, at: usize, got: f64, expected: f64, tolerance: f64) {
+    let share = (got - expected).abs() / tolerance;
+    // A NaN is no share at all.
+    let share = if share.is_finite() {
+        share
+    } else {
+        f64::INFINITY
+    };
+    comparison.worst_of_tolerance = comparison.worst_of_tolerance.max(share);
+    comparison.require(share <= 1.0, || {
+        format!(
+            "signed sum {at} of the result is {got}, expected {expected} within {tolerance:.2e}"
+        )
+    });
 }

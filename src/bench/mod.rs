@@ -220,15 +220,21 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         });
     }
     let mut plans: Vec<(String, Make<'_>)> = Vec::new();
-    for &model in models::MODELS {
-        for (batch, half) in [(128, false), (1024, false), (1024, true)] {
+    for (model, usual) in models::steps() {
+        // The large batches are of the step that is small.
+        let large: &[(usize, bool)] = if model == "vae" {
+            &[(1024, false), (1024, true)]
+        } else {
+            &[]
+        };
+        for &(batch, half) in [(usual, false)].iter().chain(large) {
             if half && !gpu.caps().f16 {
                 continue;
             }
             let note = if half { ", f16" } else { "" };
             plans.push((
-                format!("{model} training step, batch {batch}{note}"),
-                Box::new(move || models::training(gpu, model, batch, half)),
+                format!("{model}, training step, batch {batch}{note}"),
+                Box::new(move || models::training(gpu, model, Some(batch), half)),
             ));
         }
     }

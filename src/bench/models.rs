@@ -1,5 +1,6 @@
 //! Training steps and samplers of the models, ready to be run on built-in data.
 
+use crate::data::ImageShape;
 use crate::data::digits::digits;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -9,6 +10,9 @@ use crate::graph::op::EvalContext;
 use crate::graph::update::{Rule, Update};
 use crate::graph::{Graph, Sink};
 use crate::kernels::philox::RandomState;
+use crate::models::autoencoder::{self, Autoencoder};
+use crate::models::classifier::{self, Classifier};
+use crate::models::gan::{self, Gan};
 use crate::models::vae::{Config, Vae};
 use crate::models::{DataType, Model};
 use crate::nn::init;
@@ -39,21 +43,73 @@ pub struct Ready {
     seed: u64,
 }
 
-/// The models whose steps are timed.
-pub const MODELS: &[&str] = &["vae"];
+/// A step that is timed: a name, the batch where none is asked for, the model and which of its updates.
+type Timed = (&'static str, usize, fn() -> Result<Box<dyn Model>>, usize);
 
-/// The training step of a model in its default size: data and index resident, Adam; with `half`, activations stored as f16.
+/// 28x28 grey images.
+const IMAGE: ImageShape = ImageShape {
+    height: 28,
+    width: 28,
+    channels: 1,
+};
+
+/// The steps that are timed.
+const STEPS: &[Timed] = &[
+    ("vae", 128, || Ok(Box::new(Vae::new(Config::mnist())?)), 0),
+    (
+        "ae",
+        128,
+        || {
+            Ok(Box::new(Autoencoder::new(autoencoder::Config::deep(
+                IMAGE,
+            ))?))
+        },
+        0,
+    ),
+    (
+        "classifier",
+        64,
+        || {
+            Ok(Box::new(Classifier::new(classifier::Config::mnist(
+                IMAGE, 10,
+            ))?))
+        },
+        0,
+    ),
+    (
+        "gan-discriminator",
+        16,
+        || Ok(Box::new(Gan::new(gan::Config::for_data(IMAGE, true))?)),
+        0,
+    ),
+    (
+        "gan-generator",
+        16,
+        || Ok(Box::new(Gan::new(gan::Config::for_data(IMAGE, true))?)),
+        1,
+    ),
+];
+
+/// Names of the steps that are timed, and the batch of each.
+pub fn steps() -> impl Iterator<Item = (&'static str, usize)> {
+    STEPS.iter().map(|&(name, batch, _, _)| (name, batch))
+}
+
+/// The training step of a model in its default size: data and index resident, Adam; with `half`, activations stored as f16. Without a
+/// batch, that of [`steps`].
 ///
 /// # Errors
 /// When there is no such model, or the device refuses.
-pub fn training(gpu: &Gpu, model: &str, batch: usize, half: bool) -> Result<Ready> {
-    if model != "vae" {
+pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Result<Ready> {
+    let Some(&(_, usual, build, phase)) = STEPS.iter().find(|(n, ..)| *n == name) else {
+        let known: Vec<&str> = steps().map(|(n, _)| n).collect();
         return Err(Error::Usage(format!(
-            "there is no model '{model}'; there is {}",
-            MODELS.join(", ")
+            "there is no model '{name}'; there is {}",
+            known.join(", ")
         )));
-    }
-    let model = Vae::new(Config::mnist())?;
+    };
+    let (model, batch) = (build()?, batch.unwrap_or(usual));
+    let classes = 10;
     let data = DataType {
         rows: ROWS,
         width: 784,
@@ -61,34 +117,40 @@ pub fn training(gpu: &Gpu, model: &str, batch: usize, half: bool) -> Result<Read
         indices: ROWS,
         scale: 1.0 / 255.0,
         shift: 0.0,
-        classes: 0,
+        classes,
     };
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
         ema: false,
-        metrics: model.metrics(),
-        set: 0,
-        takes_data: true,
+        metrics: model.phases()[phase].metrics.clone(),
+        set: model.phases()[phase].set,
+        takes_data: model.phases()[phase].takes_data,
         batch,
         loss_scale: half,
     };
-    let graph = model.training(0, &data, &update)?;
-    let images = digits(ROWS, 1).values;
-    let inputs = vec![
-        ("data", Value::new([ROWS, 784], images)?),
+    let graph = model.training(phase, &data, &update)?;
+    let images = digits(ROWS, 1);
+    let labels = Data::U8(images.one_hot(classes)?);
+    let all = [
+        ("data", Value::new([ROWS, 784], images.values)?),
+        ("labels", Value::new([ROWS, classes], labels)?),
         (
             "index",
             Value::new([ROWS], Data::U32((0..ROWS as u32).collect()))?,
         ),
     ];
+    let inputs = all
+        .into_iter()
+        .filter(|(n, _)| graph.has_input(n))
+        .collect();
     ready(
         gpu,
         format!(
-            "VAE 784-400-20, training step, batch {batch}{}",
+            "{name}, training step, batch {batch}{}",
             if half { ", f16" } else { "" }
         ),
-        &model,
+        model.as_ref(),
         &graph,
         inputs,
         (true, half),

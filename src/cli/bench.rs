@@ -32,9 +32,9 @@ pub(super) struct Arguments {
     /// Take one training step of this model apart instead
     #[arg(long, value_name = "MODEL")]
     profile: Option<String>,
-    /// Examples of the step that is taken apart
-    #[arg(long, default_value_t = 128, requires = "profile")]
-    batch: usize,
+    /// Examples of that step [default: that of the benchmark]
+    #[arg(long)]
+    batch: Option<usize>,
     /// With --profile: activations and their gradients stored as f16
     #[arg(long, requires = "profile")]
     half: bool,

@@ -37,6 +37,10 @@ enum Model {
     Vae(Box<models::Vae>),
     /// The autoencoder (Hinton & Salakhutdinov 2006); 784-1000-500-250-30 on 28x28 images by default
     Ae(Box<models::Ae>),
+    /// A generative adversarial network (Goodfellow et al. 2014): DCGAN on images, perceptrons on points
+    Gan(Box<models::Gan>),
+    /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
+    Classifier(Box<models::Classifier>),
     /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
     ContractiveAe(Box<models::ContractiveAe>),
 }
@@ -47,6 +51,8 @@ impl Model {
             Self::Vae(a) => a.as_ref(),
             Self::Ae(a) => a.as_ref(),
             Self::ContractiveAe(a) => a.as_ref(),
+            Self::Gan(a) => a.as_ref(),
+            Self::Classifier(a) => a.as_ref(),
         }
     }
 }
@@ -327,9 +333,10 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
                 }
             }
             Event::Checkpoint { step } => {
-                let picture = preview(device, trainer)?;
-                grid::save(&picture, &samples.join(format!("{step:08}.png")))?;
-                film.push(picture);
+                if let Some(picture) = preview(device, trainer)? {
+                    grid::save(&picture, &samples.join(format!("{step:08}.png")))?;
+                    film.push(picture);
+                }
             }
         }
         Ok(())
@@ -355,20 +362,24 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
 }
 
 /// Where a training stands: samples at fixed noise, or, of a model that has none, inputs and what it makes of them.
-fn preview(device: &Device, trainer: &Trainer) -> Result<image::RgbImage> {
+fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>> {
     const COUNT: usize = 64;
     let (config, model) = (trainer.config(), trainer.model());
     let weights = trainer.weights()?;
     let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
     if let Ok(sampler) = model.sampler(COUNT) {
+        // Fixed noise: the film shows the same samples as they become.
         let classes = classes_of(model, COUNT, None)?;
         let images = evaluator.once(&sampler, classes, "images", 0)?;
-        return Ok(picture(&images.data.to_f32(), config, 8));
+        return Ok(Some(picture(&images.data.to_f32(), config, 8)));
+    }
+    if model.codes().is_empty() {
+        return Ok(None);
     }
     let data = trainer.dataset();
     let some = data.select(&(0..COUNT.min(data.rows())).collect::<Vec<_>>());
     let pairs = pairs(&mut evaluator, model, &some, 16)?;
-    Ok(picture(&pairs, config, 16))
+    Ok(Some(picture(&pairs, config, 16)))
 }
 
 /// The input of a conditional model's sampler: `class` for all of `count` samples, or the classes in turn.

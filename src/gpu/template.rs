@@ -29,6 +29,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "guard",
     "map",
     "matmul",
+    "pool",
     "present",
     "rearrange",
     "reduce",

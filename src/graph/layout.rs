@@ -6,6 +6,10 @@ use crate::tensor::Shape;
 /// Floats between the starts of tensors: 256 bytes.
 pub const ALIGNMENT: usize = 64;
 
+/// How the names of PyTorch's counters end (`num_batches_tracked` of batch normalisation): they are I64 in files, f32 on the device,
+/// which counts to 16 million.
+pub const COUNTER: &str = "num_batches_tracked";
+
 /// How a parameter's initial values are drawn, in border order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {

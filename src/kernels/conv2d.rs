@@ -141,6 +141,9 @@ pub enum Body {
     Product(Variant),
     /// Four channels an invocation, no sum over channels: every channel is a group of its own.
     Depthwise,
+    /// A sum over taps of products that another kernel has made: `a` is `[source pixels, taps, channels]` of the result (forward:
+    /// `[.., channels, taps]`), there is no `b`. See [`Conv2d::folds`].
+    Fold,
 }
 
 /// One of the three products of a convolution.
@@ -196,12 +199,21 @@ impl Conv2d {
         }
         let (m, n, _) = self.sizes();
         let total = self.geometry.terms() as usize / (m * n * self.matrices()).max(1);
-        let mut variants = Variant::candidates(caps, [m, n, total.max(1)], self.layout());
-        // A tile of 32 columns wastes most of itself on fewer than five.
-        if n <= 4 && self.direction != Direction::Weight {
-            variants.insert(0, Variant::Direct);
-        }
+        let variants = Variant::candidates(caps, [m, n, total.max(1)], self.layout());
         variants.into_iter().map(Body::Product).collect()
+    }
+
+    /// Whether the convolution is best made of a product of matrices, [source pixels, channels] by all taps' weights, and [`Body::Fold`]:
+    /// its result has so few channels that a tile of it would be mostly empty.
+    pub fn folds(&self) -> bool {
+        let g = &self.geometry;
+        let (few, many) = match self.direction {
+            Direction::Forward => (g.out_channels, g.channels),
+            Direction::Input => (g.channels, g.out_channels),
+            Direction::Weight => return false,
+        };
+        let taps = g.kernel[0] * g.kernel[1];
+        g.groups == 1 && few <= 4 && many >= 8 && taps * few <= 128 && taps > 1
     }
 
     /// Into how many parts the sum over images should be cut: 1 where the result's tiles fill the device.
@@ -228,6 +240,7 @@ impl Conv2d {
     fn is_flat(&self) -> bool {
         let g = &self.geometry;
         self.direction == Direction::Forward
+            && self.body != Body::Fold
             && g.groups == 1
             && g.dilation[1] == 1
             && !g.channels.is_multiple_of(4)
@@ -311,7 +324,7 @@ impl Conv2d {
     fn workgroups(&self) -> [u32; 3] {
         let (m, n, _) = self.sizes();
         let Body::Product(variant) = self.body else {
-            let [x, y, _] = fold(self.depthwise_units().div_ceil(64) as u64);
+            let [x, y, _] = fold(self.units().div_ceil(64) as u64);
             return [x, y, self.matrices() as u32];
         };
         let (rows, columns) = variant.tile();
@@ -322,8 +335,12 @@ impl Conv2d {
         ]
     }
 
-    /// Invocations of the depthwise body.
-    fn depthwise_units(&self) -> usize {
+    /// Invocations of the bodies that are no product.
+    fn units(&self) -> usize {
+        if self.body == Body::Fold {
+            let (m, n, _) = self.sizes();
+            return m * n;
+        }
         let quads = self.geometry.channels / 4;
         let [height, width] = self.geometry.kernel;
         match self.direction {
@@ -341,7 +358,14 @@ impl Conv2d {
             count(g.weight_shape()),
             count(g.out_shape()),
         );
+        let taps = g.kernel[0] * g.kernel[1];
         match self.direction {
+            Direction::Forward if self.body == Body::Fold => {
+                (image / g.channels * taps * g.out_channels, 0, out)
+            }
+            Direction::Input if self.body == Body::Fold => {
+                (out / g.out_channels * taps * g.channels, 0, image)
+            }
             Direction::Forward => (image, weight, out),
             Direction::Input => (out, weight, image),
             Direction::Weight => (out, image, weight * self.splits),
@@ -353,6 +377,9 @@ impl Conv2d {
         let g = &self.geometry;
         let four = |n: usize| n.is_multiple_of(4);
         let (channels, out) = (g.group_channels(), g.out_channels / g.groups);
+        if self.body == Body::Fold {
+            return (false, false, false);
+        }
         if self.body == Body::Depthwise {
             let weight = self.direction == Direction::Weight;
             return (true, weight, !weight);
@@ -379,6 +406,7 @@ impl Kernel for Conv2d {
         let body = match self.body {
             Body::Product(variant) => variant.describe(),
             Body::Depthwise => "depthwise".to_owned(),
+            Body::Fold => "fold".to_owned(),
         };
         let [height, width] = self.geometry.kernel;
         let marks = [
@@ -397,10 +425,10 @@ impl Kernel for Conv2d {
 
     fn bindings(&self) -> Vec<Binding> {
         let (a, b, c) = self.counts();
-        let mut bindings = vec![
-            Binding::read("a", DType::F32, a),
-            Binding::read("b", DType::F32, b),
-        ];
+        let mut bindings = vec![Binding::read("a", DType::F32, a)];
+        if self.body != Body::Fold {
+            bindings.push(Binding::read("b", DType::F32, b));
+        }
         bindings.extend(self.epilogue.read_bindings("e"));
         bindings.extend(self.epilogue.state_binding());
         let results = 0..self.epilogue.results.len();
@@ -445,16 +473,23 @@ impl Kernel for Conv2d {
         });
         super::merge(&mut context, more);
         let body = match self.body {
-            Body::Product(variant) => variant.context(self.layout(), n, k.is_multiple_of(4)),
-            Body::Depthwise => {
-                json!({"variant": "depthwise", "layout": self.layout().name(), "guard_k": false})
-            }
+            Body::Product(variant) => variant.context(self.layout(), k.is_multiple_of(4)),
+            Body::Depthwise | Body::Fold => json!({
+                "variant": if self.body == Body::Fold { "fold" } else { "depthwise" },
+                "layout": self.layout().name(),
+                "guard_k": false,
+            }),
         };
         super::merge(&mut context, body);
         let [out_height, out_width] = g.out_image();
         let ([source_height, source_width], source_channels) = match self.direction {
             Direction::Input => ([out_height, out_width], g.out_channels),
             _ => (g.image, g.channels),
+        };
+        // What a fold gathers from has all taps of the result's channels.
+        let source_channels = match (self.body, self.direction) {
+            (Body::Fold, _) => n * g.kernel[0] * g.kernel[1],
+            _ => source_channels,
         };
         let [rows_height, rows_width] = self.row_image();
         // The image's pixels between neighbouring rows of one residue, and the source's.
@@ -489,7 +524,7 @@ impl Kernel for Conv2d {
             g.kernel[1],
             g.kernel[0] * g.kernel[1],
             g.group_channels(),
-            self.depthwise_units(),
+            self.units(),
             source_stride[0],
             source_stride[1],
         ];
@@ -513,7 +548,7 @@ impl Kernel for Conv2d {
                     first_y: 4,
                     first_z: 5,
                 },
-                Body::Depthwise => Grid::Whole,
+                Body::Depthwise | Body::Fold => Grid::Whole,
             },
             subgroups: matches!(self.body, Body::Product(v) if v.is_subgroup()),
         }
@@ -521,8 +556,12 @@ impl Kernel for Conv2d {
 
     fn cost(&self) -> Cost {
         let (_, _, c) = self.counts();
+        let products = match self.body {
+            Body::Fold => self.counts().0 as f64,
+            _ => 2.0 * self.geometry.terms(),
+        };
         Cost {
-            flops: 2.0 * self.geometry.terms() + c as f64 * self.epilogue.flops(),
+            flops: products + c as f64 * self.epilogue.flops(),
             bytes: bytes_of(&self.bindings()),
         }
     }

@@ -226,13 +226,22 @@ impl Expression {
             .then(|| Binding::read("state", DType::U32, STATE_WORDS))
     }
 
+    /// The runs of axes by which operands are found, each once: a compiler then sees that rows of one kind share their remainder.
+    fn distinct_groups(&self) -> Vec<[u32; 3]> {
+        let mut distinct: Vec<[u32; 3]> = Vec::new();
+        let all = self.operands.iter().filter(|o| !o.dense);
+        for group in all.flat_map(|o| &o.groups) {
+            if !distinct.contains(group) {
+                distinct.push(*group);
+            }
+        }
+        distinct
+    }
+
     /// Words of the `groups` array in the uniform buffer: a vec4 each.
     pub fn group_words(&self) -> Vec<u32> {
-        self.operands
-            .iter()
-            .filter(|o| !o.dense)
-            .flat_map(|o| o.groups.iter().flat_map(|g| [g[0], g[1], g[2], 0]))
-            .collect()
+        let distinct = self.distinct_groups().into_iter();
+        distinct.flat_map(|[d, m, s]| [d, m, s, 0]).collect()
     }
 
     /// Flops of one evaluation.
@@ -294,23 +303,26 @@ impl Expression {
     ///
     /// `first_group` is the number of `groups` before this expression's.
     pub fn context(&self, prefix: &str, width: Width, first_group: usize) -> Json {
-        let mut group = first_group;
+        let distinct = self.distinct_groups();
         let operands: Vec<Json> = self
             .operands
             .iter()
             .enumerate()
             .map(|(i, operand)| {
-                let first = group;
-                if !operand.dense {
-                    group += operand.groups.len();
-                }
+                let place = |g: &[u32; 3]| distinct.iter().position(|d| d == g).unwrap_or(0);
+                let groups: Vec<usize> = if operand.dense {
+                    Vec::new()
+                } else {
+                    let places = operand.groups.iter().map(place);
+                    places.map(|p| first_group + p).collect()
+                };
                 let access = operand.access(width);
                 json!({
                     "name": format!("{prefix}{i}"),
                     "access": access,
                     "vector": width == Width::Four && matches!(access, "dense" | "row"),
                     "base": operand.base,
-                    "groups": (first..group).collect::<Vec<_>>(),
+                    "groups": groups,
                 })
             })
             .collect();
@@ -366,7 +378,7 @@ impl Expression {
             "random": self.is_random(),
             "by_example": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Example { .. }, .. })),
             "by_step": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Step, .. })),
-            "groups": group,
+            "groups": first_group + distinct.len(),
             "store": match width { Width::One => "element", Width::Four => "vector", Width::Splat => "splat" },
         })
     }

@@ -45,8 +45,6 @@ pub enum Variant {
     Registers,
     /// Tiles in workgroup memory.
     Tiled(Tile),
-    /// One row and up to four columns an invocation: for products of few columns.
-    Direct,
 }
 
 /// The shape of a tiled product's workgroup.
@@ -124,7 +122,7 @@ impl Variant {
         if caps.subgroup_min_size >= 4 {
             let lanes = if caps.subgroup_min_size >= 8 { 8 } else { 4 };
             // Long sums in layout tn are read down both operands: the taller tile reads less.
-            let rows = if layout == Layout::Tn && m >= 128 && k >= 256 {
+            let rows = if layout == Layout::Tn && m >= 64 && k >= 256 {
                 64
             } else if layout != Layout::Tn && caps.software && m * n * k < SMALL_PRODUCT {
                 8
@@ -169,7 +167,6 @@ impl Variant {
             Self::Subgroup { lanes, rows, quads } => (rows as usize, (4 * lanes * quads) as usize),
             Self::Registers => (64, 64),
             Self::Tiled(tile) => tile.size(),
-            Self::Direct => (64, 4),
         }
     }
 
@@ -189,7 +186,6 @@ impl Variant {
                 let (rows, columns) = tile.size();
                 format!("tiled {rows}x{columns}x{}", tile.depth)
             }
-            Self::Direct => "direct".to_owned(),
         }
     }
 
@@ -198,18 +194,12 @@ impl Variant {
         self.size()
     }
 
-    /// What `shared/product.wgsl` wants to know of it, for a product of `columns` columns whose k are, or are not, a multiple of four.
-    pub(crate) fn context(
-        self,
-        layout: Layout,
-        columns: usize,
-        k_aligned: bool,
-    ) -> serde_json::Value {
+    /// What `shared/product.wgsl` wants to know of it, for a product whose k are, or are not, a multiple of four.
+    pub(crate) fn context(self, layout: Layout, k_aligned: bool) -> serde_json::Value {
         let (variant, lanes, rows, quads) = match self {
             Self::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
             Self::Registers => ("registers", 1, 8, 2),
             Self::Tiled(tile) => ("tiled", 1, 4 * tile.row_quads, tile.quads),
-            Self::Direct => ("direct", 1, 1, 1),
         };
         let tile = match self {
             Self::Tiled(tile) => tile,
@@ -224,7 +214,6 @@ impl Variant {
             "threads": tile.threads,
             "row_quads": tile.row_quads,
             "depth": tile.depth,
-            "live": if self == Self::Direct { columns.min(4) } else { 4 },
             "guard_k": matches!(self, Self::Tiled(_)) || !k_aligned,
         })
     }
@@ -404,9 +393,7 @@ impl Kernel for Matmul {
                 }),
         });
         super::merge(&mut context, more);
-        let body = self
-            .variant
-            .context(self.layout, self.n, self.k.is_multiple_of(4));
+        let body = self.variant.context(self.layout, self.k.is_multiple_of(4));
         super::merge(&mut context, body);
         let stride = |batched: bool, count: usize| if batched { count as u32 } else { 0 };
         let mut params = vec![

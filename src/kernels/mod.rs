@@ -24,6 +24,7 @@ pub mod guard;
 pub mod map;
 pub mod matmul;
 pub mod philox;
+pub mod pool;
 pub mod present;
 pub mod rearrange;
 pub mod reduce;

@@ -10,6 +10,8 @@ use crate::graph::{Graph, Var};
 use crate::tensor::{DType, TensorType};
 
 pub mod autoencoder;
+pub mod classifier;
+pub mod gan;
 pub mod vae;
 
 /// A data set as a model's graphs see it: rows of pixels or coordinates, by index.
@@ -156,6 +158,21 @@ pub trait Model: Debug + Send + Sync {
     /// What `eval` reports, from the means of the evaluation's figures.
     fn report(&self, means: &Figures) -> Figures {
         means.clone()
+    }
+
+    /// Whether held-out data gives a loss that the best weights can be chosen by.
+    fn has_validation_loss(&self) -> bool {
+        true
+    }
+
+    /// Figures that follow from those that a step reports, an example each.
+    fn derived(&self, _figures: &Figures) -> Figures {
+        Figures::new()
+    }
+
+    /// Prefixes of parameters that are also written to files of their own, without the prefix: networks that others know apart.
+    fn parts(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// Names of what its first phase reports.

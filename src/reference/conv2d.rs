@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::expression::Evaluator;
 use super::{Twin, precision_of, random_state};
 use crate::kernels::Caps;
-use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
+use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::philox::RandomState;
 use crate::real::{Precision, Real, Tracked};
 use crate::tensor::Data;
@@ -129,6 +129,44 @@ pub fn weight<T: Real>(
         .collect()
 }
 
+/// The sum over taps of products of source pixels with each tap's weights: [`Body::Fold`].
+fn fold<T: Real>(kernel: &Conv2d, products: &[T]) -> Vec<T> {
+    let g = &kernel.geometry;
+    let taps = g.kernel[0] * g.kernel[1];
+    let forward = kernel.direction == Direction::Forward;
+    let (result, source, channels) = if forward {
+        (g.out_shape(), g.image_shape(), g.out_channels)
+    } else {
+        (g.image_shape(), g.out_shape(), g.channels)
+    };
+    let one = |index: usize| {
+        let [image, y, x, channel] = coordinates(result, index);
+        let mut sum = T::from_f64(0.0);
+        for t in 0..g.kernel[0] {
+            for u in 0..g.kernel[1] {
+                let met = if forward {
+                    (pixel(g, 0, y, t), pixel(g, 1, x, u))
+                } else {
+                    (place(g, 0, y, t), place(g, 1, x, u))
+                };
+                let (Some(row), Some(column)) = met else {
+                    continue;
+                };
+                let tap = t * g.kernel[1] + u;
+                let within = if forward {
+                    channel * taps + tap
+                } else {
+                    tap * channels + channel
+                };
+                let pixel = (image * source[1] + row) * source[2] + column;
+                sum = sum + products[pixel * taps * channels + within];
+            }
+        }
+        sum
+    };
+    (0..result.iter().product()).map(one).collect()
+}
+
 /// The rows of pixels that each part of the sum over images has.
 fn parts(kernel: &Conv2d) -> Vec<std::ops::Range<usize>> {
     let all = kernel.geometry.batch * kernel.geometry.out_image()[0];
@@ -148,6 +186,9 @@ impl Twin for Conv2d {
     }
 
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
+        if self.body == Body::Fold {
+            return Vec::new();
+        }
         let other = self
             .candidates(caps)
             .into_iter()
@@ -167,14 +208,16 @@ fn run<T: Real>(kernel: &Conv2d, buffers: &mut [Data]) {
     let g = &kernel.geometry;
     let operands = kernel.epilogue.operands.len();
     let random = kernel.epilogue.is_random();
+    let first = if kernel.body == Body::Fold { 1 } else { 2 };
     let state = if random {
-        random_state(buffers[2 + operands].as_u32())
+        random_state(buffers[first + operands].as_u32())
     } else {
         RandomState::default()
     };
-    let first_out = 2 + operands + usize::from(random);
-    let (a, b) = (T::of(&buffers[0]), T::of(&buffers[1]));
+    let first_out = first + operands + usize::from(random);
+    let (a, b) = (T::of(&buffers[0]), T::of(&buffers[first - 1]));
     let sums = match kernel.direction {
+        _ if kernel.body == Body::Fold => fold(kernel, a),
         Direction::Forward => forward(g, a, b),
         Direction::Input => input(g, a, b),
         Direction::Weight => parts(kernel)
@@ -193,7 +236,7 @@ fn run<T: Real>(kernel: &Conv2d, buffers: &mut [Data]) {
         };
         parts(kernel).into_iter().flat_map(of).collect::<Vec<T>>()
     });
-    let extra = buffers[2..2 + operands].iter().map(T::of).collect();
+    let extra = buffers[first..first + operands].iter().map(T::of).collect();
     let mut epilogue = Evaluator::new(&kernel.epilogue, extra, state);
     let mut out = vec![Vec::with_capacity(sums.len()); kernel.epilogue.results.len()];
     for (index, &sum) in sums.iter().enumerate() {

@@ -26,6 +26,7 @@ pub mod half;
 pub mod map;
 pub mod matmul;
 pub mod piece;
+pub mod pool;
 pub mod present;
 pub mod random;
 pub mod rearrange;

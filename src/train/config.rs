@@ -9,6 +9,8 @@ use crate::kernels::RING_ROWS;
 use crate::models::Model;
 use crate::models::autoencoder::contractive::{self, Contractive};
 use crate::models::autoencoder::{self, Autoencoder};
+use crate::models::classifier::{self, Classifier};
+use crate::models::gan::{self, Gan};
 use crate::models::vae::{self, Vae};
 use crate::nn::schedule;
 
@@ -34,6 +36,10 @@ pub enum ModelConfig {
     Ae(autoencoder::Config),
     /// The contractive autoencoder.
     ContractiveAe(contractive::Config),
+    /// The classifier whose features samples are judged in.
+    Classifier(classifier::Config),
+    /// A generative adversarial network.
+    Gan(gan::Config),
     /// The variational autoencoder.
     Vae(vae::Config),
 }
@@ -50,6 +56,14 @@ impl Config {
                 model.image.count()
             }
             ModelConfig::ContractiveAe(model) => {
+                model.check()?;
+                model.image.count()
+            }
+            ModelConfig::Classifier(model) => {
+                model.check()?;
+                model.image.count()
+            }
+            ModelConfig::Gan(model) => {
                 model.check()?;
                 model.image.count()
             }
@@ -75,6 +89,8 @@ impl Config {
         Ok(match &self.model {
             ModelConfig::Ae(model) => Box::new(Autoencoder::new(model.clone())?),
             ModelConfig::ContractiveAe(model) => Box::new(Contractive::new(model.clone())?),
+            ModelConfig::Classifier(model) => Box::new(Classifier::new(model.clone())?),
+            ModelConfig::Gan(model) => Box::new(Gan::new(model.clone())?),
             ModelConfig::Vae(model) => Box::new(Vae::new(model.clone())?),
         })
     }

@@ -177,6 +177,12 @@ impl Trainer {
             )));
         }
         let model = config.build()?;
+        if training.validation > 0 && !model.has_validation_loss() {
+            return Err(Error::Usage(format!(
+                "--validation: a {} model has no held-out loss that its best weights could be chosen by",
+                model.name()
+            )));
+        }
         let (dataset, validation) = dataset.split(training.validation, training.seed)?;
         if training.batch > dataset.rows() {
             let (batch, rows) = (training.batch, dataset.rows());
@@ -652,6 +658,13 @@ impl Trainer {
             };
             values.insert(name, (norm / updates).into());
         }
+        let known: Figures = values
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+            .collect();
+        for (name, value) in self.model.derived(&known) {
+            values.insert(name, value.into());
+        }
         let rate = self.config.training.learning_rate.at(end - 1, self.total);
         values.insert("learning_rate".to_owned(), rate.into());
         let record = Record { step: end, values };
@@ -720,6 +733,14 @@ impl Trainer {
 
     fn write_best(&self) -> Result<()> {
         let tensors = weights::to_file(&self.session.layout().parameters, &self.weights()?, "");
+        for part in self.model.parts() {
+            let prefix = format!("{part}.");
+            let own = tensors
+                .iter()
+                .filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?.to_owned(), t.clone())));
+            let path = self.folder.path().join(format!("{part}.safetensors"));
+            weights::write_tensors(&path, &own.collect())?;
+        }
         weights::write_tensors(&self.folder.path().join("model.safetensors"), &tensors)
     }
 

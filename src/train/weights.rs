@@ -6,14 +6,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
-use crate::graph::layout::{Layout, Parameter};
+use crate::graph::layout::{COUNTER, Layout, Parameter};
 
 /// Named f32 tensors with their shapes. PyTorch's counters of batches are I64 in files; see [`COUNTER`].
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// How the names of PyTorch's counters end (`num_batches_tracked` of batch normalisation): they are I64 in files, f32 on the device,
-/// which counts to 16 million.
-pub const COUNTER: &str = "num_batches_tracked";
 
 /// Writes a file of f32 tensors and syncs it.
 ///

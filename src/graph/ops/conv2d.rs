@@ -7,9 +7,9 @@ use crate::graph::Var;
 use crate::graph::op::{Argument, Call, EvalContext, Fused, GradientAt, Lowering, Op, Pattern};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
-use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
+use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::expression::Expression;
-use crate::kernels::matmul::Layout;
+use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::real::{Precision, Real, Tracked};
 use crate::reference::conv2d as twin;
@@ -79,6 +79,55 @@ impl Convolution {
             Direction::Forward => twin::forward(g, a, b),
             Direction::Input => twin::input(g, a, b),
             Direction::Weight => twin::weight(g, 0..g.batch * g.out_image()[0], a, b),
+        })
+    }
+}
+
+impl Convolution {
+    /// A product of every source pixel with all taps' weights, and the sum over taps that gathers it.
+    fn lower_folded(&self, caps: &Caps, kernel: Conv2d, fused: Fused) -> Result<Lowering> {
+        let g = &self.geometry;
+        let taps = g.kernel[0] * g.kernel[1];
+        let pixels = |[batch, height, width, _]: [usize; 4]| batch * height * width;
+        let (layout, m, n, k) = match self.direction {
+            Direction::Forward => (
+                Layout::Nt,
+                pixels(g.image_shape()),
+                g.out_channels * taps,
+                g.channels,
+            ),
+            _ => (
+                Layout::Nn,
+                pixels(g.out_shape()),
+                taps * g.channels,
+                g.out_channels,
+            ),
+        };
+        let product = Matmul::new(caps, layout, 1, m, n, k)?;
+        let mut arguments = fused.inputs.clone();
+        arguments.push(Argument::Temporary(0));
+        let fold = Conv2d {
+            body: Body::Fold,
+            epilogue: fused.epilogue.clone(),
+            ..kernel
+        };
+        let after = Fused {
+            inputs: vec![Argument::Temporary(0)],
+            ..fused
+        };
+        let results = fold.epilogue.results.len();
+        Ok(Lowering {
+            temporaries: vec![TensorType::f32([m, n])],
+            calls: vec![
+                Call {
+                    kernel: Arc::new(product),
+                    arguments,
+                },
+                Call {
+                    kernel: Arc::new(fold),
+                    arguments: after.arguments(results),
+                },
+            ],
         })
     }
 }
@@ -164,6 +213,9 @@ impl Op for Convolution {
         let kernel = Conv2d::new(caps, self.geometry, self.direction)?;
         let splits = kernel.wanted_splits(caps);
         let results = fused.epilogue.results.len();
+        if kernel.folds() {
+            return self.lower_folded(caps, kernel, fused);
+        }
         if splits == 1 {
             let kernel = Conv2d {
                 row_sums: fused.row_sums,

@@ -38,3 +38,26 @@ impl<'g> Var<'g> {
         (self.square() + (log_variance.exp_minus_one() - log_variance)) * 0.5
     }
 }
+
+impl<'g> Var<'g> {
+    /// e^x over the sum of e^x along the last axis.
+    pub fn softmax(self) -> Self {
+        self.log_softmax().exp()
+    }
+
+    /// ln of [`Var::softmax`], without overflow.
+    pub fn log_softmax(self) -> Self {
+        let shape = self.shape();
+        let last = shape.rank().saturating_sub(1);
+        let mut kept = shape.dims().to_vec();
+        if let Some(size) = kept.last_mut() {
+            *size = 1;
+        }
+        self - self.log_sum_exp(&[last]).reshape(kept.as_slice())
+    }
+
+    /// Cross-entropy of logits `[batch, classes]` with targets that sum to 1, an example: ln sum e^x - sum t x, `[batch]`.
+    pub fn cross_entropy(self, target: Self) -> Self {
+        self.log_sum_exp(&[1]) - (self * target).sum(&[1])
+    }
+}

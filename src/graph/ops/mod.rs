@@ -8,6 +8,8 @@ pub mod gather;
 pub mod leaf;
 pub mod loss;
 pub mod matmul;
+pub mod normalize;
+pub mod pool;
 pub mod random;
 pub mod rearrange;
 pub mod reduce;

@@ -103,10 +103,9 @@ fn bodies(caps: &Caps, kernel: &Conv2d, layout: Layout) -> Vec<Body> {
             .filter(|v| v.is_subgroup())
             .take(1),
     );
-    if layout != Layout::Tn {
-        bodies.push(Variant::Direct);
-    }
-    bodies.into_iter().map(Body::Product).collect()
+    let fold = (layout != Layout::Tn && kernel.geometry.groups == 1).then_some(Body::Fold);
+    let products = bodies.into_iter().map(Body::Product);
+    products.chain(fold).collect()
 }
 
 pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
@@ -124,8 +123,7 @@ pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
             let g = &geometry;
             let all = if i == 0 && plain.body != Body::Depthwise {
                 let every = variants(caps, layout).into_iter().map(Body::Product);
-                let direct = (layout != Layout::Tn).then_some(Body::Product(Variant::Direct));
-                every.chain(direct).collect()
+                every.collect()
             } else {
                 bodies(caps, &plain, layout)
             };

@@ -12,6 +12,7 @@ use crate::tensor::{DType, Data};
 
 mod ceilings;
 mod convolutions;
+mod images;
 mod maps;
 mod moves;
 mod products;
@@ -129,6 +130,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     moves::scatter_add(&mut cases);
     updates::updates(&mut cases);
     moves::present(&mut cases);
+    images::pool(quick, &mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);

@@ -1,0 +1,56 @@
+//! Pooling and the like: windows that overlap, leave gaps, reach into the padding.
+
+use super::{Case, Values, case};
+use crate::kernels::pool::{Mode, Pool, Windows};
+
+pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
+    let windows = |image, channels, size, stride, padding| Windows {
+        batch: 2,
+        image,
+        channels,
+        size,
+        stride,
+        padding,
+    };
+    let mut all = vec![
+        windows([8, 6], 4, [2, 2], [2, 2], [0, 0]),
+        windows([7, 9], 3, [3, 3], [2, 2], [1, 1]),
+        windows([6, 7], 8, [3, 2], [1, 3], [1, 0]),
+        windows([5, 5], 1, [5, 5], [1, 1], [0, 0]),
+    ];
+    if !quick {
+        all.extend([
+            windows([13, 11], 12, [4, 4], [3, 2], [2, 2]),
+            windows([9, 4], 5, [2, 2], [3, 3], [1, 1]),
+            windows([1, 17], 4, [1, 4], [1, 4], [0, 2]),
+            windows([24, 24], 64, [2, 2], [2, 2], [0, 0]),
+        ]);
+    }
+    let modes = [
+        Mode::Max,
+        Mode::MaxRoute,
+        Mode::MaxPick,
+        Mode::Average,
+        Mode::AverageSpread,
+    ];
+    for windows in all {
+        for mode in modes {
+            let name = format!("{} {windows:?}", mode.name());
+            let mut built = case(name.clone(), Pool { windows, mode }, Values::Normal);
+            if mode == Mode::MaxRoute {
+                // Equal pixels: the first one counts.
+                let mut ties = case(
+                    format!("{name} with ties"),
+                    Pool { windows, mode },
+                    Values::Normal,
+                );
+                let count = ties.inputs[0].len();
+                let steps = (0..count).map(|i| (i * 7 % 5 / 2) as f32).collect();
+                ties.inputs[0] = crate::tensor::Data::F32(steps);
+                cases.push(ties);
+            }
+            built.name = name;
+            cases.push(built);
+        }
+    }
+}
