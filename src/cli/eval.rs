@@ -1,14 +1,19 @@
 //! `wgen eval`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
 use super::train::load;
 use super::{DataArguments, Output, RunArguments, open};
+use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::gpu::Choice;
+use crate::models::{DataType, Model};
 use crate::train::evaluate::Evaluator;
+use crate::train::judge::{Judge, Judgement, made_by};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -19,6 +24,13 @@ pub(super) struct Arguments {
     /// Also estimate the log-likelihood with this many importance samples an example
     #[arg(long)]
     importance_samples: Option<usize>,
+    /// Judge samples (of a model that has none, reconstructions) in the features of this classifier, a run folder of wgen train classifier,
+    /// beside anchors: real images, with noise, blurred, one class dropped
+    #[arg(long, value_name = "FOLDER")]
+    judge: Option<PathBuf>,
+    /// How many are judged
+    #[arg(long, default_value_t = 10_000, requires = "judge")]
+    samples: usize,
     /// Examples of a step
     #[arg(long, default_value_t = 128)]
     batch: usize,
@@ -59,5 +71,78 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         result["log_likelihood"] = json!(value);
         result["importance_samples"] = json!(samples);
     }
+    if let Some((dead, units)) = dead_units(&mut evaluator, model, &dataset)? {
+        let share = dead as f64 / units as f64;
+        output.say(&format!(
+            "{dead} of {units} units are never active ({share:.4})"
+        ));
+        result["dead_units"] = json!(dead);
+        result["dead_share"] = json!(share);
+    }
+    if let Some(folder) = &arguments.judge {
+        let mut judge = Judge::load(&device, folder)?;
+        let (what, images) = made_by(&mut evaluator, model, &dataset, arguments.samples)?;
+        let real = arguments.data.load(Part::Training)?;
+        let judgement = judge.judge(what, &images, &dataset, Some(&real))?;
+        say_judgement(output, &judgement);
+        result["judgement"] = json!(judgement);
+    }
     output.result(&result)
+}
+
+/// Units of a sparse code that no example activates, and all units.
+fn dead_units(
+    evaluator: &mut Evaluator,
+    model: &dyn Model,
+    dataset: &Dataset,
+) -> Result<Option<(usize, usize)>> {
+    if !model.codes().contains(&"active") {
+        return Ok(None);
+    }
+    let units = model.latent().unwrap_or(0);
+    let mut ever = vec![false; units];
+    let build = |data: &DataType, batch: usize| model.encoding(data, batch);
+    evaluator.over(dataset, 1, build, &["active"], |_, real, values| {
+        for row in values[0].data.to_f32()[..real * units].chunks_exact(units) {
+            ever.iter_mut().zip(row).for_each(|(e, a)| *e |= *a > 0.0);
+        }
+    })?;
+    Ok(Some((ever.iter().filter(|e| !**e).count(), units)))
+}
+
+/// The judgement as a table.
+pub(super) fn say_judgement(output: &Output, judgement: &Judgement) {
+    output.say(&format!(
+        "{:<22} {:>9} {:>8} {:>8} {:>9} {:>9} {:>10}",
+        format!("n = {}", judgement.comparison.n),
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "Frechet",
+        "kernel"
+    ));
+    let anchors = judgement.anchors.iter().map(|(name, c)| (name.as_str(), c));
+    for (name, c) in [(judgement.what.as_str(), &judgement.comparison)]
+        .into_iter()
+        .chain(anchors)
+    {
+        output.say(&format!(
+            "{name:<22} {:>9.4} {:>8.4} {:>8.4} {:>9.4} {:>9.3} {:>10.5}",
+            c.precision, c.recall, c.density, c.coverage, c.frechet_distance, c.kernel_distance
+        ));
+    }
+    let shares: Vec<String> = judgement
+        .class_shares
+        .iter()
+        .map(|s| format!("{:.1}", 100.0 * s))
+        .collect();
+    output.say(&format!(
+        "class shares {} %; {:.4} classified with more than 0.9; the classifier is right on {:.4} of the data, seed {}, weights {}",
+        shares.join(" "),
+        judgement.confident_share,
+        judgement.judge_accuracy,
+        judgement.judge_seed,
+        judgement.judge_weights
+    ));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::train::{classes_of, load, pairs, picture};
+use super::train::{load, pairs, picture};
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
@@ -117,11 +117,11 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
             }
             None => return model.decoding(1).map(drop),
         }
-        let mut inputs = classes_of(model.as_ref(), side * side, arguments.class)?;
+        let mut inputs = model.class_inputs(side * side, arguments.class)?;
         inputs.push(("z", vae::manifold_codes(side)));
         evaluator.once(&model.decoding(side * side)?, inputs, "images", 0)?
     } else {
-        let inputs = classes_of(model.as_ref(), n, arguments.class)?;
+        let inputs = model.class_inputs(n, arguments.class)?;
         evaluator.once(&model.sampler(n)?, inputs, "images", 0)?
     };
     grid::save(

@@ -6,6 +6,7 @@ use super::train::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::models::autoencoder::contractive::{self, Norm};
+use crate::models::autoencoder::sparse::{self, Sparsity};
 use crate::models::autoencoder::{self, Corruption};
 use crate::models::classifier;
 use crate::models::gan::{self, Networks};
@@ -158,6 +159,68 @@ impl ModelArguments for Ae {
 
     fn training(&self) -> &TrainingArguments {
         &self.training
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SparsityName {
+    L1,
+    Kl,
+    TopK,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SparseAe {
+    #[command(flatten)]
+    training: TrainingArguments,
+    /// Units of the code
+    #[arg(long, default_value_t = 1024)]
+    latent: usize,
+    /// What keeps the code sparse
+    #[arg(long, value_enum, default_value_t = SparsityName::TopK)]
+    sparsity: SparsityName,
+    /// top-k: units that are kept
+    #[arg(long, default_value_t = 32)]
+    k: usize,
+    /// l1, kl: weight of the penalty [default: 0.05 for l1, 0.1 for kl]
+    #[arg(long)]
+    penalty: Option<f64>,
+    /// Steps over which that weight rises from 0
+    #[arg(long, default_value_t = 0)]
+    penalty_warmup: u64,
+    /// kl: the mean activation that each unit is drawn to
+    #[arg(long, default_value_t = 0.05)]
+    rho: f64,
+    #[command(flatten)]
+    corruption: CorruptionArguments,
+}
+
+impl ModelArguments for SparseAe {
+    fn model(&self, dataset: &Dataset) -> Result<ModelConfig> {
+        let sparsity = match self.sparsity {
+            SparsityName::L1 => Sparsity::L1 {
+                penalty: self.penalty.unwrap_or(0.05),
+            },
+            SparsityName::Kl => Sparsity::Kl {
+                rho: self.rho,
+                penalty: self.penalty.unwrap_or(0.1),
+            },
+            SparsityName::TopK => Sparsity::TopK { k: self.k },
+        };
+        Ok(ModelConfig::SparseAe(sparse::Config {
+            image: dataset.shape,
+            latent: self.latent,
+            sparsity,
+            corruption: self.corruption.corruption(),
+        }))
+    }
+
+    fn training(&self) -> &TrainingArguments {
+        &self.training
+    }
+
+    fn weight(&self) -> (f64, u64) {
+        (1.0, self.penalty_warmup)
     }
 }
 

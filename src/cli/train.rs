@@ -17,7 +17,6 @@ use crate::gpu::Choice;
 use crate::graph::update::Rule;
 use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::{curves, grid};
-use crate::tensor::Value;
 use crate::train::evaluate::Evaluator;
 use crate::train::folder::read_config;
 use crate::train::metrics;
@@ -41,6 +40,8 @@ enum Model {
     Gan(Box<models::Gan>),
     /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
     Classifier(Box<models::Classifier>),
+    /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
+    SparseAe(Box<models::SparseAe>),
     /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
     ContractiveAe(Box<models::ContractiveAe>),
 }
@@ -50,6 +51,7 @@ impl Model {
         match self {
             Self::Vae(a) => a.as_ref(),
             Self::Ae(a) => a.as_ref(),
+            Self::SparseAe(a) => a.as_ref(),
             Self::ContractiveAe(a) => a.as_ref(),
             Self::Gan(a) => a.as_ref(),
             Self::Classifier(a) => a.as_ref(),
@@ -369,7 +371,7 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
     let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
     if let Ok(sampler) = model.sampler(COUNT) {
         // Fixed noise: the film shows the same samples as they become.
-        let classes = classes_of(model, COUNT, None)?;
+        let classes = model.class_inputs(COUNT, None)?;
         let images = evaluator.once(&sampler, classes, "images", 0)?;
         return Ok(Some(picture(&images.data.to_f32(), config, 8)));
     }
@@ -380,35 +382,6 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
     let some = data.select(&(0..COUNT.min(data.rows())).collect::<Vec<_>>());
     let pairs = pairs(&mut evaluator, model, &some, 16)?;
     Ok(Some(picture(&pairs, config, 16)))
-}
-
-/// The input of a conditional model's sampler: `class` for all of `count` samples, or the classes in turn.
-pub(super) fn classes_of(
-    model: &dyn crate::models::Model,
-    count: usize,
-    class: Option<usize>,
-) -> Result<Vec<(&'static str, Value)>> {
-    let classes = model.classes();
-    match class {
-        Some(_) if classes == 0 => {
-            return Err(Error::Usage(format!(
-                "--class: this {} model is not conditional on classes",
-                model.name()
-            )));
-        }
-        Some(class) if class >= classes => {
-            return Err(Error::Usage(format!(
-                "--class {class}: the model has {classes} classes, from 0"
-            )));
-        }
-        None if classes == 0 => return Ok(Vec::new()),
-        _ => {}
-    }
-    let mut rows = vec![0.0; count * classes];
-    for (i, row) in rows.chunks_exact_mut(classes).enumerate() {
-        row[class.unwrap_or(i % classes)] = 1.0;
-    }
-    Ok(vec![("classes", Value::f32([count, classes], rows)?)])
 }
 
 /// Inputs and below them what the model makes of them, `columns` a line, ready for a grid.

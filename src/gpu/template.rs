@@ -37,6 +37,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "rmsprop",
     "scatter_add",
     "sgd",
+    "top_k",
     "shared/bindings",
     "shared/finish",
     "shared/functions",

@@ -32,6 +32,7 @@ pub mod reparameterize;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;
+pub mod top_k;
 
 /// The largest number of workgroups in one dimension that every device grants.
 pub const MAX_WORKGROUPS: u32 = 65_535;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::layout::{Parameter, Role};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
-use crate::tensor::{DType, TensorType};
+use crate::tensor::{DType, TensorType, Value};
 
 pub mod autoencoder;
 pub mod classifier;
@@ -221,12 +221,53 @@ pub trait Model: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What single units of the code stand for, as images: output `images` `[units, width]`. `None` where that cannot be drawn.
+    fn filters(&self) -> Option<Graph> {
+        None
+    }
+
     /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
     ///
     /// # Errors
     /// When the model has no likelihood that this estimates.
     fn importance(&self, _data: &DataType, _batch: usize, _draws: usize) -> Result<Graph> {
         self.cannot("estimate a likelihood by importance samples: it has no posterior over codes")
+    }
+
+    /// The input of a conditional model's sampler or decoder: `class` for all of `count` examples, or the classes in turn.
+    ///
+    /// # Errors
+    /// When the model is not conditional and a class is asked for, or has no such class.
+    fn class_inputs(
+        &self,
+        count: usize,
+        class: Option<usize>,
+    ) -> Result<Vec<(&'static str, Value)>> {
+        let classes = if self.latent().is_some() {
+            self.classes()
+        } else {
+            0
+        };
+        match class {
+            Some(_) if classes == 0 => {
+                return Err(Error::Usage(format!(
+                    "--class: this {} model is not conditional on classes",
+                    self.name()
+                )));
+            }
+            Some(class) if class >= classes => {
+                return Err(Error::Usage(format!(
+                    "--class {class}: the model has {classes} classes, from 0"
+                )));
+            }
+            None if classes == 0 => return Ok(Vec::new()),
+            _ => {}
+        }
+        let mut rows = vec![0.0; count * classes];
+        for (i, row) in rows.chunks_exact_mut(classes).enumerate() {
+            row[class.unwrap_or(i % classes)] = 1.0;
+        }
+        Ok(vec![("classes", Value::f32([count, classes], rows)?)])
     }
 
     /// The error of a model that lacks something.

@@ -5,15 +5,19 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::graph::layout::{Init, Parameter};
 
+/// FNV-1a, 64 bits: for names and for telling files apart, not against anyone.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// A generator for `name` under `seed`: ChaCha8, whose output is fixed for all versions and machines.
 pub fn generator(seed: u64, name: &str) -> ChaCha8Rng {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    // FNV-1a of the name, in the key, so that adding a parameter moves no other.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    });
-    key[8..16].copy_from_slice(&hash.to_le_bytes());
+    // In the key, so that adding a parameter moves no other.
+    key[8..16].copy_from_slice(&hash(name.as_bytes()).to_le_bytes());
     ChaCha8Rng::from_seed(key)
 }
 

@@ -35,6 +35,7 @@ pub mod reparameterize;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;
+pub mod top_k;
 
 /// A kernel that can also be computed on the CPU.
 pub trait Twin: Kernel {

@@ -8,6 +8,7 @@ use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
 use crate::models::Model;
 use crate::models::autoencoder::contractive::{self, Contractive};
+use crate::models::autoencoder::sparse::{self, Sparse};
 use crate::models::autoencoder::{self, Autoencoder};
 use crate::models::classifier::{self, Classifier};
 use crate::models::gan::{self, Gan};
@@ -40,6 +41,8 @@ pub enum ModelConfig {
     Classifier(classifier::Config),
     /// A generative adversarial network.
     Gan(gan::Config),
+    /// A sparse autoencoder.
+    SparseAe(sparse::Config),
     /// The variational autoencoder.
     Vae(vae::Config),
 }
@@ -67,6 +70,10 @@ impl Config {
                 model.check()?;
                 model.image.count()
             }
+            ModelConfig::SparseAe(model) => {
+                model.check()?;
+                model.image.count()
+            }
             ModelConfig::Vae(model) => {
                 model.check()?;
                 model.width
@@ -91,6 +98,7 @@ impl Config {
             ModelConfig::ContractiveAe(model) => Box::new(Contractive::new(model.clone())?),
             ModelConfig::Classifier(model) => Box::new(Classifier::new(model.clone())?),
             ModelConfig::Gan(model) => Box::new(Gan::new(model.clone())?),
+            ModelConfig::SparseAe(model) => Box::new(Sparse::new(model.clone())?),
             ModelConfig::Vae(model) => Box::new(Vae::new(model.clone())?),
         })
     }

@@ -108,6 +108,23 @@ impl Evaluator {
         Ok(())
     }
 
+    /// As [`Evaluator::over`], once, for graphs that take no labels, of a model that would.
+    ///
+    /// # Errors
+    /// As [`Evaluator::over`].
+    pub fn over_without_labels(
+        &mut self,
+        dataset: &Dataset,
+        build: impl Fn(&DataType, usize) -> Result<Graph>,
+        outputs: &[&str],
+        take: impl FnMut(usize, usize, Vec<Value>),
+    ) -> Result<()> {
+        let classes = std::mem::take(&mut self.classes);
+        let done = self.over(dataset, 1, build, outputs, take);
+        self.classes = classes;
+        done
+    }
+
     /// Means per example of the outputs of the model's evaluation graph.
     ///
     /// # Errors

@@ -11,9 +11,11 @@ pub mod evaluate;
 mod fault;
 pub mod feed;
 pub mod folder;
+pub mod judge;
 pub mod metrics;
 pub mod recover;
 pub mod session;
+pub mod statistics;
 pub mod weights;
 
 use crate::data::Dataset;

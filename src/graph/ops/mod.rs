@@ -16,6 +16,7 @@ pub mod reduce;
 pub mod reparameterize;
 pub mod reshape;
 pub mod scatter_add;
+pub mod top_k;
 
 use crate::tensor::TensorType;
 

@@ -17,6 +17,7 @@ use crate::nn::{Activation, Pass, Sequential};
 use crate::tensor::TensorType;
 
 pub mod contractive;
+pub mod sparse;
 
 /// What is done to an input before the model has to restore it (Vincent et al. 2010, "Stacked denoising autoencoders", section 3.2 and
 /// 5.1).

@@ -1,7 +1,9 @@
 //! Pooling and the like: windows that overlap, leave gaps, reach into the padding.
 
 use super::{Case, Values, case};
+use crate::kernels::Caps;
 use crate::kernels::pool::{Mode, Pool, Windows};
+use crate::kernels::top_k::{Kept, TopK};
 
 pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
     let windows = |image, channels, size, stride, padding| Windows {
@@ -51,6 +53,38 @@ pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
             }
             built.name = name;
             cases.push(built);
+        }
+    }
+}
+
+pub(super) fn top_k(caps: &Caps, cases: &mut Vec<Case>) {
+    let sizes = [
+        ([3, 17, 1], 5),
+        ([2, 64, 1], 64),
+        ([5, 100, 1], 1),
+        ([2, 33, 3], 7),
+        ([1, 1, 4], 1),
+        ([2, 1030, 1], 31),
+    ];
+    for (domain, k) in sizes {
+        for kept in [Kept::Mask, Kept::Indices] {
+            for workgroup in [TopK::new(caps, domain, k, kept).workgroup, 64] {
+                let kernel = TopK {
+                    workgroup,
+                    ..TopK::new(caps, domain, k, kept)
+                };
+                let name = format!("top {k} of {domain:?}, {kept:?}, {workgroup} a run");
+                cases.push(case(name.clone(), kernel.clone(), Values::Normal));
+                // Many equals, both zeros among them.
+                let mut ties = case(format!("{name} with ties"), kernel, Values::Normal);
+                let steps = (0..ties.inputs[0].len()).map(|i| match i * 7 % 6 {
+                    0 => -0.0,
+                    1 => 0.0,
+                    n => (n / 2) as f32 - 1.5,
+                });
+                ties.inputs[0] = crate::tensor::Data::F32(steps.collect());
+                cases.push(ties);
+            }
         }
     }
 }

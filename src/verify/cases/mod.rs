@@ -131,6 +131,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     updates::updates(&mut cases);
     moves::present(&mut cases);
     images::pool(quick, &mut cases);
+    images::top_k(caps, &mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);
