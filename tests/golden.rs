@@ -203,6 +203,7 @@ fn optimizers_agree_with_pytorch_over_ten_steps() {
             // The whole chain of kernels after the gradients, by their twins: norm, verdict, rule, average, counters.
             let graph = Graph::new(Domain::Training);
             graph.output("loss", graph.constant(1.0));
+            graph.output_gradient("p", graph.constant(0.0).broadcast_to([24]));
             let update = Update {
                 rule,
                 max_norm: clip.parse().unwrap(),

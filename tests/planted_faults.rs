@@ -36,6 +36,7 @@ fn vae_step(sabotage: Sabotage<'_>) -> Comparison {
         hidden: vec![20],
         latent: LATENT,
         decoder: Decoder::Bernoulli,
+        ..Config::mnist()
     };
     let model = Vae::new(config).unwrap();
     let ty = DataType {

@@ -47,6 +47,7 @@ fn sources() -> BTreeMap<String, Launch> {
                 hidden,
                 latent: 20,
                 decoder,
+                ..Config::mnist()
             })
             .unwrap();
             let data = DataType {

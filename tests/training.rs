@@ -235,6 +235,7 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
         hidden: vec![24],
         latent: 3,
         decoder: Decoder::Bernoulli,
+        ..VaeConfig::mnist()
     })
     .unwrap();
     let run = |limit: u64| {
@@ -341,6 +342,7 @@ fn evaluation_does_not_depend_on_the_batch() {
         hidden: vec![24],
         latent: 5,
         decoder: Decoder::Bernoulli,
+        ..VaeConfig::mnist()
     })
     .unwrap();
     let weights: Vec<_> = wgen::models::Model::parameters(&model)
@@ -386,6 +388,7 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_vae() {
         hidden: vec![4],
         latent: 2,
         decoder: Decoder::Gaussian,
+        ..VaeConfig::mnist()
     })
     .unwrap();
     let mut weights = Vec::new();

@@ -77,9 +77,15 @@ impl CorruptionArguments {
 pub(super) struct Vae {
     #[command(flatten)]
     training: TrainingArguments,
-    /// Sizes of the encoder's hidden layers; the decoder has them in reverse
-    #[arg(long, value_delimiter = ',', default_value = "400")]
-    hidden: Vec<usize>,
+    /// Sizes of the encoder's hidden layers; the decoder has them in reverse [default: 400]
+    #[arg(long, value_delimiter = ',', conflicts_with = "channels")]
+    hidden: Option<Vec<usize>>,
+    /// Channels of the encoder's convolutions, each of which halves the image, instead of hidden layers
+    #[arg(long, value_delimiter = ',')]
+    channels: Vec<usize>,
+    /// Condition encoder and decoder on the data's labels
+    #[arg(long)]
+    conditional: bool,
     /// Latent size
     #[arg(long, default_value_t = 20)]
     latent: usize,
@@ -105,9 +111,20 @@ impl ModelArguments for Vae {
         };
         Ok(ModelConfig::Vae(vae::Config {
             width: dataset.shape.count(),
-            hidden: self.hidden.clone(),
+            hidden: match &self.hidden {
+                Some(hidden) => hidden.clone(),
+                None if self.channels.is_empty() => vec![400],
+                None => Vec::new(),
+            },
             latent: self.latent,
             decoder,
+            image: Some(dataset.shape),
+            channels: self.channels.clone(),
+            classes: if self.conditional {
+                classes_of(dataset)?
+            } else {
+                0
+            },
         }))
     }
 
@@ -124,9 +141,12 @@ impl ModelArguments for Vae {
 pub(super) struct Ae {
     #[command(flatten)]
     training: TrainingArguments,
-    /// Sizes of the encoder's hidden layers; the decoder has them in reverse
-    #[arg(long, value_delimiter = ',', default_value = "1000,500,250")]
-    hidden: Vec<usize>,
+    /// Sizes of the encoder's hidden layers; the decoder has them in reverse [default: 1000,500,250]
+    #[arg(long, value_delimiter = ',', conflicts_with = "channels")]
+    hidden: Option<Vec<usize>>,
+    /// Channels of the encoder's convolutions, each of which halves the image, instead of hidden layers
+    #[arg(long, value_delimiter = ',')]
+    channels: Vec<usize>,
     /// Size of the code
     #[arg(long, default_value_t = 30)]
     latent: usize,
@@ -149,7 +169,12 @@ impl ModelArguments for Ae {
         };
         Ok(ModelConfig::Ae(autoencoder::Config {
             image: dataset.shape,
-            hidden: self.hidden.clone(),
+            hidden: match &self.hidden {
+                Some(hidden) => hidden.clone(),
+                None if self.channels.is_empty() => vec![1000, 500, 250],
+                None => Vec::new(),
+            },
+            channels: self.channels.clone(),
             latent: self.latent,
             activation: self.activation.into(),
             output,

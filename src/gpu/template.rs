@@ -34,6 +34,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "rearrange",
     "reduce",
     "reparameterize",
+    "resize",
     "rmsprop",
     "scatter_add",
     "sgd",

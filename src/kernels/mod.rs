@@ -29,6 +29,7 @@ pub mod present;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
+pub mod resize;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;

@@ -4,14 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::autoencoder::{check_widths, halving};
 use super::{DataType, Figures, Model, Phase, finish_step};
+use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
-use crate::nn::Linear;
+use crate::nn::{Activation, Layer, Linear, Pass, Sequential};
 use crate::tensor::{Data, TensorType, Value};
 
 /// The distribution p(x | z) that the decoder parameterises.
@@ -38,10 +40,16 @@ pub struct Config {
     pub latent: usize,
     /// p(x | z).
     pub decoder: Decoder,
+    /// With convolutions: the image that an input is. Hidden layers are then none.
+    #[serde(default)]
+    pub image: Option<ImageShape>,
+    /// Channels of the encoder's convolutions, each of which halves the image; the decoder has them in reverse. Empty for none.
+    #[serde(default)]
+    pub channels: Vec<usize>,
+    /// Classes that encoder and decoder are conditional on (Sohn et al. 2015); 0 for none.
+    #[serde(default)]
+    pub classes: usize,
 }
-
-/// No layer may be wider: a hostile `config.json` must not make us allocate.
-const MAX_WIDTH: usize = 1 << 20;
 
 impl Config {
     /// 784-400-20 with a Bernoulli decoder.
@@ -51,6 +59,9 @@ impl Config {
             hidden: vec![400],
             latent: 20,
             decoder: Decoder::Bernoulli,
+            image: None,
+            channels: Vec::new(),
+            classes: 0,
         }
     }
 
@@ -59,35 +70,34 @@ impl Config {
     /// # Errors
     /// Naming the field.
     pub fn check(&self) -> Result<()> {
-        let sizes = [("width", self.width), ("latent", self.latent)];
-        let hidden = self.hidden.iter().map(|&h| ("hidden", h));
-        for (name, size) in sizes.into_iter().chain(hidden) {
-            if size == 0 || size > MAX_WIDTH {
+        if self.classes > 4096 {
+            return Err(Error::Usage(format!(
+                "vae: {} classes are more than 4096",
+                self.classes
+            )));
+        }
+        if !self.channels.is_empty() {
+            let image = self.image.ok_or_else(|| {
+                Error::Usage("vae: convolutions need images, not points".to_owned())
+            })?;
+            if image.count() != self.width || !self.hidden.is_empty() {
                 return Err(Error::Usage(format!(
-                    "vae: {name} is {size}; it must be from 1 to {MAX_WIDTH}"
+                    "vae: convolutions of {image:?} have no hidden layers and {} values an input",
+                    image.count()
                 )));
             }
+            check_widths("vae", &[("latent", self.latent)])?;
+            return halving::check("vae", image, &self.channels);
         }
-        if self.hidden.is_empty() || self.hidden.len() > 16 {
-            let count = self.hidden.len();
-            return Err(Error::Usage(format!(
-                "vae: hidden has {count} layers; it must have from 1 to 16"
-            )));
+        if self.hidden.is_empty() {
+            return Err(Error::Usage(
+                "vae: hidden has 0 layers; it must have from 1 to 16".to_owned(),
+            ));
         }
-        let mut widths = vec![self.width];
-        widths.extend(&self.hidden);
-        widths.push(self.latent);
-        let weights: usize = widths
-            .windows(2)
-            .map(|w| w[0].saturating_mul(w[1]))
-            .fold(0, usize::saturating_add);
-        if weights > 1 << 28 {
-            return Err(Error::Usage(format!(
-                "vae: {weights} weights an encoder are above {}",
-                1 << 28
-            )));
-        }
-        Ok(())
+        let mut widths = vec![("width", self.width)];
+        widths.extend(self.hidden.iter().map(|&h| ("hidden", h)));
+        widths.push(("latent", self.latent));
+        check_widths("vae", &widths)
     }
 }
 
@@ -104,11 +114,10 @@ pub struct Posterior<'g> {
 #[derive(Clone, Debug)]
 pub struct Vae {
     config: Config,
-    encoder: Vec<Linear>,
+    encoder: Sequential,
     to_mu: Linear,
     to_log_variance: Linear,
-    decoder: Vec<Linear>,
-    output: Linear,
+    decoder: Sequential,
 }
 
 /// The learned ln sigma^2 of a Gaussian decoder.
@@ -116,12 +125,20 @@ const DECODER_LOG_VARIANCE: &str = "decoder_log_variance";
 
 impl Vae {
     /// A model of these sizes. With one hidden layer its parameters are named as in pytorch/examples (`fc1`, `fc21`, `fc22`, `fc3`,
-    /// `fc4`); with more, hidden layers are `encoder.0`, `encoder.1`, ..., `decoder.0`, ....
+    /// `fc4`); with more, hidden layers are `encoder.0`, `encoder.1`, ..., `decoder.0`, ...; with convolutions, `encoder` and `decoder` are
+    /// `torch.nn.Sequential`.
     ///
     /// # Errors
     /// When a size is zero or absurd.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
+        match config.image {
+            Some(image) if !config.channels.is_empty() => Ok(Self::convolutional(config, image)),
+            _ => Ok(Self::dense(config)),
+        }
+    }
+
+    fn dense(config: Config) -> Self {
         let single = config.hidden.len() == 1;
         let name = |part: &str, i: usize, alone: &str| {
             if single {
@@ -130,29 +147,51 @@ impl Vae {
                 format!("{part}.{i}")
             }
         };
-        let mut encoder = Vec::new();
-        let mut size = config.width;
+        let layer = |net: Sequential, linear: Linear| net.then(Layer::Linear(linear));
+        let mut encoder = Sequential::default();
+        let mut size = config.width + config.classes;
         for (i, &hidden) in config.hidden.iter().enumerate() {
-            encoder.push(Linear::new(name("encoder", i, "fc1"), size, hidden));
+            let linear = Linear::new(name("encoder", i, "fc1"), size, hidden);
+            encoder = layer(encoder, linear).activation(Activation::Relu);
             size = hidden;
         }
         let to_mu = Linear::new("fc21", size, config.latent);
         let to_log_variance = Linear::new("fc22", size, config.latent);
-        let mut decoder = Vec::new();
-        size = config.latent;
+        let mut decoder = Sequential::default();
+        size = config.latent + config.classes;
         for (i, &hidden) in config.hidden.iter().rev().enumerate() {
-            decoder.push(Linear::new(name("decoder", i, "fc3"), size, hidden));
+            let linear = Linear::new(name("decoder", i, "fc3"), size, hidden);
+            decoder = layer(decoder, linear).activation(Activation::Relu);
             size = hidden;
         }
-        let output = Linear::new("fc4", size, config.width);
-        Ok(Self {
+        let decoder = layer(decoder, Linear::new("fc4", size, config.width));
+        Self {
             config,
             encoder,
             to_mu,
             to_log_variance,
             decoder,
-            output,
-        })
+        }
+    }
+
+    fn convolutional(config: Config, image: ImageShape) -> Self {
+        let encoder = halving::encoder("encoder", image, config.classes, &config.channels)
+            .then(Layer::Flatten);
+        let inner = halving::inner(image, &config.channels);
+        let from_image = |name: &str| Linear {
+            from_image: Some(inner),
+            ..Linear::new(name, inner.iter().product(), config.latent)
+        };
+        let (to_mu, to_log_variance) = (from_image("fc21"), from_image("fc22"));
+        let inputs = config.latent + config.classes;
+        let decoder = halving::decoder("decoder", inputs, image, &config.channels);
+        Self {
+            config,
+            encoder,
+            to_mu,
+            to_log_variance,
+            decoder,
+        }
     }
 
     /// What it was built from.
@@ -160,12 +199,17 @@ impl Vae {
         &self.config
     }
 
-    /// q(z | x): `x` is `[batch, width]`.
-    pub fn encode<'g>(&self, x: Var<'g>) -> Posterior<'g> {
-        let h = self
-            .encoder
-            .iter()
-            .fold(x, |h, layer| layer.forward(h).relu());
+    /// q(z | x): `x` is `[batch, width]`; a conditional model's `classes` `[batch, classes]`.
+    pub fn encode<'g>(&self, x: Var<'g>, classes: Option<Var<'g>>) -> Posterior<'g> {
+        let graph = x.graph();
+        let x = match self.config.image {
+            Some(image) if !self.config.channels.is_empty() => halving::planes(x, image, classes),
+            _ => match classes {
+                Some(classes) => graph.concat(1, &[x, classes]),
+                None => x,
+            },
+        };
+        let h = self.encoder.forward(&Pass::evaluation(graph), x);
         Posterior {
             mu: self.to_mu.forward(h),
             // The clamp of diffusers: inside of it nothing changes, outside exp stays finite.
@@ -174,12 +218,33 @@ impl Vae {
     }
 
     /// Logits (Bernoulli) or means (Gaussian) of p(x | z): `z` is `[batch, latent]`.
-    pub fn decode<'g>(&self, z: Var<'g>) -> Var<'g> {
-        let h = self
-            .decoder
-            .iter()
-            .fold(z, |h, layer| layer.forward(h).relu());
-        self.output.forward(h)
+    pub fn decode<'g>(&self, z: Var<'g>, classes: Option<Var<'g>>) -> Var<'g> {
+        let graph = z.graph();
+        let inputs = match classes {
+            Some(classes) => graph.concat(1, &[z, classes]),
+            None => z,
+        };
+        let decoded = self.decoder.forward(&Pass::evaluation(graph), inputs);
+        decoded.reshape([z.shape().dims()[0], self.config.width])
+    }
+
+    /// The classes of the step's batch, of a conditional model.
+    fn labels<'g>(
+        &self,
+        graph: &'g Graph,
+        data: &DataType,
+        batch: usize,
+    ) -> Result<Option<Var<'g>>> {
+        match self.config.classes {
+            0 => Ok(None),
+            classes => data.labels(graph, "vae", classes, batch).map(Some),
+        }
+    }
+
+    /// The classes that the caller asks for, of a conditional model: input `classes`.
+    fn asked<'g>(&self, graph: &'g Graph, count: usize) -> Option<Var<'g>> {
+        let classes = self.config.classes;
+        (classes > 0).then(|| graph.input("classes", TensorType::f32([count, classes])))
     }
 
     /// -ln p(x | z), element by element, from what `decode` gave.
@@ -265,15 +330,10 @@ impl Model for Vae {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let layers = self
-            .encoder
-            .iter()
-            .chain([&self.to_mu, &self.to_log_variance])
-            .chain(&self.decoder);
-        let mut parameters: Vec<Parameter> = layers
-            .chain([&self.output])
-            .flat_map(Linear::parameters)
-            .collect();
+        let mut parameters = self.encoder.parameters();
+        parameters.extend(self.to_mu.parameters());
+        parameters.extend(self.to_log_variance.parameters());
+        parameters.extend(self.decoder.parameters());
         if self.config.decoder == Decoder::Gaussian {
             parameters.push(Parameter::new(
                 DECODER_LOG_VARIANCE,
@@ -289,9 +349,11 @@ impl Model for Vae {
     fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
         let x = self.batch(&graph, data, update.batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
+        let labels = self.labels(&graph, data, update.batch)?;
+        let Posterior { mu, log_variance } = self.encode(x, labels);
         let z = mu.reparameterize("z", log_variance);
-        let reconstruction = self.reconstruction_error(self.decode(z), x).sum_all();
+        let decoded = self.decode(z, labels);
+        let reconstruction = self.reconstruction_error(decoded, x).sum_all();
         let kl = mu.kl_to_standard_normal(log_variance).sum_all();
         let loss = reconstruction + kl * graph.schedule(schedule::MODEL);
         let metrics = [
@@ -306,11 +368,13 @@ impl Model for Vae {
     fn evaluation(&self, data: &DataType, batch: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Validation);
         let x = self.batch(&graph, data, batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
+        let labels = self.labels(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x, labels);
         let z = mu.reparameterize_by_example("z", 1, log_variance);
+        let decoded = self.decode(z, labels);
         graph.output(
             "reconstruction",
-            self.reconstruction_error(self.decode(z), x).sum(&[1]),
+            self.reconstruction_error(decoded, x).sum(&[1]),
         );
         graph.output("kl", mu.kl_to_standard_normal(log_variance).sum(&[1]));
         Ok(graph)
@@ -324,6 +388,10 @@ impl Model for Vae {
         let mut report = means.clone();
         report.insert("elbo".to_owned(), -self.validation_loss(means));
         report
+    }
+
+    fn classes(&self) -> usize {
+        self.config.classes
     }
 
     fn latent(&self) -> Option<usize> {
@@ -344,15 +412,22 @@ impl Model for Vae {
     fn importance(&self, data: &DataType, batch: usize, draws: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Validation);
         let x = self.batch(&graph, data, batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
+        let labels = self.labels(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x, labels);
         let (latent, width) = (self.config.latent, self.config.width);
         let eps = graph
             .normal_by_example("importance", draws, batch, latent)
             .reshape([draws, batch, latent]);
         let z = mu.reparameterize_with(log_variance, eps);
         let prior_ratio = ((eps.square() + log_variance - z.square()) * 0.5).sum(&[2]);
+        let classes = self.config.classes;
+        let repeated = labels.map(|l| {
+            let each = l.reshape([1, batch, classes]);
+            each.broadcast_to([draws, batch, classes])
+                .reshape([draws * batch, classes])
+        });
         let decoded = self
-            .decode(z.reshape([draws * batch, latent]))
+            .decode(z.reshape([draws * batch, latent]), repeated)
             .reshape([draws, batch, width]);
         let log_likelihood = -self.reconstruction_error(decoded, x).sum(&[2]);
         graph.output("log_weight", log_likelihood + prior_ratio);
@@ -363,7 +438,8 @@ impl Model for Vae {
     fn sampler(&self, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
         let z = graph.normal_by_example("prior", 1, count, self.config.latent);
-        graph.output("images", self.mean(self.decode(z)));
+        let classes = self.asked(&graph, count);
+        graph.output("images", self.mean(self.decode(z, classes)));
         graph.output("z", z);
         Ok(graph)
     }
@@ -372,7 +448,8 @@ impl Model for Vae {
     fn decoding(&self, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
         let z = graph.input("z", TensorType::f32([count, self.config.latent]));
-        graph.output("images", self.mean(self.decode(z)));
+        let classes = self.asked(&graph, count);
+        graph.output("images", self.mean(self.decode(z, classes)));
         Ok(graph)
     }
 
@@ -383,10 +460,11 @@ impl Model for Vae {
     fn encoding(&self, data: &DataType, batch: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Validation);
         let x = self.batch(&graph, data, batch)?;
-        let Posterior { mu, log_variance } = self.encode(x);
+        let labels = self.labels(&graph, data, batch)?;
+        let Posterior { mu, log_variance } = self.encode(x, labels);
         graph.output("mu", mu);
         graph.output("log_variance", log_variance);
-        graph.output("images", self.mean(self.decode(mu)));
+        graph.output("images", self.mean(self.decode(mu, labels)));
         graph.output("inputs", x);
         Ok(graph)
     }

@@ -32,6 +32,7 @@ pub mod random;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
+pub mod resize;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;

@@ -367,6 +367,7 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
         hidden: hidden.to_vec(),
         latent,
         decoder,
+        ..Config::mnist()
     };
     let mut cases = vec![
         (

@@ -108,6 +108,7 @@ pub(crate) fn config(
             hidden: vec![hidden],
             latent,
             decoder: Decoder::Bernoulli,
+            ..VaeConfig::mnist()
         }),
         image: dataset.shape,
         data: "test".to_owned(),

@@ -15,6 +15,7 @@ pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
 pub mod reshape;
+pub mod resize;
 pub mod scatter_add;
 pub mod top_k;
 

@@ -17,6 +17,7 @@ use crate::nn::{Activation, Pass, Sequential};
 use crate::tensor::TensorType;
 
 pub mod contractive;
+pub(crate) mod halving;
 pub mod sparse;
 
 /// What is done to an input before the model has to restore it (Vincent et al. 2010, "Stacked denoising autoencoders", section 3.2 and
@@ -76,6 +77,10 @@ pub struct Config {
     pub image: ImageShape,
     /// Hidden layers of the encoder; the decoder has them in reverse.
     pub hidden: Vec<usize>,
+    /// Channels of the encoder's convolutions, each of which halves the image, instead of hidden layers; the decoder has them in reverse.
+    /// Empty for none.
+    #[serde(default)]
+    pub channels: Vec<usize>,
     /// Size of the code.
     pub latent: usize,
     /// Between layers.
@@ -123,6 +128,7 @@ impl Config {
         Self {
             image,
             hidden: vec![1000, 500, 250],
+            channels: Vec::new(),
             latent: 30,
             activation: Activation::Relu,
             output: Activation::Sigmoid,
@@ -139,6 +145,14 @@ impl Config {
         widths.extend(self.hidden.iter().map(|&h| ("hidden", h)));
         widths.push(("latent", self.latent));
         check_widths("ae", &widths)?;
+        if !self.channels.is_empty() {
+            if !self.hidden.is_empty() {
+                return Err(Error::Usage(
+                    "ae: it has convolutions or hidden layers, not both".to_owned(),
+                ));
+            }
+            halving::check("ae", self.image, &self.channels)?;
+        }
         self.corruption.check()
     }
 }
@@ -158,6 +172,19 @@ impl Autoencoder {
     /// When a size is zero or absurd.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
+        if !config.channels.is_empty() {
+            let inner = halving::inner(config.image, &config.channels);
+            let encoder = halving::encoder("encoder", config.image, 0, &config.channels)
+                .linear_from_image(inner, config.latent);
+            let decoder =
+                halving::decoder("decoder", config.latent, config.image, &config.channels)
+                    .activation(config.output);
+            return Ok(Self {
+                config,
+                encoder,
+                decoder,
+            });
+        }
         let mut widths = vec![config.image.count()];
         widths.extend(&config.hidden);
         widths.push(config.latent);
@@ -179,12 +206,17 @@ impl Autoencoder {
 
     /// The code `[batch, latent]` of `x` `[batch, width]`.
     pub fn encode<'g>(&self, pass: &Pass<'g>, x: Var<'g>) -> Var<'g> {
-        self.encoder.forward(pass, x)
+        if self.config.channels.is_empty() {
+            return self.encoder.forward(pass, x);
+        }
+        self.encoder
+            .forward(pass, halving::planes(x, self.config.image, None))
     }
 
     /// What a code is decoded to, `[batch, width]`.
     pub fn decode<'g>(&self, pass: &Pass<'g>, z: Var<'g>) -> Var<'g> {
-        self.decoder.forward(pass, z)
+        let decoded = self.decoder.forward(pass, z);
+        decoded.reshape([z.shape().dims()[0], self.config.image.count()])
     }
 
     fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::autoencoder::halving;
 use super::{DataType, Figures, Model, Phase, finish_step};
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
@@ -219,24 +220,8 @@ impl Gan {
     ) -> Var<'g> {
         let graph = pass.graph();
         let batch = x.shape().dims()[0];
-        let ImageShape {
-            height,
-            width,
-            channels,
-        } = self.config.image;
-        let x = if self.is_dcgan() {
-            x.reshape([batch, height, width, channels])
-        } else {
-            x
-        };
         let inputs = match classes {
-            Some(classes) if self.is_dcgan() => {
-                let count = self.config.classes;
-                let planes = classes
-                    .reshape([batch, 1, 1, count])
-                    .broadcast_to([batch, height, width, count]);
-                graph.concat(3, &[x, planes])
-            }
+            _ if self.is_dcgan() => halving::planes(x, self.config.image, classes),
             Some(classes) => graph.concat(1, &[x, classes]),
             None => x,
         };

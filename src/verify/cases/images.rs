@@ -3,6 +3,7 @@
 use super::{Case, Values, case};
 use crate::kernels::Caps;
 use crate::kernels::pool::{Mode, Pool, Windows};
+use crate::kernels::resize::{Interpolation, Resize};
 use crate::kernels::top_k::{Kept, TopK};
 
 pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
@@ -84,6 +85,33 @@ pub(super) fn top_k(caps: &Caps, cases: &mut Vec<Case>) {
                 });
                 ties.inputs[0] = crate::tensor::Data::F32(steps.collect());
                 cases.push(ties);
+            }
+        }
+    }
+}
+
+pub(super) fn resize(cases: &mut Vec<Case>) {
+    let sizes = [
+        ([4, 5], [8, 10], 4),
+        ([7, 3], [5, 9], 3),
+        ([1, 6], [3, 1], 8),
+        ([5, 5], [5, 5], 1),
+        ([3, 2], [13, 11], 1),
+        ([11, 13], [2, 3], 4),
+    ];
+    for (from, to, channels) in sizes {
+        for interpolation in [Interpolation::Nearest, Interpolation::Bilinear] {
+            for transposed in [false, true] {
+                let kernel = Resize {
+                    batch: 2,
+                    from,
+                    to,
+                    channels,
+                    interpolation,
+                    transposed,
+                };
+                let name = format!("{kernel:?}");
+                cases.push(case(name, kernel, Values::Normal));
             }
         }
     }

@@ -132,6 +132,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     moves::present(&mut cases);
     images::pool(quick, &mut cases);
     images::top_k(caps, &mut cases);
+    images::resize(&mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);
