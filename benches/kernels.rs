@@ -52,7 +52,7 @@ fn products(c: &mut Criterion) {
 
 fn vae_step(c: &mut Criterion) {
     let gpu = Gpu::new(&Choice::Auto).expect("an adapter");
-    let ready = models::training(&gpu, "vae", 128, false).expect("a plan");
+    let ready = models::training(&gpu, "vae", Some(128), false).expect("a plan");
     let mut group = c.benchmark_group(format!("VAE on {}", gpu.summary().name));
     group.throughput(Throughput::Elements(10));
     group.bench_function(

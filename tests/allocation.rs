@@ -81,7 +81,13 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
         .map(|p| wgen::nn::init::draw(p, 3))
         .collect();
     store.write(Flat::Parameters, &weights).unwrap();
-    let plan = Plan::compile(&model.decoding(1), &store, &[], PlanOptions::default()).unwrap();
+    let plan = Plan::compile(
+        &model.decoding(1).unwrap(),
+        &store,
+        &[],
+        PlanOptions::default(),
+    )
+    .unwrap();
 
     // The same calls of wgpu with a pipeline of the test's: what they allocate is wgpu's.
     let device = gpu.device();

@@ -11,6 +11,7 @@ use wgen::Error;
 use wgen::data::digits::digits;
 use wgen::data::{Dataset, ImageShape};
 use wgen::graph::update::Rule;
+use wgen::models::Model as _;
 use wgen::models::vae::{Config as VaeConfig, Decoder, Vae};
 use wgen::nn::schedule::{LearningRate, Shape};
 use wgen::tensor::Data;
@@ -225,7 +226,7 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
     use wgen::models::Model;
     use wgen::plan::StoreOptions;
     use wgen::plan::program::Flat;
-    use wgen::train::feed::Feed;
+    use wgen::train::feed::{Feed, Wants};
     use wgen::train::session::Session;
 
     let device = Device::Gpu(gpu());
@@ -251,7 +252,7 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
         };
         let mut session = Session::new(&device, layout, options).unwrap();
         session.write(Flat::Parameters, &weights).unwrap();
-        let mut feed = Feed::new(&session, data.clone(), 50, 9, limit).unwrap();
+        let mut feed = Feed::new(&session, data.clone(), 50, 9, limit, Wants::default()).unwrap();
         let update = Update {
             rule: Rule::ADAM,
             max_norm: 0.0,
@@ -322,13 +323,12 @@ fn validation_chooses_the_best_weights_and_patience_ends_the_run() {
     );
     // The weights on disk are the best ones: they give that loss again.
     let model = config.build().unwrap();
-    let layout =
-        wgen::graph::layout::Layout::new(wgen::models::Model::parameters(&model), 1 << 27).unwrap();
+    let layout = wgen::graph::layout::Layout::new(model.parameters(), 1 << 27).unwrap();
     let weights = wgen::train::folder::read_weights(&out, &layout).unwrap();
     let (_, held_out) = data.split(100, 0).unwrap();
-    let mut evaluator = Evaluator::new(&device, &model, &weights, 50, 0).unwrap();
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 50, 0).unwrap();
     let figures = evaluator
-        .figures(&model, &held_out.unwrap(), &["reconstruction", "kl"])
+        .figures(model.as_ref(), &held_out.unwrap())
         .unwrap();
     assert!((figures.values().sum::<f64>() - best).abs() < 1e-9);
 }
@@ -345,15 +345,14 @@ fn evaluation_does_not_depend_on_the_batch() {
         ..VaeConfig::mnist()
     })
     .unwrap();
-    let weights: Vec<_> = wgen::models::Model::parameters(&model)
+    let weights: Vec<_> = model
+        .parameters()
         .iter()
         .map(|p| wgen::nn::init::draw(p, 2))
         .collect();
     let figures = |batch: usize| {
         let mut evaluator = Evaluator::new(&device, &model, &weights, batch, 11).unwrap();
-        let f = evaluator
-            .figures(&model, &data, &["reconstruction", "kl"])
-            .unwrap();
+        let f = evaluator.figures(&model, &data).unwrap();
         (
             f["reconstruction"],
             f["kl"],
@@ -392,7 +391,7 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_vae() {
     })
     .unwrap();
     let mut weights = Vec::new();
-    for parameter in wgen::models::Model::parameters(&model) {
+    for parameter in model.parameters() {
         let mut v = vec![0.0_f64; parameter.shape.count()];
         match parameter.name.as_str() {
             // h = x + 20 > 0 on the encoder's side, h = (z, 0, 0) + 20 on the decoder's.
@@ -490,7 +489,9 @@ fn a_value_that_overflows_on_the_device_is_named_by_its_dispatch() {
         ..Training::default()
     };
     let mut config = config(&data, 8, 2, training);
-    let ModelConfig::Vae(model) = &mut config.model;
+    let ModelConfig::Vae(model) = &mut config.model else {
+        panic!("the test's model is a VAE");
+    };
     model.decoder = Decoder::Gaussian;
     let error = train(&device, config, data, &dir.path().join("run"), false).unwrap_err();
     let Error::NotFinite {

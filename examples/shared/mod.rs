@@ -8,8 +8,7 @@ use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
 use wgen::kernels::Texel;
 use wgen::kernels::present::Picture;
-use wgen::models::Model;
-use wgen::models::vae::{self, Vae};
+use wgen::models::vae;
 use wgen::plan::program::Flat;
 use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
 use wgen::train::folder::{read_config, read_weights};
@@ -37,7 +36,7 @@ impl Decoder {
             }
         };
         let config = read_config(folder)?;
-        let model: Vae = config.build()?;
+        let model = config.build()?;
         let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
         let weights = read_weights(folder, &layout)?;
         if run.is_none() {
@@ -45,7 +44,7 @@ impl Decoder {
         }
         let store = Store::new(gpu, layout, StoreOptions::default())?;
         store.write(Flat::Parameters, &weights)?;
-        let mut plan = Plan::compile(&model.decoding(1), &store, &[], PlanOptions::default())?;
+        let mut plan = Plan::compile(&model.decoding(1)?, &store, &[], PlanOptions::default())?;
 
         // From here on each recording also leaves the picture in the texture: nothing crosses the bus.
         let image = config.image;
@@ -53,7 +52,7 @@ impl Decoder {
         let texture = gpu.create_texture("picture", width, height, Texel::Rgba8Unorm)?;
         let picture = Picture::grid(image.height, image.width, image.channels, 1);
         plan.bind_texture("images", &texture, picture)?;
-        let latent = model.config().latent;
+        let latent = model.latent().unwrap_or(0);
         let axis = |seed: f32| -> Vec<f32> {
             // Any two directions do; these have the length of a typical code.
             (0..latent)

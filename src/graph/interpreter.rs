@@ -33,7 +33,7 @@ pub fn evaluate(
         if std::mem::replace(&mut needed[id.index()], true) || known.contains_key(&id) {
             continue;
         }
-        for input in &nodes[id.index()].inputs {
+        for input in read_by(&nodes[id.index()]) {
             uses[input.index()] += 1;
             stack.push(*input);
         }
@@ -50,14 +50,14 @@ pub fn evaluate(
                 Data::F64(vec![c]).in_precision(cx.precision),
             )?)
         } else {
-            let inputs: Vec<&Value> = node.inputs.iter().map(|i| values[i].as_ref()).collect();
+            let inputs: Vec<&Value> = read_by(node).iter().map(|i| values[i].as_ref()).collect();
             Arc::new(node.op.evaluate(&inputs, cx)?)
         };
         values.insert(id, value);
         for input in if known.contains_key(&id) {
             &[][..]
         } else {
-            &node.inputs
+            read_by(node)
         } {
             uses[input.index()] -= 1;
             if uses[input.index()] == 0 {
@@ -66,6 +66,14 @@ pub fn evaluate(
         }
     }
     Ok(wanted.iter().map(|id| values[id].clone()).collect())
+}
+
+/// The operands that a node's value depends on: of an alias the first alone, whose memory it is; others serve its gradient.
+pub(crate) fn read_by(node: &Node) -> &[NodeId] {
+    match node.op.pattern(&[]) {
+        Pattern::Alias => &node.inputs[..1],
+        _ => &node.inputs,
+    }
 }
 
 impl Graph {

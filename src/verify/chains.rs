@@ -47,7 +47,7 @@ pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Gra
     for i in 0..10 {
         let a = pool[rng.random_range(0..pool.len())];
         let b = pool[rng.random_range(0..pool.len())];
-        let next = match rng.random_range(0..14) {
+        let next = match rng.random_range(0..16) {
             0 => a + b,
             1 => a * b.tanh(),
             2 => a - b.sigmoid() * 0.5,
@@ -60,7 +60,13 @@ pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Gra
             9 => a - a.log_sum_exp(&[1]).reshape([rows, 1]),
             10 => a * (a.mean(&[0]) + 0.5),
             11 => a.matmul(vars[3]).relu().matmul(vars[1]) * 0.2,
-            12 => a.transpose().softplus().transpose() - b,
+            12 => {
+                // A row's own noise: in memory, and read by others of its size.
+                let noise = graph.random(&format!("row {i}"), Distribution::Uniform, [rows, 1]);
+                a * noise + b * (-noise + 1.0)
+            }
+            13 => a.normalize(&[1], 1e-3) + b.detach() * 0.1,
+            14 => a.transpose().softplus().transpose() - b,
             _ => graph.concat(
                 1,
                 &[a.slice(1, 0, columns / 2), b.slice(1, columns / 2, columns)],

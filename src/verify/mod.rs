@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod chains;
 pub mod compare;
+pub mod models;
 
 pub mod step;
 
@@ -242,7 +243,7 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
             report.add(family, &case.name, &run(gpu, &case)?);
         }
     }
-    for (name, run) in step::MODELS {
+    for (name, run) in models::MODELS {
         if wanted(name) {
             progress(name);
             for (case, comparison) in run(gpu, options.quick)? {

@@ -5,20 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Comparison;
-use crate::data::digits::digits;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::interpreter::{Known, evaluate};
-use crate::graph::layout::{Init, Layout};
+use crate::graph::layout::Layout;
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
-use crate::graph::update::{Rule, Update};
 use crate::graph::{Graph, Node, NodeId, Sink};
+use crate::kernels::Access;
 use crate::kernels::philox::RandomState;
-use crate::kernels::{Access, schedule};
-use crate::models::vae::{Config, Decoder, Vae};
-use crate::models::{DataType, Model};
-use crate::nn::init;
 use crate::plan::lower::{LowerOptions, lower};
 use crate::plan::memory::{self, Slots};
 use crate::plan::program::{BufferId, Flat, Origin, Program};
@@ -26,12 +21,6 @@ use crate::plan::{Plan, PlanOptions, Store, StoreOptions};
 use crate::real::{Precision, Tracked};
 use crate::reference;
 use crate::tensor::{DType, Data, Value};
-
-/// Verifies a model's plans; `true` for a quick run.
-pub type Run = fn(&Gpu, bool) -> Result<Vec<(String, Comparison)>>;
-
-/// The models whose training steps are verified.
-pub const MODELS: &[(&str, Run)] = &[("vae", vae), ("chains", super::chains::random_chains)];
 
 /// A graph with everything that a step of it needs.
 #[derive(Debug)]
@@ -350,154 +339,4 @@ pub(crate) fn leaves(nodes: &[Node], setup: &Setup<'_>, precision: Precision) ->
         known.insert(NodeId(i as u32), Arc::new(value));
     }
     Ok(known)
-}
-
-/// The training step of the VAE: Bernoulli and Gaussian decoders, sizes that are no multiple of four, clipping, EMA, and without
-/// subgroups.
-fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
-    let adam = Rule::ADAM;
-    let rmsprop = Rule::Rmsprop {
-        alpha: 0.99,
-        epsilon: 1e-8,
-        momentum: 0.9,
-        decay: 0.01,
-    };
-    let config = |hidden: &[usize], latent, decoder| Config {
-        width: 784,
-        hidden: hidden.to_vec(),
-        latent,
-        decoder,
-        ..Config::mnist()
-    };
-    let mut cases = vec![
-        (
-            config(&[36], 5, Decoder::Bernoulli),
-            13,
-            adam,
-            1.0,
-            PlanOptions::default(),
-        ),
-        (
-            config(&[24, 17], 2, Decoder::Gaussian),
-            8,
-            rmsprop,
-            0.0,
-            PlanOptions::default(),
-        ),
-        (
-            config(&[36], 5, Decoder::Bernoulli),
-            13,
-            adam,
-            0.0,
-            PlanOptions {
-                subgroups: false,
-                ..PlanOptions::default()
-            },
-        ),
-    ];
-    // One example: products with one row are reductions.
-    cases.push((
-        config(&[36], 5, Decoder::Bernoulli),
-        1,
-        adam,
-        0.0,
-        PlanOptions::default(),
-    ));
-    if !quick {
-        cases.push((
-            config(&[400], 20, Decoder::Bernoulli),
-            128,
-            adam,
-            0.0,
-            PlanOptions::default(),
-        ));
-        cases.push((
-            config(&[400], 20, Decoder::Bernoulli),
-            1,
-            adam,
-            0.0,
-            PlanOptions::default(),
-        ));
-        let unfused = PlanOptions {
-            fuse: false,
-            ..PlanOptions::default()
-        };
-        cases.push((config(&[36], 5, Decoder::Bernoulli), 13, adam, 1.0, unfused));
-    }
-    if gpu.caps().f16 {
-        let half = PlanOptions {
-            half: true,
-            ..PlanOptions::default()
-        };
-        cases.push((config(&[36], 5, Decoder::Bernoulli), 16, adam, 1.0, half));
-        cases.push((config(&[64, 32], 4, Decoder::Gaussian), 16, adam, 0.0, half));
-    }
-    // Activations larger than a binding: every kernel of the step on ranges of its tensors.
-    let cut = PlanOptions {
-        binding_bytes: Some(64 << 10),
-        ..PlanOptions::default()
-    };
-    cases.push((config(&[64], 8, Decoder::Bernoulli), 64, adam, 0.0, cut));
-    let mut out = Vec::new();
-    for (config, batch, rule, max_norm, options) in cases {
-        let name = format!("{config:?} batch {batch}, {rule:?}, clip {max_norm}, {options:?}");
-        let model = Vae::new(config)?;
-        let data = digits(200, 7);
-        let ty = DataType {
-            rows: 200,
-            width: 784,
-            dtype: DType::U8,
-            indices: 200,
-            scale: 1.0 / 255.0,
-            shift: 0.0,
-            classes: 0,
-        };
-        let update = Update {
-            rule,
-            max_norm,
-            ema: true,
-            metrics: model.metrics(),
-            set: 0,
-            takes_data: true,
-            batch,
-            loss_scale: options.half,
-        };
-        let graph = model.training(0, &ty, &update)?;
-        let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
-        let weights = layout
-            .parameters
-            .iter()
-            .map(|p| match p.init {
-                // Not zero, where a wrong sign would not show.
-                Init::Constant(_) => vec![0.3; p.shape.count()],
-                _ => init::draw(p, 5),
-            })
-            .collect();
-        let index: Vec<u32> = (0..200).map(|i| (i * 77 + 3) % 200).collect();
-        let state = RandomState {
-            seed: 0x0123_4567_89ab_cdef,
-            step: 41,
-            cursor: 9,
-        };
-        let schedule = (0..4)
-            .map(|i| {
-                let mut row = rule.schedule_row(41 + i, 1e-3, 0.9, 0.7);
-                row[schedule::LOSS_SCALE] = if options.half { 8.0 } else { 1.0 };
-                row
-            })
-            .collect();
-        let setup = Setup {
-            graph: &graph,
-            layout,
-            weights,
-            inputs: vec![
-                ("data", Value::new([200, 784], data.values)?),
-                ("index", Value::new([200], Data::U32(index))?),
-            ],
-            state,
-            schedule,
-        };
-        out.push((name, self::graph(gpu, &setup, options)?));
-    }
-    Ok(out)
 }

@@ -194,7 +194,7 @@ impl Model for Sparse {
             Parameter::new("decoder.bias", [width], zero),
         ];
         if matches!(self.config.sparsity, Sparsity::Kl { .. }) {
-            parameters.push(Parameter::new("gain", [latent], Init::Constant(1.0)));
+            parameters.push(Parameter::new("gain", [latent], Init::Constant(4.0)));
         }
         parameters
     }

@@ -207,9 +207,9 @@ impl Groups {
     fn accepts(&self, source: &Source, group: usize, id: NodeId) -> bool {
         let head = self.list[group].members[0];
         let fits = match self.list[group].kind {
-            Kind::Matmul(_) | Kind::Product(_) | Kind::Map => {
-                source.count(head) == source.count(id)
-            }
+            // Random numbers in memory are a kernel of their own.
+            Kind::Map => source.is_elementwise(head) && source.count(head) == source.count(id),
+            Kind::Matmul(_) | Kind::Product(_) => source.count(head) == source.count(id),
             Kind::Reduce(r) => {
                 let argmax = matches!(
                     source.pattern(r),

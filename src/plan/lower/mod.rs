@@ -9,6 +9,7 @@ mod update;
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
+use crate::graph::interpreter::read_by;
 use crate::graph::layout::Layout;
 use crate::graph::op::Pattern;
 use crate::graph::update::Update;
@@ -57,7 +58,7 @@ impl Source {
         let mut stack: Vec<NodeId> = sinks.iter().map(|(_, id)| *id).collect();
         while let Some(id) = stack.pop() {
             if !std::mem::replace(&mut needed[id.index()], true) {
-                stack.extend(&nodes[id.index()].inputs);
+                stack.extend(read_by(&nodes[id.index()]));
             }
         }
         let mut consumers = vec![Vec::new(); nodes.len()];

@@ -51,7 +51,7 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
         Case::RowSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, m, n, 1)),
         Case::ColumnSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, 1, m, n)),
         Case::VaeStep => {
-            let ready = models::training(gpu, "vae", 128, false)?;
+            let ready = models::training(gpu, "vae", Some(128), false)?;
             let gpu = gpu.clone();
             Ok(Box::new(move |times| {
                 ready.rewind().expect("a device");
