@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::models::{Model, vae};
 use crate::report::grid;
+use crate::tensor::Value;
 use crate::train::evaluate::Evaluator;
 use crate::train::weights::{Tensors, write_tensors};
 
@@ -26,6 +27,15 @@ pub(super) struct SampleArguments {
     /// The picture
     #[arg(long)]
     out: PathBuf,
+    /// Also write the samples as they are, tensor images of this safetensors file
+    #[arg(long, value_name = "FILE")]
+    save_tensor: Option<PathBuf>,
+    /// Instead of samples, what single units of the code stand for: the filters of a sparse autoencoder
+    #[arg(long, conflicts_with_all = ["manifold", "traverse", "class"])]
+    filters: bool,
+    /// Instead of random codes, a row for each of the first units of the code: it goes from -3 to 3, the others stay 0
+    #[arg(long, conflicts_with = "manifold")]
+    traverse: bool,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -107,7 +117,25 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     let model = config.build()?;
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;
-    let images = if arguments.manifold {
+    let images = if arguments.filters {
+        let filters = model.filters().ok_or_else(|| {
+            Error::Usage(format!(
+                "--filters: a {} model has no filters to draw",
+                model.name()
+            ))
+        })?;
+        let all = evaluator.once(&filters, Vec::new(), "images", 0)?;
+        first_filters(&all, n)?
+    } else if arguments.traverse {
+        let latent = match model.latent() {
+            Some(latent) => latent,
+            None => return model.decoding(1).map(drop),
+        };
+        let rows = latent.min(TRAVERSED);
+        let mut inputs = model.class_inputs(rows * side, arguments.class)?;
+        inputs.push(("z", traversal(latent, rows, side)?));
+        evaluator.once(&model.decoding(rows * side)?, inputs, "images", 0)?
+    } else if arguments.manifold {
         match model.latent() {
             Some(2) => {}
             Some(latent) => {
@@ -128,12 +156,44 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
         &picture(&images.data.to_f32(), &config, side),
         &arguments.out,
     )?;
+    if let Some(path) = &arguments.save_tensor {
+        let tensor = (images.shape.dims().to_vec(), images.data.to_f32());
+        write_tensors(path, &Tensors::from([("images".to_owned(), tensor)]))?;
+    }
     output.say(&format!(
-        "{} samples in {}",
+        "{} images in {}",
         images.shape.dims()[0],
         arguments.out.display()
     ));
     output.result(&json!({"samples": images.shape.dims()[0], "file": arguments.out}))
+}
+
+/// The most rows of a traversal.
+const TRAVERSED: usize = 16;
+
+/// Codes of `rows` lines of `steps`: line i moves unit i from -3 to 3.
+fn traversal(latent: usize, rows: usize, steps: usize) -> Result<Value> {
+    let mut codes = vec![0.0; rows * steps * latent];
+    for row in 0..rows {
+        for step in 0..steps {
+            let place = step as f32 / (steps.max(2) - 1) as f32;
+            codes[(row * steps + step) * latent + row] = 6.0 * place - 3.0;
+        }
+    }
+    Value::f32([rows * steps, latent], codes)
+}
+
+/// The first `n` filters, each stretched so that 0 is grey and the largest of its pixels black or white.
+fn first_filters(all: &Value, n: usize) -> Result<Value> {
+    let width = all.shape.dims()[1];
+    let values = all.data.to_f32();
+    let n = n.min(all.shape.dims()[0]);
+    let stretch = |filter: &[f32]| -> Vec<f32> {
+        let largest = filter.iter().fold(1e-12_f32, |m, x| m.max(x.abs()));
+        filter.iter().map(|x| 0.5 + 0.5 * x / largest).collect()
+    };
+    let stretched = values.chunks_exact(width).take(n).flat_map(stretch);
+    Value::f32([n, width], stretched.collect())
 }
 
 /// Inputs, reconstructions and codes of a data set.
