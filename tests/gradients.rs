@@ -1,15 +1,23 @@
 //! The third witness: gradient rules against finite differences in f64, each operator in the middle of a graph, to second order.
 
 use wgen::graph::op::EvalContext;
+use wgen::graph::ops::conv2d::Conv2dOptions;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::functions::{Distribution, Function};
 use wgen::kernels::matmul::Layout;
 use wgen::kernels::philox::{Domain, RandomState};
+use wgen::kernels::resize::Interpolation;
 use wgen::real::Precision;
 use wgen::tensor::{TensorType, Value};
 use wgen::verify::cases::{Values, integers, numbers};
 
 type Middle = for<'g> fn(&'g Graph, Var<'g>, Var<'g>) -> Var<'g>;
+
+/// Two images of 3x4 pixels, kernels of 3x2.
+fn conv<'g>(a: Var<'g>, b: Var<'g>, options: Conv2dOptions) -> Var<'g> {
+    let weights = b.slice(0, 0, 3).reshape([3, 3, 2, 1]);
+    a.reshape([2, 3, 4, 1]).conv2d(weights, &options)
+}
 
 /// Operators of two smooth operands of shape [4, 6], the second one positive.
 fn middles() -> Vec<(&'static str, Middle)> {
@@ -104,6 +112,73 @@ fn middles() -> Vec<(&'static str, Middle)> {
         ("reparameterize with noise", |g, a, b| {
             a.reparameterize_with(b, g.random("eps", Distribution::Normal, [4, 6]))
         }),
+        ("conv2d", |_, a, b| conv(a, b, Conv2dOptions::new(1, 1))),
+        ("conv2d strided", |_, a, b| {
+            conv(a, b, Conv2dOptions::new(2, 2))
+        }),
+        ("conv2d dilated", |_, a, b| {
+            let dilation = [2, 1];
+            conv(
+                a,
+                b,
+                Conv2dOptions {
+                    dilation,
+                    ..Conv2dOptions::new(1, 2)
+                },
+            )
+        }),
+        ("conv2d grouped", |_, a, b| {
+            let groups = 2;
+            let images = a.reshape([1, 3, 4, 2]);
+            images.conv2d(
+                b.slice(0, 0, 2).reshape([2, 3, 2, 1]),
+                &Conv2dOptions {
+                    groups,
+                    ..Conv2dOptions::new(2, 1)
+                },
+            )
+        }),
+        ("conv_transpose2d", |_, a, b| {
+            let images = a.reshape([2, 2, 3, 2]);
+            images.conv_transpose2d(b.reshape([2, 3, 2, 2]), &Conv2dOptions::new(2, 1), [1, 0])
+        }),
+        ("conv2d of one pixel", |_, a, b| {
+            let images = a.reshape([1, 3, 4, 2]);
+            images.conv2d(
+                b.slice(0, 0, 1).reshape([3, 1, 1, 2]),
+                &Conv2dOptions::new(1, 0),
+            )
+        }),
+        ("max_pool2d", |_, a, _| {
+            a.reshape([1, 4, 6, 1]).max_pool2d([3, 2], [2, 2], [1, 0])
+        }),
+        ("avg_pool2d", |_, a, _| {
+            a.reshape([1, 4, 6, 1]).avg_pool2d([3, 2], [1, 2], [1, 1])
+        }),
+        ("resize nearest", |_, a, _| {
+            a.reshape([1, 4, 3, 2])
+                .resize([7, 2], Interpolation::Nearest)
+        }),
+        ("resize bilinear", |_, a, _| {
+            a.reshape([1, 4, 3, 2])
+                .resize([3, 7], Interpolation::Bilinear)
+        }),
+        ("pixel_shuffle", |_, a, _| {
+            a.reshape([1, 2, 3, 4]).pixel_shuffle(2)
+        }),
+        ("normalize", |_, a, _| a.normalize(&[0], 0.1)),
+        ("layer_norm", |_, a, b| {
+            let row = |i| b.slice(0, i, i + 1).reshape([6]);
+            a.layer_norm(row(0), row(1), 0.1)
+        }),
+        ("batch_norm", |_, a, b| {
+            let row = |i| b.slice(0, i, i + 1).reshape([6]);
+            a.batch_norm(row(0), row(1), 0.1).0
+        }),
+        ("softmax", |_, a, _| (a * 2.0).softmax()),
+        ("cross_entropy", |_, a, b| a.cross_entropy(b)),
+        ("keep_top_k", |_, a, b| (a * b).keep_top_k(1, 2)),
+        ("dropout", |_, a, _| a.dropout("drop", 0.4)),
         ("random mask", |g, a, _| {
             a * g.random("mask", Distribution::Bernoulli(0.6), [4, 6])
         }),

@@ -1,4 +1,5 @@
 """PyTorch as a peer, on the CPU or with --cuda [--graph] on a GPU: answers case names on stdin with milliseconds a repetition."""
+import os
 import sys
 import time
 
@@ -69,6 +70,31 @@ def vae_step():
     return step
 
 
+def dcgan_step():
+    """pytorch/examples/dcgan's step at 28x28, 64 channels, batch 32."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
+    from pytorch_models import Dcgan
+    batch = 32
+    net = Dcgan(28).to(DEVICE)
+    data = torch.rand(ROWS, 1, 28, 28, device=DEVICE) * 2 - 1
+    real, fake = torch.ones(batch, device=DEVICE), torch.zeros(batch, device=DEVICE)
+    adam = lambda net: torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    generator, discriminator = adam(net.generator), adam(net.discriminator)
+    loss = F.binary_cross_entropy_with_logits
+    count = iter(range(1 << 60))
+
+    def step():
+        i = next(count) % (ROWS // batch)
+        discriminator.zero_grad()
+        (loss(net.discriminator(data[i * batch:(i + 1) * batch]), real)
+         + loss(net.discriminator(net.generator(torch.randn(batch, 100, device=DEVICE)).detach()), fake)).backward()
+        discriminator.step()
+        generator.zero_grad()
+        loss(net.discriminator(net.generator(torch.randn(batch, 100, device=DEVICE))), real).backward()
+        generator.step()
+    return step
+
+
 def prepare(name):
     numbers = [int(w) for w in name.split("_") if w.isdigit()]
     rand = lambda *shape: torch.rand(*shape, device=DEVICE)
@@ -90,6 +116,16 @@ def prepare(name):
     if name.startswith("column_sums"):
         x = rand(*numbers)
         return lambda: x.sum(0)
+    if name.startswith("conv"):
+        # PyTorch's own layout.
+        side, product = numbers[0], name.split("_")[1]
+        x, w, g = rand(16, 64, side, side), rand(64, 64, 3, 3), rand(16, 64, side, side)
+        if product == "forward":
+            return lambda: F.conv2d(x, w, None, 1, 1)
+        mask = [product == "input", product == "weight", False]
+        return lambda: torch.ops.aten.convolution_backward(g, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
+    if name == "dcgan_step":
+        return dcgan_step()
     if name == "vae_step":
         return vae_step()
     return None

@@ -67,8 +67,8 @@ impl SpectralNorm {
             .reshape([columns, 1]);
         if pass.is_training() {
             let unit = |x: Var<'g>| x / x.square().sum_all().sqrt().max(graph.constant(EPSILON));
-            v = unit(matrix.matmul_as(Layout::Tn, u)).detach();
-            u = unit(matrix.matmul(v)).detach();
+            v = unit(matrix.matmul_as(Layout::Tn, u)).stop_gradient();
+            u = unit(matrix.matmul(v)).stop_gradient();
             pass.replace(&u_name, u.reshape([rows]));
             pass.replace(&v_name, v.reshape(&shape.dims()[1..]));
         }

@@ -104,19 +104,10 @@ impl Feed {
 
     /// What graphs have to know of the data.
     pub fn data_type(&self) -> DataType {
-        let (scale, shift) = self.dataset.scaling();
         let rows = self
             .window
             .map_or(self.dataset.rows(), |steps| steps * self.batch);
-        DataType {
-            rows,
-            width: self.dataset.shape.count(),
-            dtype: self.dataset.dtype(),
-            indices: rows,
-            scale,
-            shift,
-            classes: self.dataset.classes(),
-        }
+        data_type(&self.dataset, rows)
     }
 
     /// The uploaded inputs by name.
@@ -219,6 +210,20 @@ impl Feed {
     /// The device's examples are not to be relied on any more: the state was set anew.
     pub fn forget(&mut self) {
         self.filled = None;
+    }
+}
+
+/// What graphs have to know of a data set of which `rows` are on the device.
+pub(super) fn data_type(dataset: &Dataset, rows: usize) -> DataType {
+    let (scale, shift) = dataset.scaling();
+    DataType {
+        rows,
+        width: dataset.shape.count(),
+        dtype: dataset.dtype(),
+        indices: rows,
+        scale,
+        shift,
+        classes: dataset.classes(),
     }
 }
 

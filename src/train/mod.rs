@@ -194,6 +194,13 @@ impl Trainer {
         }
         let caps = device.caps();
         let layout = Layout::new(model.parameters(), caps.binding_bytes)?;
+        let phases = model.phases();
+        // Whatever a graph would be refused for is found before a folder is made.
+        for (i, phase) in phases.iter().enumerate() {
+            let data = feed::data_type(&dataset, dataset.rows());
+            let update = update_of(training, phase, training.batch);
+            model.training(i, &data, &update)?.check()?;
+        }
         let folder = RunFolder::open(out, resume)?;
         let options = StoreOptions {
             training: true,
@@ -201,7 +208,6 @@ impl Trainer {
         };
         let mut session = Session::new(device, layout.clone(), options)?;
         let limit = caps.binding_bytes.min(1 << 30);
-        let phases = model.phases();
         let wants = Wants {
             classes: model.classes(),
             // A phase without examples of its own must know how many the others have.

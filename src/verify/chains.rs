@@ -65,7 +65,7 @@ pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Gra
                 let noise = graph.random(&format!("row {i}"), Distribution::Uniform, [rows, 1]);
                 a * noise + b * (-noise + 1.0)
             }
-            13 => a.normalize(&[1], 1e-3) + b.detach() * 0.1,
+            13 => a.normalize(&[1], 1e-3) + b.stop_gradient() * 0.1,
             14 => a.transpose().softplus().transpose() - b,
             _ => graph.concat(
                 1,

@@ -1,4 +1,4 @@
-//! Normalisation: batch, layer, and whatever else has mean 0 and variance 1 over some axes; detached values; dropout.
+//! Normalisation: batch, layer, and whatever else has mean 0 and variance 1 over some axes; dropout.
 //!
 //! Values are made of primitives, which a plan fuses. Their gradient is not differentiated through mean and variance step by step but
 //! given in closed form, itself made of operators: two sums instead of four.
@@ -74,41 +74,6 @@ impl Op for Normalized {
     }
 }
 
-/// Its operand, through which no gradient flows.
-#[derive(Clone, Debug)]
-struct Detach;
-
-impl Op for Detach {
-    fn name(&self) -> &'static str {
-        "detach"
-    }
-
-    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        Ok(inputs[0].clone())
-    }
-
-    fn gradient<'g>(&self, _at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
-        vec![None]
-    }
-
-    fn evaluate(&self, inputs: &[&Value], _cx: &EvalContext) -> Result<Value> {
-        Ok(inputs[0].clone())
-    }
-
-    fn lower(
-        &self,
-        _caps: &Caps,
-        _inputs: &[&TensorType],
-        _output: &TensorType,
-    ) -> Result<Lowering> {
-        Ok(Lowering::default())
-    }
-
-    fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
-        Pattern::Alias
-    }
-}
-
 /// What batch normalisation finds in a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchStatistics<'g> {
@@ -121,11 +86,6 @@ pub struct BatchStatistics<'g> {
 }
 
 impl<'g> Var<'g> {
-    /// The value alone: no gradient flows through it.
-    pub fn detach(self) -> Self {
-        self.graph().apply(Detach, &[self])
-    }
-
     /// Mean over `axes` and that of the squared distance from it, the axes kept with size 1.
     fn moments(self, axes: &[usize]) -> (Self, Self) {
         let mut dims = self.shape().dims().to_vec();

@@ -255,7 +255,7 @@ impl Gan {
     }
 
     /// Each example's loss of the discriminator for `real` and `fake` logits, `[batch]`, the gradient penalty aside.
-    fn discriminator_loss<'g>(&self, real: Var<'g>, fake: Var<'g>) -> Var<'g> {
+    pub fn discriminator_loss<'g>(&self, real: Var<'g>, fake: Var<'g>) -> Var<'g> {
         let graph = real.graph();
         let target = graph.constant(1.0 - f64::from(self.config.smoothing));
         match self.config.loss {

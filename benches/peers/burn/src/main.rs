@@ -4,8 +4,10 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::module::{conv_transpose2d, conv2d, conv2d_weight_backward};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, DeviceKind, Distribution, Tensor};
-use peer_protocol::{Case, Layout, Run, serve};
+use peer_protocol::{Case, Layout, Product, Run, serve};
 
 const BATCH: usize = 128;
 const ROWS: usize = 12_800;
@@ -98,6 +100,31 @@ fn prepare(case: Case, device: &Device) -> Option<Run> {
             Box::new(move |times| {
                 let kept: Vec<_> = (0..times).map(|_| x.clone().sum_dim(0)).collect();
                 finish(&kept);
+                wait();
+            })
+        }
+        Case::DcganStep => return None,
+        Case::Conv(product, side) => {
+            let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
+            let (image, weight) = (random([16, 64, side, side]), random([64, 64, 3, 3]));
+            let upstream = random([16, 64, side, side]);
+            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+            Box::new(move |times| {
+                let one = || match product {
+                    Product::Forward => conv2d(image.clone(), weight.clone(), None, options.clone()),
+                    Product::Input => {
+                        // Which is the transposed convolution of the gradient.
+                        let options = ConvTransposeOptions::new([1, 1], [1, 1], [0, 0], [1, 1], 1);
+                        conv_transpose2d(upstream.clone(), weight.clone(), None, options)
+                    }
+                    Product::Weight => {
+                        conv2d_weight_backward(image.clone(), weight.clone(), upstream.clone(), options.clone())
+                    }
+                };
+                let kept: Vec<_> = (0..times).map(|_| one()).collect();
+                if let Some(last) = kept.last() {
+                    last.clone().slice([0..1, 0..1, 0..1, 0..1]).into_data();
+                }
                 wait();
             })
         }

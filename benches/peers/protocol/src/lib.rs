@@ -13,6 +13,14 @@ pub enum Layout {
     Tn,
 }
 
+/// One of the three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    Forward,
+    Input,
+    Weight,
+}
+
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -26,6 +34,11 @@ pub enum Case {
     RowSums(usize, usize),
     /// Sums of its columns.
     ColumnSums(usize, usize),
+    /// A 3x3 convolution of 64 to 64 channels over 16 images of this side, stride 1, padding 1: itself, its gradient by the images, by the
+    /// weights.
+    Conv(Product, usize),
+    /// One training step of DCGAN 28x28, 64 channels, batch 32: discriminator and generator, Adam, data resident.
+    DcganStep,
     /// One training step of the VAE 784-400-20, batch 128, Adam, data resident.
     VaeStep,
 }
@@ -43,6 +56,10 @@ impl Case {
             [n] if is("chain") => Self::Chain(n),
             [m, n] if is("row_sums") => Self::RowSums(m, n),
             [m, n] if is("column_sums") => Self::ColumnSums(m, n),
+            [side] if is("conv_forward") => Self::Conv(Product::Forward, side),
+            [side] if is("conv_input") => Self::Conv(Product::Input, side),
+            [side] if is("conv_weight") => Self::Conv(Product::Weight, side),
+            [] if is("dcgan_step") => Self::DcganStep,
             [] if is("vae_step") => Self::VaeStep,
             _ => return None,
         })

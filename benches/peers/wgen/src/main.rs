@@ -1,8 +1,9 @@
 //! wgen itself, so that it takes its turns with the peers.
 
-use peer_protocol::{Case, Layout, Run, serve};
+use peer_protocol::{Case, Layout, Product, Run, serve};
 use wgen::bench::{cases, models};
 use wgen::gpu::{Choice, Gpu};
+use wgen::kernels::conv2d::{Conv2d, Direction, Geometry};
 use wgen::kernels::map::Map;
 use wgen::kernels::matmul::{Layout as Operands, Matmul};
 use wgen::kernels::reduce::{Combine, Reduce};
@@ -50,6 +51,38 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
         Case::Chain(n) => repeat(gpu, &Map::new(caps, n, cases::chain(n))),
         Case::RowSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, m, n, 1)),
         Case::ColumnSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, 1, m, n)),
+        Case::Conv(product, side) => {
+            let geometry = Geometry {
+                batch: 16,
+                image: [side; 2],
+                channels: 64,
+                out_channels: 64,
+                kernel: [3; 2],
+                stride: [1; 2],
+                padding: [[1; 2]; 2],
+                dilation: [1; 2],
+                groups: 1,
+            };
+            let direction = match product {
+                Product::Forward => Direction::Forward,
+                Product::Input => Direction::Input,
+                Product::Weight => Direction::Weight,
+            };
+            repeat(gpu, &Conv2d::new(caps, geometry, direction)?)
+        }
+        Case::DcganStep => {
+            let discriminator = models::training(gpu, "gan-discriminator", Some(32), false)?;
+            let generator = models::training(gpu, "gan-generator", Some(32), false)?;
+            let gpu = gpu.clone();
+            Ok(Box::new(move |times| {
+                discriminator.rewind().expect("a device");
+                for _ in 0..times {
+                    discriminator.plan.run(1).expect("a device");
+                    generator.plan.run(1).expect("a device");
+                }
+                gpu.wait().expect("a device");
+            }))
+        }
         Case::VaeStep => {
             let ready = models::training(gpu, "vae", Some(128), false)?;
             let gpu = gpu.clone();
