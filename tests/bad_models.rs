@@ -191,7 +191,11 @@ fn models_that_cannot_be_are_refused() {
         &["batch normalisation", "--discriminator-norm none"],
     );
     run("gan", &["--validation", "10"], &["no held-out loss"]);
-    run("gan", &["--batch", "8", "--precision", "f16"], &["f16", "gan"]);
+    run(
+        "gan",
+        &["--batch", "8", "--precision", "f16"],
+        &["f16", "gan"],
+    );
     run(
         "vae",
         &["--channels", "8,8,8"],

@@ -27,7 +27,7 @@ pub(super) struct SampleArguments {
     /// The picture
     #[arg(long)]
     out: PathBuf,
-    /// Also write the samples as they are, tensor images of this safetensors file
+    /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file
     #[arg(long, value_name = "FILE")]
     save_tensor: Option<PathBuf>,
     /// Instead of samples, what single units of the code stand for: the filters of a sparse autoencoder
@@ -157,8 +157,14 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
         &arguments.out,
     )?;
     if let Some(path) = &arguments.save_tensor {
-        let tensor = (images.shape.dims().to_vec(), images.data.to_f32());
-        write_tensors(path, &Tensors::from([("images".to_owned(), tensor)]))?;
+        let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
+        let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
+        if !(arguments.filters || arguments.traverse || arguments.manifold) {
+            let inputs = model.class_inputs(n, arguments.class)?;
+            let z = evaluator.once(&model.sampler(n)?, inputs, "z", 0)?;
+            tensors.insert("z".to_owned(), tensor(&z));
+        }
+        write_tensors(path, &tensors)?;
     }
     output.say(&format!(
         "{} images in {}",
@@ -196,28 +202,19 @@ fn first_filters(all: &Value, n: usize) -> Result<Value> {
     Value::f32([n, width], stretched.collect())
 }
 
-/// Inputs, reconstructions and codes of a data set.
-pub(super) struct Encoded {
-    pub(super) inputs: Vec<f32>,
-    pub(super) images: Vec<f32>,
-    /// By [`Model::codes`], each with its size.
-    codes: Vec<(&'static str, usize, Vec<f32>)>,
-}
-
-/// Everything that the model's encoding graph gives for a data set.
+/// Outputs of the model's encoding graph for a data set: the size of a row, and the rows.
 pub(super) fn encoded(
     evaluator: &mut Evaluator,
     model: &dyn Model,
     dataset: &Dataset,
-) -> Result<Encoded> {
-    let mut names = vec!["inputs", "images"];
-    names.extend(model.codes());
+    names: &[&str],
+) -> Result<Vec<(usize, Vec<f32>)>> {
     let mut all = vec![(0, Vec::new()); names.len()];
     evaluator.over(
         dataset,
         1,
         |data, batch| model.encoding(data, batch),
-        &names,
+        names,
         |_, real, values| {
             for ((size, taken), value) in all.iter_mut().zip(values) {
                 *size = value.shape.dims()[1];
@@ -225,18 +222,7 @@ pub(super) fn encoded(
             }
         },
     )?;
-    let mut all = all.into_iter();
-    let mut next = || all.next().unwrap_or_default();
-    let (inputs, images) = (next().1, next().1);
-    let codes = model.codes().into_iter().map(|name| {
-        let (size, values) = next();
-        (name, size, values)
-    });
-    Ok(Encoded {
-        inputs,
-        images,
-        codes: codes.collect(),
-    })
+    Ok(all)
 }
 
 pub(super) fn reconstruct(
@@ -282,11 +268,9 @@ pub(super) fn interpolate(
     let model = config.build()?;
     let ends = dataset.select(&[arguments.from, arguments.to]);
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 2, 0)?;
-    let codes = encoded(&mut evaluator, model.as_ref(), &ends)?.codes;
-    let (_, _, code) = codes
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::Usage(format!("a {} model has no codes", model.name())))?;
+    let codes = model.codes();
+    let first = codes.first().copied().unwrap_or("code");
+    let (_, code) = encoded(&mut evaluator, model.as_ref(), &ends, &[first])?.remove(0);
     let inputs = vec![("z", vae::codes_between(&code, n))];
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     grid::save(&picture(&images.data.to_f32(), &config, n), &arguments.out)?;
@@ -310,24 +294,26 @@ pub(super) fn encode(output: &Output, choice: &Choice, arguments: &EncodeArgumen
     let (config, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 128, 0)?;
-    let all = encoded(&mut evaluator, model.as_ref(), &dataset)?;
+    let mut names = model.codes();
+    if arguments.reconstructions {
+        names.push("images");
+    }
+    let all = encoded(&mut evaluator, model.as_ref(), &dataset, &names)?;
     let rows = dataset.rows();
+    let sizes: Vec<usize> = all.iter().map(|(size, _)| *size).collect();
     let mut tensors = Tensors::new();
-    let mut sizes = Vec::new();
-    for (name, size, values) in all.codes {
+    for (name, (size, values)) in names.into_iter().zip(all) {
+        let name = if name == "images" {
+            "reconstructions"
+        } else {
+            name
+        };
         tensors.insert(name.to_owned(), (vec![rows, size], values));
-        sizes.push(size);
     }
     if let Some(labels) = &dataset.labels {
         tensors.insert(
             "labels".to_owned(),
             (vec![rows], labels.iter().map(|&l| l as f32).collect()),
-        );
-    }
-    if arguments.reconstructions {
-        tensors.insert(
-            "reconstructions".to_owned(),
-            (vec![rows, config.image.count()], all.images),
         );
     }
     write_tensors(&arguments.out, &tensors)?;

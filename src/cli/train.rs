@@ -375,7 +375,7 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
         let images = evaluator.once(&sampler, classes, "images", 0)?;
         return Ok(Some(picture(&images.data.to_f32(), config, 8)));
     }
-    if model.codes().is_empty() {
+    if model.decoding(1).is_err() {
         return Ok(None);
     }
     let data = trainer.dataset();
@@ -391,9 +391,11 @@ pub(super) fn pairs(
     dataset: &Dataset,
     columns: usize,
 ) -> Result<Vec<f32>> {
-    let all = encoded(evaluator, model, dataset)?;
+    let all = encoded(evaluator, model, dataset, &["inputs", "images"])?;
     let width = dataset.shape.count();
-    let (inputs, images) = (&all.inputs, &all.images);
+    let [(_, inputs), (_, images)] = all.as_slice() else {
+        return Ok(Vec::new());
+    };
     let mut rows = Vec::new();
     for first in (0..dataset.rows()).step_by(columns) {
         let range = first * width..(first + columns).min(dataset.rows()) * width;

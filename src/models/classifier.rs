@@ -243,4 +243,17 @@ impl Model for Classifier {
     fn classes(&self) -> usize {
         self.config.classes
     }
+
+    fn encoding(&self, data: &DataType, batch: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Validation);
+        let x = data.batch(&graph, "classifier", self.config.image.count(), batch)?;
+        let (features, logits) = self.forward(&Pass::evaluation(&graph), x);
+        graph.output("features", features);
+        graph.output("logits", logits);
+        Ok(graph)
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        vec!["features", "logits"]
+    }
 }

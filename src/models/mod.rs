@@ -207,8 +207,8 @@ pub trait Model: Debug + Send + Sync {
         self.cannot("decode: it has no decoder")
     }
 
-    /// From a batch of data to outputs `inputs`, `images` (what the model makes of them), and the codes named by [`Model::codes`], the
-    /// one that [`Model::decoding`] takes first.
+    /// From a batch of data to the codes named by [`Model::codes`], the one that [`Model::decoding`] takes first; where there is a decoder
+    /// also to outputs `inputs` and `images`, what the model makes of them.
     ///
     /// # Errors
     /// When the model has no encoder.
