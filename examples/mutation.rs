@@ -1,6 +1,6 @@
 //! The harness against itself: changes one thing in a shader at a time and asks whether `verify`'s cases notice.
 //!
-//! cargo run --release --example mutation [-- --out mutants.jsonl]
+//! cargo run --release --example mutation [-- --out mutants.jsonl] [--only conv2d,pool]
 //!
 //! A mutant is a template with one token changed: a constant times 1.001, a sign swapped, an index off by one, `<` for `<=`, a
 //! tail dropped, an operand exchanged. It is killed when a case fails or the shader is refused by the device at run time; mutants
@@ -130,6 +130,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut out = None;
     let mut per_template = 40;
+    let mut only = None;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--out" => {
@@ -143,7 +144,13 @@ fn main() {
                     .and_then(|n| n.parse().ok())
                     .expect("a number");
             }
-            other => panic!("unknown argument {other}; there are --out FILE and --per-template N"),
+            "--only" => {
+                let names = arguments.next().expect("names of templates");
+                only = Some(names.split(',').map(str::to_owned).collect::<Vec<_>>());
+            }
+            other => panic!(
+                "unknown argument {other}; there are --out FILE, --per-template N and --only NAME,NAME"
+            ),
         }
     }
     let gpu = Gpu::new(&Choice::Auto).expect("an adapter");
@@ -156,7 +163,8 @@ fn main() {
             "shared/philox" | "shared/normal" | "shared/noise" => vec!["reparameterize", "map"],
             "shared/noise_terms" | "shared/functions" => vec!["map"],
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
-            "shared/update" => vec!["adam", "ema"],
+            "shared/product" => vec!["matmul", "conv2d"],
+            "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
                 wgen::gpu::template::families()
                     .find(|t| *t == other)
@@ -170,6 +178,7 @@ fn main() {
     for name in templates
         .names()
         .filter(|n| *n != "shared/bindings")
+        .filter(|n| only.as_ref().is_none_or(|only| only.iter().any(|o| o == n)))
         .map(str::to_owned)
         .collect::<Vec<_>>()
     {

@@ -168,17 +168,7 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
         }
     }
     for side in [16, 28] {
-        let geometry = Geometry {
-            batch: 16,
-            image: [side; 2],
-            channels: 64,
-            out_channels: 64,
-            kernel: [3; 2],
-            stride: [1; 2],
-            padding: [[1; 2]; 2],
-            dilation: [1; 2],
-            groups: 1,
-        };
+        let geometry = Geometry::square(16, side, 64, 64, [3, 1, 1]);
         let pixels = 16 * side * side;
         // Each convolution beside the plain product of its size.
         let pairs = [

@@ -73,7 +73,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         &arguments.out,
         false,
     )?;
-    let summary = drive(output, &device, &mut trainer)?;
+    let summary = drive(output, &device, &mut trainer, None)?;
     let weights = trainer.weights()?;
     let model = config.build()?;
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 100, arguments.seed)?;

@@ -1,6 +1,7 @@
 //! `wgen train`
 
-use std::io::IsTerminal;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,6 +20,7 @@ use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::{curves, grid};
 use crate::train::evaluate::Evaluator;
 use crate::train::folder::read_config;
+use crate::train::judge::{Judge, made_by};
 use crate::train::metrics;
 use crate::train::recover;
 use crate::train::session::Device;
@@ -183,9 +185,44 @@ pub(super) struct TrainingArguments {
     /// Steps between checkpoints; 0 for one an epoch
     #[arg(long, default_value_t = 0)]
     checkpoint_steps: u64,
+    /// Judge samples at each checkpoint in the features of this classifier (see wgen eval --judge); figures go to judged.jsonl
+    #[arg(long, value_name = "FOLDER")]
+    judge: Option<PathBuf>,
+    /// How many are judged
+    #[arg(long, default_value_t = 1000, requires = "judge")]
+    judge_samples: usize,
     /// Print the training plan, dispatch by dispatch
     #[arg(long)]
     explain: bool,
+}
+
+/// Samples judged while a model is trained.
+pub(super) struct Judging {
+    judge: Judge,
+    held_out: Dataset,
+    count: usize,
+}
+
+impl Judging {
+    fn new(device: &Device, arguments: &TrainingArguments) -> Result<Option<Self>> {
+        let Some(folder) = &arguments.judge else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            judge: Judge::load(device, folder)?,
+            held_out: arguments.data.load(Part::Test)?,
+            count: arguments.judge_samples,
+        }))
+    }
+
+    /// A line of `judged.jsonl`.
+    fn at(&mut self, device: &Device, trainer: &Trainer, step: u64) -> Result<serde_json::Value> {
+        let (model, seed) = (trainer.model(), trainer.config().training.seed);
+        let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?;
+        let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count)?;
+        let judgement = self.judge.judge(what, &images, &self.held_out, None)?;
+        Ok(serde_json::json!({"step": step, "judgement": judgement}))
+    }
 }
 
 impl TrainingArguments {
@@ -296,14 +333,20 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
                         .unwrap_or("the CPU interprets the graph: there is no plan"),
                 );
             }
-            drive(output, device, &mut trainer)
+            let mut judging = Judging::new(device, arguments)?;
+            drive(output, device, &mut trainer, judging.as_mut())
         },
     )?;
     output.result(&summary)
 }
 
 /// Trains with progress, sample grids, curves and a film of the samples; Ctrl-C saves and ends.
-pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> Result<Summary> {
+pub(super) fn drive(
+    output: &Output,
+    device: &Device,
+    trainer: &mut Trainer,
+    mut judging: Option<&mut Judging>,
+) -> Result<Summary> {
     let stop = interrupt_flag();
     let folder = trainer.path().to_owned();
     let samples = folder.join("samples");
@@ -339,6 +382,10 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
                     grid::save(&picture, &samples.join(format!("{step:08}.png")))?;
                     film.push(picture);
                 }
+                if let Some(judging) = judging.as_mut() {
+                    let line = judging.at(device, trainer, step)?;
+                    append_line(&folder.join("judged.jsonl"), &line)?;
+                }
             }
         }
         Ok(())
@@ -361,6 +408,15 @@ pub(super) fn drive(output: &Output, device: &Device, trainer: &mut Trainer) -> 
     ));
     output.say(&format!("in {}", folder.display()));
     Ok(summary)
+}
+
+fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|e| Error::io(path, e))?;
+    writeln!(file, "{line}").map_err(|e| Error::io(path, e))
 }
 
 /// Where a training stands: samples at fixed noise, or, of a model that has none, inputs and what it makes of them.

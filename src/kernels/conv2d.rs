@@ -33,6 +33,27 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Square images of `side` pixels and square kernels: `[kernel, stride, padding]`, dilation and groups 1.
+    pub fn square(
+        batch: usize,
+        side: usize,
+        channels: usize,
+        out_channels: usize,
+        [kernel, stride, padding]: [usize; 3],
+    ) -> Self {
+        Self {
+            batch,
+            image: [side; 2],
+            channels,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [[padding; 2]; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+
     /// Refuses sizes that make no convolution.
     ///
     /// # Errors

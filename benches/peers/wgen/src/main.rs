@@ -52,17 +52,7 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
         Case::RowSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, m, n, 1)),
         Case::ColumnSums(m, n) => repeat(gpu, &Reduce::new(caps, Combine::Sum, 1, m, n)),
         Case::Conv(product, side) => {
-            let geometry = Geometry {
-                batch: 16,
-                image: [side; 2],
-                channels: 64,
-                out_channels: 64,
-                kernel: [3; 2],
-                stride: [1; 2],
-                padding: [[1; 2]; 2],
-                dilation: [1; 2],
-                groups: 1,
-            };
+            let geometry = Geometry::square(16, side, 64, 64, [3, 1, 1]);
             let direction = match product {
                 Product::Forward => Direction::Forward,
                 Product::Input => Direction::Input,
