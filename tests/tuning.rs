@@ -46,10 +46,13 @@ fn a_shape_is_measured_once_and_remembered() {
 
     // A kernel whose text has changed is another kernel.
     let source = wgen::gpu::template::Templates::embedded()
-        .source("matmul")
+        .source("shared/product")
         .unwrap()
         .to_owned();
-    gpu.set_template("matmul", &source.replace("let batch =", "let  batch ="));
+    gpu.set_template(
+        "shared/product",
+        &source.replace("let batch =", "let  batch ="),
+    );
     second.choose(&gpu, &kernel).unwrap();
     assert_eq!(second.entries().len(), 2);
 

@@ -118,7 +118,7 @@ impl ModelArguments for Vae {
             },
             latent: self.latent,
             decoder,
-            image: Some(dataset.shape),
+            image: (!self.channels.is_empty()).then_some(dataset.shape),
             channels: self.channels.clone(),
             classes: if self.conditional {
                 classes_of(dataset)?

@@ -76,15 +76,20 @@ impl Config {
                 self.classes
             )));
         }
+        if let Some(image) = self.image.filter(|image| image.count() != self.width) {
+            return Err(Error::Usage(format!(
+                "vae: image is {image:?}, which has not the model's {} values",
+                self.width
+            )));
+        }
         if !self.channels.is_empty() {
             let image = self.image.ok_or_else(|| {
                 Error::Usage("vae: convolutions need images, not points".to_owned())
             })?;
-            if image.count() != self.width || !self.hidden.is_empty() {
-                return Err(Error::Usage(format!(
-                    "vae: convolutions of {image:?} have no hidden layers and {} values an input",
-                    image.count()
-                )));
+            if !self.hidden.is_empty() {
+                return Err(Error::Usage(
+                    "vae: it has convolutions or hidden layers, not both".to_owned(),
+                ));
             }
             check_widths("vae", &[("latent", self.latent)])?;
             return halving::check("vae", image, &self.channels);

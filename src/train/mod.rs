@@ -196,6 +196,13 @@ impl Trainer {
         let caps = device.caps();
         let layout = Layout::new(model.parameters(), caps.binding_bytes)?;
         let phases = model.phases();
+        if training.precision == Storage::F16 && phases.len() > 1 {
+            return Err(Error::Usage(format!(
+                "--precision f16 scales one loss; {} has {}",
+                model.name(),
+                phases.len()
+            )));
+        }
         // Whatever a graph would be refused for is found before a folder is made.
         for (i, phase) in phases.iter().enumerate() {
             let data = feed::data_type(&dataset, dataset.rows());
@@ -236,13 +243,6 @@ impl Trainer {
         }
 
         let half = training.precision == Storage::F16;
-        if half && phases.len() > 1 {
-            return Err(Error::Usage(format!(
-                "--precision f16 scales one loss; {} has {}",
-                model.name(),
-                phases.len()
-            )));
-        }
         let compile = |phase: usize, batch: usize| -> Result<Executable> {
             let update = update_of(training, &phases[phase], batch);
             let graph = model.training(phase, &feed.data_type(), &update)?;
