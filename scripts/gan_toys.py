@@ -15,7 +15,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 SIGMA = 0.05
-RECOMMENDED = ["--loss", "non-saturating", "--batch", "512", "--lr", "1e-3", "--lr-schedule", "cosine", "--ema", "0.999"]
+RECOMMENDED = ["--loss", "wasserstein", "--discriminator-steps", "5", "--gradient-penalty", "0.1", "--lr", "1e-3", "--lr-schedule", "cosine",
+               "--beta1", "0.5", "--beta2", "0.9", "--batch", "256", "--ema", "0.999"]
 
 
 def figures(samples):
@@ -36,7 +37,7 @@ def figures(samples):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", default="15000")
+    parser.add_argument("--steps", default="4000")
     parser.add_argument("--wgen", default="target/release/wgen")
     arguments, more = parser.parse_known_args()
     passed = True

@@ -18,7 +18,7 @@ use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
 use wgen::tensor::Data;
 
 const BATCH: usize = 512;
-const STEPS: u64 = 2000;
+const STEPS: u64 = 1000;
 
 /// Normal densities by mean and deviation.
 type Pair = [(f64, f64); 2];
