@@ -35,6 +35,7 @@ fn sparse_model(sparsity: Sparsity) -> Box<dyn Model> {
         image: square(8, 1),
         latent: 24,
         sparsity,
+        revival: 0.0,
         corruption: Corruption::None,
     };
     Box::new(Sparse::new(config).unwrap())

@@ -213,6 +213,9 @@ pub(super) struct SparseAe {
     /// Steps over which that weight rises from 0
     #[arg(long, default_value_t = 0)]
     penalty_warmup: u64,
+    /// l1, top-k: weight of a second reconstruction by each unit's best examples, which keeps units alive
+    #[arg(long, default_value_t = 0.1)]
+    revival: f64,
     /// kl: the mean activation that each unit is drawn to
     #[arg(long, default_value_t = 0.05)]
     rho: f64,
@@ -236,6 +239,10 @@ impl ModelArguments for SparseAe {
             image: dataset.shape,
             latent: self.latent,
             sparsity,
+            revival: match sparsity {
+                Sparsity::Kl { .. } => 0.0,
+                _ => self.revival,
+            },
             corruption: self.corruption.corruption(),
         }))
     }

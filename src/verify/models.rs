@@ -237,6 +237,7 @@ fn sparse_ae() -> Result<Vec<Step>> {
             image: IMAGE,
             latent: 70,
             sparsity,
+            revival: 0.2,
             corruption: Corruption::None,
         };
         Ok(Step::new(

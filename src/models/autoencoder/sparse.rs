@@ -47,9 +47,17 @@ pub struct Config {
     pub latent: usize,
     /// What keeps it sparse.
     pub sparsity: Sparsity,
+    /// Weight of a second reconstruction, in which each unit takes part in the few examples of the batch that it fits best (the lifetime
+    /// sparsity of Makhzani & Frey 2015, "Winner-take-all autoencoders"): units that nothing activates would never learn otherwise. 0 for
+    /// none; a sigmoid code needs none.
+    #[serde(default)]
+    pub revival: f64,
     /// What is done to inputs in training.
     pub corruption: Corruption,
 }
+
+/// The share of a batch that each unit takes part in for its revival.
+const WINNERS: f64 = 1.0 / 32.0;
 
 impl Config {
     /// Refuses what cannot be built.
@@ -67,6 +75,12 @@ impl Config {
         if !penalty.is_finite() || penalty < 0.0 {
             return wrong(format!(
                 "the penalty {penalty} must be a finite number from 0"
+            ));
+        }
+        if !self.revival.is_finite() || self.revival < 0.0 {
+            return wrong(format!(
+                "the revival's weight {} must be a finite number from 0",
+                self.revival
             ));
         }
         match self.sparsity {
@@ -106,13 +120,18 @@ impl Sparse {
         self.config.image.count()
     }
 
-    /// The code `[batch, latent]` of `x` `[batch, width]`.
-    fn encode<'g>(&self, x: Var<'g>) -> Var<'g> {
+    /// The code before its constraint, `[batch, latent]`.
+    fn before<'g>(&self, x: Var<'g>) -> Var<'g> {
         let graph = x.graph();
         let latent = self.config.latent;
         let weight = graph.parameter("encoder.weight", [latent, self.width()]);
         let bias = graph.parameter("encoder.bias", [latent]);
-        let pre = x.linear(weight, bias);
+        x.linear(weight, bias)
+    }
+
+    /// The code `[batch, latent]` of `x` `[batch, width]`.
+    fn encode<'g>(&self, x: Var<'g>) -> Var<'g> {
+        let pre = self.before(x);
         match self.config.sparsity {
             Sparsity::L1 { .. } => pre.relu(),
             Sparsity::Kl { .. } => pre.sigmoid(),
@@ -207,10 +226,17 @@ impl Model for Sparse {
     fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
         let x = self.batch(&graph, data, update.batch)?;
-        let code = self.encode(self.config.corruption.apply("corruption", x));
+        let input = self.config.corruption.apply("corruption", x);
+        let code = self.encode(input);
         let error = self.decode(code).squared_error(x).sum_all();
         let penalty = self.penalty(code);
-        let loss = error + penalty * graph.schedule(schedule::MODEL);
+        let mut loss = error + penalty * graph.schedule(schedule::MODEL);
+        if self.config.revival > 0.0 {
+            let pre = self.before(input);
+            let winners = ((update.batch as f64 * WINNERS) as usize).max(1);
+            let revived = self.decode(pre.keep_top_k(0, winners));
+            loss = loss + revived.squared_error(x).sum_all() * self.config.revival;
+        }
         let share = self.active(code).sum_all() * (1.0 / self.config.latent as f64);
         let metrics = [
             ("loss", loss),
