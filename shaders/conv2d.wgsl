@@ -301,75 +301,71 @@ fn load_a(at: vec2<u32>, k: u32) -> vec4<f32> {
     //# endif
 }
 
-// What a column is: the source pixel of its tap at place 0, vertical and horizontal, and its channel.
-fn column_of(batch: u32, column: u32) -> vec3<i32> {
-    let c = min(column, params.n - 1u);
-    let tap = c / params.weight_channels;
-    let y = i32(tap / params.kernel_width) * params.step_y + params.residues[0].z;
-    let x = i32(tap % params.kernel_width) * params.step_x + params.residues[1].z;
-    return vec3<i32>(y, x, i32(batch % params.channel_groups * params.weight_channels + c % params.weight_channels));
-}
-
-// Where the channel of a column lies in the first pixel of a segment's row of the source, and which pixel of that row tap 0 meets.
-fn enter_column(batch: u32, place: vec3<i32>, segment: u32) -> vec2<u32> {
-    let s = segment_of(batch, segment);
-    let y = i32(s % params.rows_height) * params.source_stride_y + place.x;
-    let start = (s / params.rows_height * params.source_height + u32(y)) * params.source_width * params.source_channels + u32(place.z);
-    return vec2<u32>(select(OUTSIDE, start, u32(y) < params.source_height), u32(place.y));
-}
-
-// The element of a column at pixel k of the segment, and whether there is one.
-fn source_of(at: vec2<u32>, k: u32) -> vec2<u32> {
-    let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
-    let inside = at.x != OUTSIDE && x < params.source_width${" && k < params.k" if guard_k else ""};
-    return vec2<u32>(select(0u, at.x + x * params.source_channels, inside), select(0u, 1u, inside));
-}
-
-//# if b_vector
-// Four columns are neighbouring channels of one tap.
-fn place_b(batch: u32, column: u32) -> vec3<i32> {
-    return column_of(batch, column);
-}
-
-fn enter_b(batch: u32, place: vec3<i32>, segment: u32) -> vec2<u32> {
-    return enter_column(batch, place, segment);
-}
-
-fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
-    let source = source_of(at, k);
-    return select(vec4<f32>(), vec4<f32>(b[source.x / 4u]), source.y == 1u);
-}
-//# else
-// Each column is on its own.
+// What four columns are: the source pixel of each one's tap at place 0, vertical and horizontal, and its channel. Columns past the end
+// repeat the last one, for their results are never stored.
 struct Columns {
-    at0: vec2<u32>,
-    at1: vec2<u32>,
-    at2: vec2<u32>,
-    at3: vec2<u32>,
+    y: vec4<i32>,
+    x: vec4<i32>,
+    channel: vec4<u32>,
 }
 
-fn place_b(batch: u32, column: u32) -> u32 {
-    return column;
-}
-
-fn enter_b(batch: u32, column: u32, segment: u32) -> Columns {
+fn columns_of(batch: u32, column: vec4<u32>) -> Columns {
+    let c = min(column, vec4<u32>(params.n - 1u));
+    let tap = c / params.weight_channels;
     return Columns(
-        enter_column(batch, column_of(batch, column), segment),
-        enter_column(batch, column_of(batch, column + 1u), segment),
-        enter_column(batch, column_of(batch, column + 2u), segment),
-        enter_column(batch, column_of(batch, column + 3u), segment),
+        vec4<i32>(tap / params.kernel_width) * params.step_y + params.residues[0].z,
+        vec4<i32>(tap % params.kernel_width) * params.step_x + params.residues[1].z,
+        batch % params.channel_groups * params.weight_channels + c % params.weight_channels,
     );
 }
 
-fn load_b(at: Columns, k: u32) -> vec4<f32> {
-    var columns = vec4<f32>();
-    //# for i in range(4)
-    {
-        let source = source_of(at.at${i}, k);
-        columns[${i}] = select(0.0, f32(b[source.x]), source.y == 1u);
-    }
-    //# endfor
-    return columns;
+// Where each column's channel lies in the first pixel of a segment's row of the source, OUTSIDE where there is no such row, and which pixel
+// of that row tap 0 meets.
+struct Row {
+    start: vec4<u32>,
+    x: vec4<i32>,
+}
+
+fn enter_columns(batch: u32, place: Columns, segment: u32) -> Row {
+    let s = segment_of(batch, segment);
+    let y = vec4<u32>(i32(s % params.rows_height) * params.source_stride_y + place.y);
+    let first = s / params.rows_height * params.source_height;
+    let start = (first + y) * params.source_width * params.source_channels + place.channel;
+    return Row(select(vec4<u32>(OUTSIDE), start, y < vec4<u32>(params.source_height)), place.x);
+}
+
+//# if b_vector
+// Four columns are neighbouring channels of one tap: the first of them says where all are.
+fn place_b(batch: u32, column: u32) -> Columns {
+    return columns_of(batch, vec4<u32>(column));
+}
+
+fn enter_b(batch: u32, place: Columns, segment: u32) -> vec2<u32> {
+    let row = enter_columns(batch, place, segment);
+    return vec2<u32>(row.start.x, u32(row.x.x));
+}
+
+fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
+    let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
+    let inside = at.x != OUTSIDE && x < params.source_width${" && k < params.k" if guard_k else ""};
+    return select(vec4<f32>(), vec4<f32>(b[select(0u, at.x + x * params.source_channels, inside) / 4u]), inside);
+}
+//# else
+// Each column is on its own.
+fn place_b(batch: u32, column: u32) -> Columns {
+    return columns_of(batch, column + vec4<u32>(0u, 1u, 2u, 3u));
+}
+
+fn enter_b(batch: u32, place: Columns, segment: u32) -> Row {
+    return enter_columns(batch, place, segment);
+}
+
+fn load_b(at: Row, k: u32) -> vec4<f32> {
+    let x = vec4<u32>(at.x + i32(k) * params.source_stride_x);
+    let inside = (at.start != vec4<u32>(OUTSIDE)) & (x < vec4<u32>(params.source_width));
+    let source = select(vec4<u32>(), at.start + x * params.source_channels, inside);
+    let columns = vec4<f32>(f32(b[source.x]), f32(b[source.y]), f32(b[source.z]), f32(b[source.w]));
+    return select(vec4<f32>(), columns, inside${" & vec4<bool>(k < params.k)" if guard_k else ""});
 }
 //# endif
 
@@ -423,12 +419,13 @@ fn conv2d(
     var sum = vec4<f32>();
     //# if direction == "weight"
     let tap = unit / quads;
-    let y = i32(tap / params.kernel_width) * params.step_y + params.residues[0].z;
-    let x = i32(tap % params.kernel_width) * params.step_x + params.residues[1].z;
+    // With one channel a group, a column is a tap; the channels are these four.
+    var place = columns_of(0u, vec4<u32>(tap));
+    place.channel = vec4<u32>(channel);
     let count = segments(batch);
     for (var segment = 0u; segment < count; segment++) {
         let a_at = vec2<u32>(segment_of(batch, segment) * params.k * params.dest_channels, channel);
-        let b_at = enter_column(batch, vec3<i32>(y, x, i32(channel)), segment);
+        let b_at = enter_b(batch, place, segment);
         for (var k = 0u; k < params.k; k++) {
             sum += load_a(a_at, k) * load_b(b_at, k);
         }
