@@ -1,5 +1,5 @@
 #!/bin/sh
-# The autoencoders' figures on MNIST: trainings of 16 minutes (each of two seeds of the deep one), and of 2 to 5 minutes each, on two cores.
+# The autoencoders' figures on MNIST.
 #
 #     scripts/mnist_autoencoders.sh [FOLDER OF THE FOUR MNIST FILES]
 #

@@ -17,6 +17,6 @@ if [ ! -f runs/mnist-classifier/model.safetensors ]; then
 fi
 $wgen eval runs/mnist-classifier --data "idx:$mnist"
 if [ ! -f runs/mnist-dcgan/model.safetensors ]; then
-    $wgen -q train gan --data "idx:$mnist" --channels 32 --steps 6000 --ema 0.999 --out runs/mnist-dcgan
+    $wgen -q train gan --data "idx:$mnist" --channels 32 --steps 6850 --ema 0.999 --out runs/mnist-dcgan
 fi
 $wgen eval runs/mnist-dcgan --data "idx:$mnist" --judge runs/mnist-classifier --samples 10000

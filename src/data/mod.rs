@@ -64,11 +64,9 @@ impl Dataset {
         }
     }
 
-    /// The number of classes: named ones, or as many as the labels show; 0 without labels.
+    /// The number of classes, which parts of the data share whether they have examples of each or not; 0 without labels.
     pub fn classes(&self) -> usize {
-        let Some(labels) = &self.labels else { return 0 };
-        let seen = labels.iter().max().map_or(0, |&l| l as usize + 1);
-        seen.max(self.classes.len())
+        self.labels.as_ref().map_or(0, |_| self.classes.len())
     }
 
     /// A row of `classes` bytes an example: 1 at its class.

@@ -292,27 +292,19 @@ pub(crate) fn finish_step<'g>(
     states: &[(String, Var<'g>)],
     update: &Update,
 ) {
-    let trained: Vec<Parameter> = model
-        .parameters()
-        .into_iter()
-        .filter(|p| p.role == Role::Trained(update.set))
-        .collect();
-    let vars: Vec<Var<'g>> = trained
-        .iter()
+    let parameters = model.parameters();
+    let of_role = |role: Role| parameters.iter().filter(move |p| p.role == role);
+    let vars: Vec<Var<'g>> = of_role(Role::Trained(update.set))
         .map(|p| graph.parameter(&p.name, p.shape.clone()))
         .collect();
-    for (parameter, gradient) in trained
-        .iter()
-        .zip(graph.scaled_gradients(loss, &vars, update))
-    {
+    let gradients = graph.scaled_gradients(loss, &vars, update);
+    for (parameter, gradient) in of_role(Role::Trained(update.set)).zip(gradients) {
         graph.output_gradient(&parameter.name, gradient);
     }
-    let own = |name: &String| {
-        let mut parameters = model.parameters().into_iter();
-        parameters.any(|p| p.name == *name && p.role == Role::State(update.set))
-    };
-    for (name, next) in states.iter().filter(|(name, _)| own(name)) {
-        graph.output_gradient(name, *next);
+    for state in of_role(Role::State(update.set)) {
+        if let Some((_, next)) = states.iter().find(|(name, _)| *name == state.name) {
+            graph.output_gradient(&state.name, *next);
+        }
     }
     for (name, value) in metrics {
         graph.output(name, *value);

@@ -13,8 +13,6 @@ pub struct BatchNorm {
     pub channels: usize,
     /// The gain's initial values.
     pub gain: Init,
-    /// The set of its tensors.
-    pub set: u8,
 }
 
 const EPSILON: f64 = 1e-5;
@@ -27,7 +25,6 @@ impl BatchNorm {
             name: name.into(),
             channels,
             gain: Init::Constant(1.0),
-            set: 0,
         }
     }
 
@@ -38,11 +35,11 @@ impl BatchNorm {
     /// Gain, bias, and the running statistics as state.
     pub fn parameters(&self) -> Vec<Parameter> {
         let tensor = |what: &str, init| Parameter::new(self.named(what), [self.channels], init);
-        let state = Role::State(self.set);
+        let state = Role::State(0);
         let counter = Parameter::new(self.named(COUNTER), [], Init::Constant(0.0));
         vec![
-            tensor("weight", self.gain).in_set(self.set),
-            tensor("bias", Init::Constant(0.0)).in_set(self.set),
+            tensor("weight", self.gain),
+            tensor("bias", Init::Constant(0.0)),
             tensor("running_mean", Init::Constant(0.0)).with_role(state),
             tensor("running_var", Init::Constant(1.0)).with_role(state),
             counter.with_role(state),

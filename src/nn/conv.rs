@@ -28,8 +28,6 @@ pub struct Conv2d {
     pub bias: bool,
     /// Initial weights where they are not PyTorch's.
     pub init: Option<Init>,
-    /// The set of its parameters.
-    pub set: u8,
 }
 
 impl Conv2d {
@@ -50,7 +48,6 @@ impl Conv2d {
             output_padding: [0; 2],
             bias: true,
             init: None,
-            set: 0,
         }
     }
 
@@ -92,10 +89,10 @@ impl Conv2d {
             self.weight_shape(),
             self.init.unwrap_or(uniform),
         );
-        let mut parameters = vec![weight.with_border(&[0, 3, 1, 2]).in_set(self.set)];
+        let mut parameters = vec![weight.with_border(&[0, 3, 1, 2])];
         if self.bias {
             let bias = Parameter::new(format!("{}.bias", self.name), [self.outputs], uniform);
-            parameters.push(bias.in_set(self.set));
+            parameters.push(bias);
         }
         parameters
     }

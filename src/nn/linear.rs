@@ -20,8 +20,6 @@ pub struct Linear {
     pub to_image: Option<[usize; 3]>,
     /// Initial weights where they are not torch.nn.Linear's.
     pub init: Option<Init>,
-    /// The set of its parameters.
-    pub set: u8,
 }
 
 impl Linear {
@@ -35,7 +33,6 @@ impl Linear {
             from_image: None,
             to_image: None,
             init: None,
-            set: 0,
         }
     }
 
@@ -78,7 +75,7 @@ impl Linear {
             weight.border = border;
             weight.file_shape = Some([self.outputs, self.inputs].into());
         }
-        let mut parameters = vec![weight.in_set(self.set)];
+        let mut parameters = vec![weight];
         if self.bias {
             let shape: Vec<usize> = self.to_image.map_or(vec![self.outputs], |i| i.to_vec());
             let mut bias = Parameter::new(self.bias_name(), shape.as_slice(), init);
@@ -86,7 +83,7 @@ impl Linear {
                 bias.border = vec![2, 0, 1];
                 bias.file_shape = Some([self.outputs].into());
             }
-            parameters.push(bias.in_set(self.set));
+            parameters.push(bias);
         }
         parameters
     }

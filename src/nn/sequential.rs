@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::pass::Pass;
 use super::spectral_norm::SpectralNorm;
 use crate::graph::Var;
-use crate::graph::layout::{Init, Parameter, Role};
+use crate::graph::layout::{Init, Parameter};
 
 /// One module of a [`Sequential`].
 #[derive(Clone, Debug, PartialEq)]
@@ -205,14 +205,8 @@ impl Sequential {
                 }
             }
         }
-        let in_set = |p: Parameter| {
-            let role = match p.role {
-                Role::Trained(_) => Role::Trained(self.set),
-                Role::State(_) => Role::State(self.set),
-            };
-            p.with_role(role)
-        };
-        parameters.into_iter().map(in_set).collect()
+        let own_set = |p: Parameter| p.in_set(self.set);
+        parameters.into_iter().map(own_set).collect()
     }
 
     /// The modules applied to `x` in order.

@@ -53,32 +53,15 @@ impl Config {
     /// # Errors
     /// Naming the field.
     pub fn check(&self) -> Result<()> {
-        let width = match &self.model {
-            ModelConfig::Ae(model) => {
-                model.check()?;
-                model.image.count()
-            }
-            ModelConfig::ContractiveAe(model) => {
-                model.check()?;
-                model.image.count()
-            }
-            ModelConfig::Classifier(model) => {
-                model.check()?;
-                model.image.count()
-            }
-            ModelConfig::Gan(model) => {
-                model.check()?;
-                model.image.count()
-            }
-            ModelConfig::SparseAe(model) => {
-                model.check()?;
-                model.image.count()
-            }
-            ModelConfig::Vae(model) => {
-                model.check()?;
-                model.width
-            }
+        let (checked, width) = match &self.model {
+            ModelConfig::Ae(m) => (m.check(), m.image.count()),
+            ModelConfig::ContractiveAe(m) => (m.check(), m.image.count()),
+            ModelConfig::Classifier(m) => (m.check(), m.image.count()),
+            ModelConfig::Gan(m) => (m.check(), m.image.count()),
+            ModelConfig::SparseAe(m) => (m.check(), m.image.count()),
+            ModelConfig::Vae(m) => (m.check(), m.width),
         };
+        checked?;
         if self.image.count() != width {
             return Err(Error::Usage(format!(
                 "image is {:?}, which has not the model's {width} values",

@@ -1,6 +1,6 @@
 //! Figures of a trained model on a data set: per example on the device, summed in f64 here.
 
-use super::feed::{Feed, Wants};
+use super::feed::{Feed, Wants, data_type};
 use super::session::{Device, Session};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -17,7 +17,6 @@ pub struct Evaluator {
     session: Session,
     batch: usize,
     seed: u64,
-    classes: usize,
 }
 
 /// The largest part of a data set that is kept on the device while it is evaluated.
@@ -45,7 +44,6 @@ impl Evaluator {
             session,
             batch,
             seed,
-            classes: model.classes(),
         })
     }
 
@@ -76,17 +74,12 @@ impl Evaluator {
             let end = rows.min(start + most);
             let slice = dataset.select(&(start..end).collect::<Vec<_>>());
             let count = slice.rows();
+            let graph = build(&data_type(&slice, count), self.batch)?;
             let wants = Wants {
-                classes: self.classes,
+                labels: graph.has_input("labels"),
                 whole_batches: false,
             };
             let feed = Feed::new(&self.session, slice, self.batch, 0, u64::MAX, wants)?;
-            // A slice may lack the highest class.
-            let data = DataType {
-                classes: dataset.classes(),
-                ..feed.data_type()
-            };
-            let graph = build(&data, self.batch)?;
             let used = |name: &str| graph.has_input(name);
             let inputs: Vec<_> = feed.inputs().into_iter().filter(|(n, _)| used(n)).collect();
             let mut executable = self.session.compile(&graph, &inputs)?;
@@ -106,23 +99,6 @@ impl Evaluator {
             }
         }
         Ok(())
-    }
-
-    /// As [`Evaluator::over`], once, for graphs that take no labels, of a model that would.
-    ///
-    /// # Errors
-    /// As [`Evaluator::over`].
-    pub fn over_without_labels(
-        &mut self,
-        dataset: &Dataset,
-        build: impl Fn(&DataType, usize) -> Result<Graph>,
-        outputs: &[&str],
-        take: impl FnMut(usize, usize, Vec<Value>),
-    ) -> Result<()> {
-        let classes = std::mem::take(&mut self.classes);
-        let done = self.over(dataset, 1, build, outputs, take);
-        self.classes = classes;
-        done
     }
 
     /// Means per example of the outputs of the model's evaluation graph.

@@ -10,8 +10,8 @@ use super::session::{Executable, Resident, Session};
 /// What a model wants of its examples.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wants {
-    /// Labels of so many classes; 0 for none.
-    pub classes: usize,
+    /// Labels.
+    pub labels: bool,
     /// No batch that is smaller than the others.
     pub whole_batches: bool,
 }
@@ -49,9 +49,8 @@ impl Feed {
         limit: u64,
         wants: Wants,
     ) -> Result<Self> {
-        let one_hot = (wants.classes > 0)
-            .then(|| dataset.one_hot(wants.classes))
-            .transpose()?;
+        let classes = dataset.classes();
+        let one_hot = wants.labels.then(|| dataset.one_hot(classes)).transpose()?;
         let rows = dataset.rows();
         let width = dataset.shape.count();
         let element = if dataset.dtype() == DType::U8 { 1 } else { 4 };
@@ -77,8 +76,8 @@ impl Feed {
         )?;
         let labels = one_hot
             .map(|mut rows| {
-                rows.resize(held * wants.classes, 0);
-                let value = Value::new([held, wants.classes], Data::U8(rows))?;
+                rows.resize(held * classes, 0);
+                let value = Value::new([held, classes], Data::U8(rows))?;
                 session.upload("labels", value)
             })
             .transpose()?;
@@ -181,7 +180,7 @@ impl Feed {
                     .collect();
                 let part = self.dataset.select(&rows);
                 if let Some(labels) = &mut self.labels {
-                    let classes = part.classes();
+                    let classes = self.dataset.classes();
                     let mut rows = part.one_hot(classes)?;
                     rows.resize(window * self.batch * classes, 0);
                     session.replace(labels, Data::U8(rows), executables, "labels")?;

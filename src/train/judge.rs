@@ -100,11 +100,6 @@ impl Judge {
                 images.shape
             )));
         }
-        // Judging takes no labels, and images of classes it does not know of none either.
-        let images = Dataset {
-            labels: None,
-            ..images.clone()
-        };
         let classes = self.classifier.config().classes;
         let mut verdict = Verdict {
             features: Features {
@@ -116,8 +111,9 @@ impl Judge {
         };
         let width = verdict.features.width;
         let classifier = &self.classifier;
-        self.evaluator.over_without_labels(
-            &images,
+        self.evaluator.over(
+            images,
+            1,
             |data, batch| classifier.judging(data, batch),
             &["features", "probabilities"],
             |_, real, values| {

@@ -217,7 +217,7 @@ impl Trainer {
         let mut session = Session::new(device, layout.clone(), options)?;
         let limit = caps.binding_bytes.min(1 << 30);
         let wants = Wants {
-            classes: model.classes(),
+            labels: model.classes() > 0,
             // A phase without examples of its own must know how many the others have.
             whole_batches: phases.len() > 1,
         };
