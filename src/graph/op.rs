@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::kernels::Caps;
 use crate::kernels::expression::Expression;
 use crate::kernels::functions::{Distribution, Function};
-use crate::kernels::matmul::Layout;
 use crate::kernels::philox::{Key, RandomState};
 use crate::kernels::reduce::Combine;
 use crate::real::Precision;
@@ -100,9 +99,7 @@ pub enum Pattern {
         /// Their stream.
         stream: u32,
     },
-    /// A matrix product.
-    Matmul(Layout),
-    /// Another sum of products whose kernel has an epilogue: see [`Op::lower_fused`].
+    /// Sums of products whose kernel has an epilogue: see [`Op::lower_fused`].
     Product {
         /// Whether it can give the sums of its first operand over all but the last axis on the side.
         row_sums: bool,

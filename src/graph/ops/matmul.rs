@@ -2,11 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{Argument, EvalContext, Fused, GradientAt, Lowering, Op, Pattern};
+use crate::graph::ops::reduce::in_one_or_two;
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
-use crate::kernels::expression::Expression;
+use crate::kernels::expression::{Expression, Indexing, Term};
+use crate::kernels::functions::Function;
 use crate::kernels::matmul::{self, Layout};
+use crate::kernels::reduce::{Combine, Reduce};
 use crate::real::{Precision, Real, Tracked};
 use crate::reference;
 use crate::tensor::{DType, Data, TensorType, Value};
@@ -33,6 +36,13 @@ pub struct Sizes {
     pub a_batched: bool,
     /// Whether B is.
     pub b_batched: bool,
+}
+
+impl Sizes {
+    /// Whether one operand is a vector, and there is something to sum.
+    fn is_matrix_vector(&self) -> bool {
+        self.batch == 1 && (self.m == 1 || self.n == 1) && self.k > 0
+    }
 }
 
 impl Matmul {
@@ -194,9 +204,81 @@ impl Op for Matmul {
         ))
     }
 
-    fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
-        Pattern::Matmul(self.layout)
+    fn lower_fused(
+        &self,
+        caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+        fused: Fused,
+    ) -> Result<Lowering> {
+        let sizes = self.sizes(inputs)?;
+        let results = fused.epilogue.results.len();
+        if !fused.row_sums && sizes.is_matrix_vector() {
+            let mut lowering = Lowering::default();
+            let (kernel, first) = matrix_vector(caps, self.layout, &sizes, &fused.inputs);
+            let kernel = Reduce {
+                epilogue: fused.epilogue,
+                ..kernel
+            };
+            let results = vec![Argument::Output; results];
+            in_one_or_two(caps, kernel, first, fused.operands, results, &mut lowering);
+            return Ok(lowering);
+        }
+        let arguments = fused.arguments(results);
+        let kernel = self.kernel(caps, inputs, fused.epilogue, fused.row_sums)?;
+        Ok(Lowering::single(kernel, arguments))
     }
+
+    fn pattern(&self, inputs: &[&TensorType]) -> Pattern {
+        // A product with one row or column becomes a reduction, which has no sums on the side.
+        let row_sums = self.layout == Layout::Tn
+            && inputs.iter().all(|t| t.shape.rank() == 2)
+            && self.sizes(inputs).is_ok_and(|s| s.m != 1 && s.n != 1);
+        Pattern::Product { row_sums }
+    }
+}
+
+/// A product with one row or one column as a reduction of `matrix * vector`: no tile is wasted.
+fn matrix_vector(
+    caps: &Caps,
+    layout: Layout,
+    sizes: &Sizes,
+    inputs: &[Argument],
+) -> (Reduce, Vec<Argument>) {
+    let &Sizes { m, n, k, .. } = sizes;
+    let (matrix, vector, rows, k_is_last) = if m == 1 {
+        (1, 0, n, layout == Layout::Nt)
+    } else {
+        (0, 1, m, layout != Layout::Tn)
+    };
+    let (domain, stretched) = if k_is_last {
+        (
+            [rows, k, 1],
+            Indexing::broadcast(&[rows, k].into(), &[k].into()),
+        )
+    } else {
+        (
+            [1, k, rows],
+            Indexing::broadcast(&[k, rows].into(), &[k, 1].into()),
+        )
+    };
+    let prologue = Expression {
+        terms: vec![
+            Term::Operand(0),
+            Term::Operand(1),
+            Term::Call(Function::Mul, vec![0, 1]),
+        ],
+        operands: vec![Indexing::dense(rows * k), stretched],
+        results: vec![2],
+    };
+    let [outer, length, inner] = domain;
+    (
+        Reduce {
+            prologue,
+            ..Reduce::new(caps, Combine::Sum, outer, length, inner)
+        },
+        vec![inputs[matrix], inputs[vector]],
+    )
 }
 
 /// The product in f32 for the fallback device, by the `gemm` crate on all cores. `verify` never takes this way.

@@ -9,12 +9,10 @@ use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::graph::op::{Argument, Fused, Lowering, Pattern};
 use crate::graph::ops::leaf::LeafKind;
-use crate::graph::ops::{matmul, reduce};
+use crate::graph::ops::reduce;
 use crate::graph::{NodeId, Sink};
 use crate::kernels::expression::{Expression, Indexing, Term};
-use crate::kernels::functions::Function;
 use crate::kernels::map::Map;
-use crate::kernels::matmul::Layout as MatrixLayout;
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::kernels::{Caps, SCHEDULE_COLUMNS, STATE_WORDS};
 use crate::plan::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
@@ -57,7 +55,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
         }
         match group.kind {
             Kind::Opaque(_) => demanded.extend(groups.inputs_of(source, g)),
-            Kind::Matmul(_) | Kind::Product(_) | Kind::Reduce(_) | Kind::Map => {
+            Kind::Product(_) | Kind::Reduce(_) | Kind::Map => {
                 let mut builder = Builder::new(source, groups, group);
                 let wanted = if outputs.is_empty() {
                     vec![group.members[0]]
@@ -67,7 +65,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
                 builder.finish(&wanted);
                 demanded.extend(builder.operands.iter().map(|(root, _)| *root));
                 match group.kind {
-                    Kind::Matmul(head) | Kind::Product(head) => {
+                    Kind::Product(head) => {
                         demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)));
                     }
                     Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
@@ -103,7 +101,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(source: &'a Source, groups: &'a Groups, group: &Group) -> Self {
         let accumulator = match group.kind {
-            Kind::Matmul(head) | Kind::Product(head) | Kind::Reduce(head) => Some(head),
+            Kind::Product(head) | Kind::Reduce(head) => Some(head),
             _ => None,
         };
         Self::with(
@@ -380,9 +378,6 @@ impl Emitter<'_> {
                 );
                 Lowering::single(Map::new(self.caps, count, expression), arguments)
             }
-            Kind::Matmul(head) => {
-                self.matmul(group, head, &outputs, row_sums.is_some(), &mut roots)?
-            }
             Kind::Product(head) => {
                 let mut builder = Builder::new(source, self.groups, group);
                 let epilogue = builder.finish(&outputs);
@@ -422,54 +417,6 @@ impl Emitter<'_> {
         }
         arguments.extend(std::iter::repeat_n(Argument::Output, results));
         arguments
-    }
-
-    fn matmul(
-        &self,
-        group: &Group,
-        head: NodeId,
-        outputs: &[NodeId],
-        row_sums: bool,
-        roots: &mut Vec<NodeId>,
-    ) -> Result<Lowering> {
-        let source = self.source;
-        let node = source.node(head);
-        let Pattern::Matmul(layout) = *source.pattern(head) else {
-            return Ok(Lowering::default());
-        };
-        let mut builder = Builder::new(source, self.groups, group);
-        let epilogue = builder.finish(outputs);
-        let types: Vec<&TensorType> = node.inputs.iter().map(|i| &source.node(*i).ty).collect();
-        let op = matmul::Matmul { layout };
-        let sizes = op.sizes(&types)?;
-        let a = input(roots, source.root(node.inputs[0]));
-        let b = input(roots, source.root(node.inputs[1]));
-        if !row_sums && sizes.batch == 1 && (sizes.m == 1 || sizes.n == 1) && sizes.k > 0 {
-            let (kernel, [first, second]) = matrix_vector(self.caps, layout, &sizes, [a, b]);
-            let kernel = Reduce { epilogue, ..kernel };
-            let after: Vec<Argument> = builder
-                .operands
-                .iter()
-                .map(|(root, _)| input(roots, *root))
-                .collect();
-            let mut lowering = Lowering::default();
-            let results = vec![Argument::Output; outputs.len()];
-            reduce::in_one_or_two(
-                self.caps,
-                kernel,
-                vec![first, second],
-                after,
-                results,
-                &mut lowering,
-            );
-            return Ok(lowering);
-        }
-        let kernel = op.kernel(self.caps, &types, epilogue, row_sums)?;
-        let random = kernel.epilogue.is_random();
-        let results = outputs.len() + usize::from(row_sums);
-        let mut arguments = vec![a, b];
-        arguments.extend(self.arguments(roots, &builder.operands, random, results));
-        Ok(Lowering::single(kernel, arguments))
     }
 
     fn reduce(
@@ -642,47 +589,4 @@ fn input(roots: &mut Vec<NodeId>, root: NodeId) -> Argument {
         roots.len() - 1
     });
     Argument::Input(position)
-}
-
-/// A product with one row or one column as a reduction of `matrix * vector`: no tile is wasted.
-fn matrix_vector(
-    caps: &Caps,
-    layout: MatrixLayout,
-    sizes: &matmul::Sizes,
-    [a, b]: [Argument; 2],
-) -> (Reduce, [Argument; 2]) {
-    let &matmul::Sizes { m, n, k, .. } = sizes;
-    let (matrix, vector, rows, k_is_last) = if m == 1 {
-        (b, a, n, layout == MatrixLayout::Nt)
-    } else {
-        (a, b, m, layout != MatrixLayout::Tn)
-    };
-    let (domain, stretched) = if k_is_last {
-        (
-            [rows, k, 1],
-            Indexing::broadcast(&[rows, k].into(), &[k].into()),
-        )
-    } else {
-        (
-            [1, k, rows],
-            Indexing::broadcast(&[k, rows].into(), &[k, 1].into()),
-        )
-    };
-    let prologue = Expression {
-        terms: vec![
-            Term::Operand(0),
-            Term::Operand(1),
-            Term::Call(Function::Mul, vec![0, 1]),
-        ],
-        operands: vec![Indexing::dense(rows * k), stretched],
-        results: vec![2],
-    };
-    let [outer, length, inner] = domain;
-    (
-        Reduce {
-            prologue,
-            ..Reduce::new(caps, Combine::Sum, outer, length, inner)
-        },
-        [matrix, vector],
-    )
 }

@@ -9,15 +9,12 @@ use std::collections::BTreeSet;
 use super::{MAX_BUFFERS, Source};
 use crate::graph::NodeId;
 use crate::graph::op::Pattern;
-use crate::kernels::matmul::Layout;
 use crate::kernels::reduce::Combine;
 
 /// What a group's kernel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The product of this node, with an epilogue.
-    Matmul(NodeId),
-    /// Another sum of products, with an epilogue.
+    /// This node's sums of products, with an epilogue.
     Product(NodeId),
     /// The reduction of this node, with prologue and epilogue.
     Reduce(NodeId),
@@ -57,12 +54,8 @@ pub(super) fn form(source: &Source) -> Groups {
             Pattern::Leaf | Pattern::Constant(_) | Pattern::Alias => {}
             Pattern::Random { .. } if source.fuse && only_read_elementwise(source, id) => {}
             Pattern::Random { .. } => groups.open(Kind::Map, id),
-            Pattern::Matmul(_) | Pattern::Product { .. } => {
-                let kind = match source.pattern(id) {
-                    Pattern::Matmul(_) => Kind::Matmul(id),
-                    _ => Kind::Product(id),
-                };
-                groups.open(kind, id);
+            Pattern::Product { .. } => {
+                groups.open(Kind::Product(id), id);
                 let partner = row_sums
                     .iter()
                     .find(|(_, product)| *product == id)
@@ -126,17 +119,9 @@ fn row_sum_partners(source: &Source) -> Vec<(NodeId, NodeId)> {
     for index in (0..source.nodes.len()).filter(|&i| source.needed[i]) {
         let product = NodeId(index as u32);
         let node = source.node(product);
-        // A product with one row or column becomes a reduction, which has no sums on the side.
-        let has_sums = match source.pattern(product) {
-            Pattern::Matmul(Layout::Tn) => {
-                node.ty.shape.rank() == 2 && !node.ty.shape.dims().contains(&1)
-            }
-            Pattern::Product { row_sums } => *row_sums,
-            _ => false,
-        };
-        if !has_sums {
+        let Pattern::Product { row_sums: true } = source.pattern(product) else {
             continue;
-        }
+        };
         let a = source.node(node.inputs[0]).ty.shape.clone();
         let columns = a.dims().last().copied().unwrap_or(1);
         let readers = &source.consumers[source.root(node.inputs[0]).index()];
@@ -209,7 +194,7 @@ impl Groups {
         let fits = match self.list[group].kind {
             // Random numbers in memory are a kernel of their own.
             Kind::Map => source.is_elementwise(head) && source.count(head) == source.count(id),
-            Kind::Matmul(_) | Kind::Product(_) => source.count(head) == source.count(id),
+            Kind::Product(_) => source.count(head) == source.count(id),
             Kind::Reduce(r) => {
                 let argmax = matches!(
                     source.pattern(r),
