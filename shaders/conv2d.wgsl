@@ -120,15 +120,11 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> vec3<i32> {
 }
 
 fn load_a(at: vec3<i32>, k: u32) -> vec4<f32> {
-    var run = vec4<f32>();
-    //# for i in range(4)
-    {
-        let e = i32(k) + ${i};
-        let inside = e >= at.y && e < at.z && u32(e) < params.k;
-        run[${i}] = select(0.0, f32(a[u32(select(0, at.x + e, inside))]), inside);
-    }
-    //# endfor
-    return run;
+    let e = vec4<i32>(i32(k)) + vec4<i32>(0, 1, 2, 3);
+    let inside = (e >= vec4<i32>(at.y)) & (e < vec4<i32>(min(at.z, i32(params.k))));
+    let places = vec4<u32>(select(vec4<i32>(), at.x + e, inside));
+    let run = vec4<f32>(f32(a[places.x]), f32(a[places.y]), f32(a[places.z]), f32(a[places.w]));
+    return select(vec4<f32>(), run, inside);
 }
 //# else
 fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {

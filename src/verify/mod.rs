@@ -240,6 +240,7 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     for (family, cases) in families {
         progress(family);
         for case in cases {
+            log::trace!("{family}: {}", case.name);
             report.add(family, &case.name, &run(gpu, &case)?);
         }
     }
