@@ -320,3 +320,50 @@ fn bench_measures_writes_compares_and_takes_apart() {
     }
     assert!(wgen(&["info", "--tuning"]).status.success());
 }
+
+#[test]
+fn what_a_model_makes_is_judged_beside_anchors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let judge = path("judge");
+    let train = |model: &str, out: &str, more: &[&str]| {
+        let arguments = ["train", model, "--data", "digits:2000", "--out", out];
+        json(&[&arguments, more].concat())
+    };
+    train("classifier", &judge, &["--epochs", "2", "--batch", "64"]);
+    let judged = |run: &str| {
+        let arguments = ["eval", run, "--data", "digits:2000", "--judge", &judge];
+        json(&[&arguments[..], &["--samples", "200"]].concat())["judgement"].clone()
+    };
+    // Reconstructions of an autoencoder that hardly learned are worse than real images, and seldom of their class.
+    let hardly = path("ae");
+    train(
+        "ae",
+        &hardly,
+        &["--hidden", "32", "--latent", "4", "--steps", "2"],
+    );
+    let worse = judged(&hardly);
+    assert_eq!(worse["what"], "reconstructions");
+    let distance = |j: &serde_json::Value| j["frechet_distance"].as_f64().unwrap();
+    let anchors = &worse["anchors"];
+    assert!(distance(&worse["comparison"]) > distance(&anchors["real"]));
+    assert!(distance(&anchors["noise 0.2"]) > distance(&anchors["noise 0.1"]));
+    let accuracy = worse["judge_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.8, "the judge is right on {accuracy}");
+    assert!(worse["class_agreement"].as_f64().unwrap() < 0.6);
+    // Samples have a class that they were made for where the model is conditional, and only there.
+    for (name, conditional) in [("conditional", true), ("plain", false)] {
+        let run = path(name);
+        let more = ["--channels", "4", "--steps", "2", "--conditional"];
+        train("gan", &run, &more[..if conditional { 5 } else { 4 }]);
+        let samples = judged(&run);
+        assert_eq!(samples["what"], "samples");
+        let agreement = samples["class_agreement"].as_f64();
+        assert_eq!(agreement.is_some(), conditional);
+        // Noise is of any class: no better than chance.
+        assert!(agreement.is_none_or(|a| a < 0.4), "{agreement:?}");
+        let shares = samples["class_shares"].as_array().unwrap();
+        let sum: f64 = shares.iter().map(|s| s.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+}

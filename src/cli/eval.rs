@@ -138,9 +138,13 @@ pub(super) fn say_judgement(output: &Output, judgement: &Judgement) {
         .map(|s| format!("{:.1}", 100.0 * s))
         .collect();
     output.say(&format!(
-        "class shares {} %; {:.4} classified with more than 0.9; the classifier is right on {:.4} of the data, seed {}, weights {}",
+        "class shares {} %; {:.4} classified with more than 0.9{}; the classifier is right on {:.4} of the data, seed {}, weights {}",
         shares.join(" "),
         judgement.confident_share,
+        judgement
+            .class_agreement
+            .map(|a| format!(", {a:.4} as the class that they were made for"))
+            .unwrap_or_default(),
         judgement.judge_accuracy,
         judgement.judge_seed,
         judgement.judge_weights

@@ -49,6 +49,8 @@ pub struct Judgement {
     pub class_shares: Vec<f64>,
     /// Share that is classified with a probability above 0.9. Alone it proves nothing.
     pub confident_share: f64,
+    /// Share that is classified as the class that it was made for, where there is one: of a conditional model, or of reconstructions.
+    pub class_agreement: Option<f64>,
     /// The same comparison of real images that something was done to.
     pub anchors: BTreeMap<String, Comparison>,
     /// The classifier: its accuracy on the held-out data,
@@ -155,10 +157,10 @@ impl Judge {
         let (wanted, images) = (first(wanted), first(images));
         let reference = self.verdict(&wanted)?;
         let found = self.verdict(&images)?;
-        let right = wanted.labels.as_ref().map_or(f64::NAN, |labels| {
-            let pairs = labels.iter().zip(&reference.classes);
-            pairs.filter(|(l, c)| **l as usize == **c).count() as f64 / n as f64
-        });
+        let agreement = |data: &Dataset, verdict: &Verdict| {
+            let pairs = data.labels.as_ref()?.iter().zip(&verdict.classes);
+            Some(pairs.filter(|(l, c)| **l as usize == **c).count() as f64 / n as f64)
+        };
         let mut anchors = BTreeMap::new();
         if let Some(real) = real {
             for (name, data) in self::anchors(real, n)? {
@@ -177,8 +179,9 @@ impl Judge {
             comparison: statistics::compare(&reference.features, &found.features)?,
             class_shares,
             confident_share: confident as f64 / n as f64,
+            class_agreement: agreement(&images, &found),
             anchors,
-            judge_accuracy: right,
+            judge_accuracy: agreement(&wanted, &reference).unwrap_or(f64::NAN),
             judge_seed: self.seed,
             judge_weights: self.weights_hash.clone(),
         })
@@ -290,18 +293,36 @@ pub fn made_by(
         evaluator.over(&data, 1, build, &["images"], |_, real, values| {
             images.extend_from_slice(&values[0].data.to_f32()[..real * width]);
         })?;
+        let made = as_images(&images, shape, "reconstructions");
         return Ok((
             "reconstructions",
-            as_images(&images, shape, "reconstructions"),
+            Dataset {
+                labels: data.labels,
+                ..made
+            },
         ));
     }
     let mut images = Vec::with_capacity(count * shape.count());
+    let mut labels = Vec::new();
     let graph = model.sampler(CHUNK)?;
     for first in (0..count).step_by(CHUNK) {
         let classes = model.class_inputs(CHUNK, None)?;
+        for (_, rows) in &classes {
+            let rows = rows.data.to_f32();
+            let of = |row: &[f32]| row.iter().position(|&x| x == 1.0).unwrap_or(0) as u32;
+            labels.extend(rows.chunks_exact(rows.len() / CHUNK).map(of));
+        }
         let some = evaluator.once(&graph, classes, "images", first as u32)?;
         images.extend(some.data.to_f32());
     }
     images.truncate(count * shape.count());
-    Ok(("samples", as_images(&images, shape, "samples")))
+    labels.truncate(count);
+    let made = as_images(&images, shape, "samples");
+    Ok((
+        "samples",
+        Dataset {
+            labels: (!labels.is_empty()).then_some(labels),
+            ..made
+        },
+    ))
 }
