@@ -350,7 +350,14 @@ fn what_a_model_makes_is_judged_beside_anchors() {
     assert!(distance(&anchors["noise 0.2"]) > distance(&anchors["noise 0.1"]));
     let accuracy = worse["judge_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.8, "the judge is right on {accuracy}");
-    assert!(worse["class_agreement"].as_f64().unwrap() < 0.6);
+    let agreement = |j: &serde_json::Value| j["class_agreement"].as_f64();
+    assert!(agreement(&worse).unwrap() < 0.6);
+    // Of one that learned they are of their class.
+    let learned = path("learned");
+    let more = ["--hidden", "128", "--latent", "32", "--lr", "3e-3"];
+    train("ae", &learned, &[&more[..], &["--steps", "400"]].concat());
+    let better = judged(&learned);
+    assert!(agreement(&better).unwrap() > 0.8, "{better}");
     // Samples have a class that they were made for where the model is conditional, and only there.
     for (name, conditional) in [("conditional", true), ("plain", false)] {
         let run = path(name);
@@ -358,7 +365,7 @@ fn what_a_model_makes_is_judged_beside_anchors() {
         train("gan", &run, &more[..if conditional { 5 } else { 4 }]);
         let samples = judged(&run);
         assert_eq!(samples["what"], "samples");
-        let agreement = samples["class_agreement"].as_f64();
+        let agreement = agreement(&samples);
         assert_eq!(agreement.is_some(), conditional);
         // Noise is of any class: no better than chance.
         assert!(agreement.is_none_or(|a| a < 0.4), "{agreement:?}");

@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
         (true, _) => "error",
         (_, 0) => "wgen=info,warn,wgpu_hal=error,wgpu_core=error",
         (_, 1) => "wgen=debug,info,wgpu_hal=error,wgpu_core=error",
-        _ => "debug",
+        _ => "wgen=trace,naga=info,debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format(|out, record| {

@@ -129,6 +129,16 @@ pub struct Fused {
 }
 
 impl Fused {
+    /// Nothing behind the kernel of an operator with so many operands.
+    pub fn nothing(operands: usize) -> Self {
+        Self {
+            epilogue: Expression::accumulator(),
+            inputs: (0..operands).map(Argument::Input).collect(),
+            operands: Vec::new(),
+            row_sums: false,
+        }
+    }
+
     /// The arguments of a kernel that does everything: operands, the epilogue's, the state where it is random, `results` outputs, the
     /// sums.
     pub fn arguments(&self, results: usize) -> Vec<Argument> {
@@ -163,11 +173,13 @@ pub trait Op: Debug + Send + Sync {
     /// When it cannot be computed, for instance because an input was not bound.
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value>;
 
-    /// The kernels that compute it, unfused. Leaves have none.
+    /// The kernels that compute it, unfused: of a [`Pattern::Product`] those of [`Op::lower_fused`] with nothing behind them. Leaves have none.
     ///
     /// # Errors
     /// When no kernel can, for instance because a size is above a limit.
-    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering>;
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering> {
+        self.lower_fused(caps, inputs, output, Fused::nothing(inputs.len()))
+    }
 
     /// As [`Op::lower`], with an epilogue: for operators whose pattern is [`Pattern::Product`]. Outputs come in order over all calls.
     ///
@@ -181,7 +193,7 @@ pub trait Op: Debug + Send + Sync {
         _fused: Fused,
     ) -> Result<Lowering> {
         Err(Error::Usage(format!(
-            "{} says that it takes an epilogue, but has no lower_fused",
+            "{} has neither lower nor lower_fused",
             self.name()
         )))
     }

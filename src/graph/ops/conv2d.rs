@@ -8,7 +8,6 @@ use crate::graph::op::{Argument, Call, EvalContext, Fused, GradientAt, Lowering,
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
-use crate::kernels::expression::Expression;
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::real::{Precision, Real, Tracked};
@@ -191,16 +190,6 @@ impl Op for Convolution {
             Precision::Tracked => self.compute::<Tracked>(inputs),
         };
         Value::new(output.shape, data)
-    }
-
-    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Result<Lowering> {
-        let fused = Fused {
-            epilogue: Expression::accumulator(),
-            inputs: vec![Argument::Input(0), Argument::Input(1)],
-            operands: Vec::new(),
-            row_sums: false,
-        };
-        self.lower_fused(caps, inputs, output, fused)
     }
 
     fn lower_fused(

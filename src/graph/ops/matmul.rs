@@ -196,14 +196,6 @@ impl Op for Matmul {
         Value::new(self.infer(&types)?.shape, data)
     }
 
-    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
-        let kernel = self.kernel(caps, inputs, Expression::accumulator(), false)?;
-        Ok(Lowering::single(
-            kernel,
-            vec![Argument::Input(0), Argument::Input(1), Argument::Output],
-        ))
-    }
-
     fn lower_fused(
         &self,
         caps: &Caps,
