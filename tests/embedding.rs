@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -78,28 +79,34 @@ fn the_embedding_example_draws_frames_that_differ() {
 struct Display(std::process::Child, String);
 
 impl Display {
+    /// Xvfb takes a free number by itself and writes it once it accepts connections: a number of our own choice may meet
+    /// the socket that a killed server left behind. `None` where there is no Xvfb.
     fn new() -> Option<Self> {
-        let number = 100 + std::process::id() % 800;
-        let name = format!(":{number}");
-        let child = Command::new("Xvfb")
-            .args([&name, "-screen", "0", "640x640x24", "-nolisten", "tcp"])
+        let mut child = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "640x640x24"])
+            .args(["-nolisten", "tcp"])
+            .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
             .ok()?;
-        let socket = PathBuf::from(format!("/tmp/.X11-unix/X{number}"));
-        for _ in 0..100 {
-            if socket.exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let mut number = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut number)
+            .unwrap();
+        let number = number.trim();
+        assert!(!number.is_empty(), "Xvfb ended without a display");
+        let name = format!(":{number}");
         Some(Self(child, name))
     }
 }
 
 impl Drop for Display {
+    /// Asked to end, it takes its socket with it; killed, it would leave that behind.
     fn drop(&mut self) {
-        self.0.kill().ok();
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            self.0.kill().ok();
+        }
         self.0.wait().ok();
     }
 }
