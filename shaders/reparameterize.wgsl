@@ -26,21 +26,7 @@ struct Params {
 @group(0) @binding(4) var<uniform> params: Params;
 
 //# include "shared/noise.wgsl"
-
-// The noise of elements first to first + 3: one Philox block where they are one, else one block an element.
-fn noise(first: u32) -> vec4<f32> {
-    if params.by_example == 0u {
-        let words = block_by_step(first, params.stream).words;
-        return vec4<f32>(box_muller(words.xy), box_muller(words.zw));
-    }
-    let arrangement = vec3<u32>(params.examples, params.draws, params.width);
-    return vec4<f32>(
-        normal_of(block_by_example(first, params.stream, arrangement)),
-        normal_of(block_by_example(first + 1u, params.stream, arrangement)),
-        normal_of(block_by_example(first + 2u, params.stream, arrangement)),
-        normal_of(block_by_example(first + 3u, params.stream, arrangement)),
-    );
-}
+//# include "shared/four_normals.wgsl"
 
 @compute @workgroup_size(WORKGROUP)
 fn reparameterize(
@@ -51,7 +37,7 @@ fn reparameterize(
     if first >= params.count {
         return;
     }
-    let eps = noise(first);
+    let eps = four_normals(first);
     for (var i = 0u; i < min(4u, params.count - first); i++) {
         let e = first + i;
         z[e] = mu[e] + exp(0.5 * log_variance[e]) * eps[i];

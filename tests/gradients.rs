@@ -7,6 +7,7 @@ use wgen::kernels::functions::{Distribution, Function};
 use wgen::kernels::matmul::Layout;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;
+use wgen::kernels::reverse_step::COLUMNS;
 use wgen::real::Precision;
 use wgen::tensor::{TensorType, Value};
 use wgen::verify::cases::{Values, integers, numbers};
@@ -17,6 +18,32 @@ type Middle = for<'g> fn(&'g Graph, Var<'g>, Var<'g>) -> Var<'g>;
 fn conv<'g>(a: Var<'g>, b: Var<'g>, options: Conv2dOptions) -> Var<'g> {
     let weights = b.slice(0, 0, 3).reshape([3, 3, 2, 1]);
     a.reshape([2, 3, 4, 1]).conv2d(weights, &options)
+}
+
+/// Images of 3 pixels of 4 channels, gain and bias of each channel or of each image's.
+fn norm<'g>(a: Var<'g>, b: Var<'g>, groups: usize, silu: bool, of_images: bool) -> Var<'g> {
+    let affine = |row: usize| {
+        if of_images {
+            b.slice(0, row, row + 2).slice(1, 0, 4)
+        } else {
+            b.slice(0, row, row + 1).slice(1, 0, 4).reshape([4])
+        }
+    };
+    a.reshape([2, 3, 4])
+        .group_norm(groups, affine(0), affine(1) - 0.5, 0.1, silu)
+}
+
+/// Coefficients of a reverse step whose clip is out of reach: a difference across its kink is no derivative.
+fn step_of<'g>(g: &'g Graph, b: Var<'g>) -> Var<'g> {
+    let b = b.reshape([24]).slice(0, 3, 3 + COLUMNS);
+    g.concat(
+        0,
+        &[
+            b.slice(0, 0, 2),
+            b.slice(0, 2, 3) + 9.0,
+            b.slice(0, 3, COLUMNS),
+        ],
+    )
 }
 
 /// Operators of two smooth operands of shape [4, 6], the second one positive.
@@ -111,6 +138,48 @@ fn middles() -> Vec<(&'static str, Middle)> {
         }),
         ("reparameterize with noise", |g, a, b| {
             a.reparameterize_with(b, g.random("eps", Distribution::Normal, [4, 6]))
+        }),
+        ("group_norm", |_, a, b| norm(a, b, 2, false, false)),
+        ("group_norm of each image", |_, a, b| {
+            norm(a, b, 4, false, true)
+        }),
+        ("group_norm and silu", |_, a, b| norm(a, b, 2, true, false)),
+        ("group_norm of each image and silu", |_, a, b| {
+            norm(a, b, 1, true, true)
+        }),
+        ("attention", |_, a, b| {
+            let [q, k] = [a, b].map(|v| v.reshape([2, 3, 2, 2]));
+            q.attention(k, (a - b).reshape([2, 3, 2, 2]))
+        }),
+        ("attention to itself", |_, a, _| {
+            let x = a.reshape([1, 4, 2, 3]);
+            x.attention(x, x)
+        }),
+        ("attention to fewer", |_, a, b| {
+            let k = b.slice(0, 0, 2).reshape([1, 2, 1, 6]);
+            a.reshape([1, 4, 1, 6]).attention(k, k.square())
+        }),
+        ("q_sample", |g, a, b| {
+            let t = g.input("t", TensorType::u32([4]));
+            // No gradient goes to the table, so it may not depend on an operand.
+            let table = g.input("table", TensorType::f32([12, 2]));
+            let (noised, noise) = a.q_sample("q", t, table);
+            noised * noise * b
+        }),
+        ("q_sample with noise", |g, a, b| {
+            let t = g.input("t", TensorType::u32([4]));
+            a.q_sample_with(t, b.reshape([12, 2]), a - b)
+        }),
+        ("reverse_step", |g, a, b| {
+            let x = a.slice(0, 0, 2).reshape([1, 4, 3]);
+            let step = step_of(g, b);
+            x.reverse_step_with((a + b).slice(0, 1, 3).reshape([1, 4, 3]), step, x)
+        }),
+        ("reverse_step, guided, learned variance", |g, a, b| {
+            let x = a.reshape([24]).slice(0, 0, 6).reshape([1, 3, 2]);
+            let p = g.concat(0, &[a, b]).slice(0, 1, 5).reshape([2, 3, 4]);
+            let step = step_of(g, b);
+            x.reverse_step_with(p, step, x.square())
         }),
         ("conv2d", |_, a, b| conv(a, b, Conv2dOptions::new(1, 1))),
         ("conv2d strided", |_, a, b| {
@@ -238,6 +307,11 @@ fn gradients_of_first_and_second_order_agree_with_finite_differences() {
     let p = numbers(Values::Normal, 17, 24).to_f64();
     let indices = [
         ("index", Value::new([7], integers(1, 4, 7)).unwrap()),
+        (
+            "table",
+            Value::new([12, 2], numbers(Values::Normal, 3, 24)).unwrap(),
+        ),
+        ("t", Value::new([4], integers(2, 12, 4)).unwrap()),
         ("index5", Value::new([5], integers(2, 4, 5)).unwrap()),
     ];
     for (name, middle) in middles() {

@@ -35,6 +35,27 @@ pub struct GradientAt<'a, 'g> {
     pub upstream: Var<'g>,
 }
 
+/// `$body` with the type `$T` that a precision names.
+macro_rules! in_precision {
+    ($precision:expr, $T:ident => $body:expr) => {
+        match $precision {
+            $crate::real::Precision::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::real::Precision::F64 => {
+                type $T = f64;
+                $body
+            }
+            $crate::real::Precision::Tracked => {
+                type $T = $crate::real::Tracked;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use in_precision;
+
 /// What a kernel's binding is, seen from the operator that it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {

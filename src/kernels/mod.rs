@@ -11,6 +11,7 @@ use crate::tensor::DType;
 
 pub mod adam;
 pub mod advance;
+pub mod attention;
 pub mod cast;
 pub mod ceiling;
 pub mod commit;
@@ -20,19 +21,23 @@ pub mod ema;
 pub mod expression;
 pub mod functions;
 pub mod gather;
+pub mod group_norm;
 pub mod guard;
 pub mod map;
 pub mod matmul;
 pub mod philox;
 pub mod pool;
 pub mod present;
+pub mod q_sample;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
 pub mod resize;
+pub mod reverse_step;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;
+pub mod timestep_embedding;
 pub mod top_k;
 
 /// The largest number of workgroups in one dimension that every device grants.

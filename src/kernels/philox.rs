@@ -69,6 +69,20 @@ pub enum Key {
     },
 }
 
+impl Key {
+    /// What a kernel with noise is told of it: whether it belongs to an example, then examples, draws and width.
+    pub fn words(self) -> [u32; 4] {
+        match self {
+            Self::Step => [0, 1, 1, 1],
+            Self::Example {
+                examples,
+                draws,
+                width,
+            } => [1, examples, draws, width],
+        }
+    }
+}
+
 /// Seed, step and cursor: the words of the `state` buffer that random numbers depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RandomState {

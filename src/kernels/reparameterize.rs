@@ -36,14 +36,7 @@ impl Kernel for Reparameterize {
     }
 
     fn launch(&self) -> Launch {
-        let (by_example, examples, draws, width) = match self.key {
-            Key::Step => (0, 1, 1, 1),
-            Key::Example {
-                examples,
-                draws,
-                width,
-            } => (1, examples, draws, width),
-        };
+        let [by_example, examples, draws, width] = self.key.words();
         Launch {
             template: "reparameterize",
             entry: "reparameterize",

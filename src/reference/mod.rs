@@ -12,6 +12,7 @@ use crate::tensor::Data;
 
 pub mod adam;
 pub mod advance;
+pub mod attention;
 pub mod cast;
 pub mod ceiling;
 pub mod commit;
@@ -21,6 +22,7 @@ pub mod ema;
 pub mod expression;
 pub mod functions;
 pub mod gather;
+pub mod group_norm;
 pub mod guard;
 pub mod half;
 pub mod map;
@@ -28,14 +30,17 @@ pub mod matmul;
 pub mod piece;
 pub mod pool;
 pub mod present;
+pub mod q_sample;
 pub mod random;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
 pub mod resize;
+pub mod reverse_step;
 pub mod rmsprop;
 pub mod scatter_add;
 pub mod sgd;
+pub mod timestep_embedding;
 pub mod top_k;
 
 /// A kernel that can also be computed on the CPU.

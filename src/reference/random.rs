@@ -77,7 +77,7 @@ fn minus_two_log<T: Real>(n: u32) -> T {
 }
 
 /// Cosine and sine of 2 pi w / 2^24, by the kernel's polynomials, the octant taken from the integer.
-fn unit_circle<T: Real>(w: u32) -> (T, T) {
+pub(super) fn unit_circle<T: Real>(w: u32) -> (T, T) {
     let quadrant = (w + 0x20_0000) >> 22;
     let rest = w.wrapping_sub(quadrant << 22) as i32;
     let c = T::from_f64;

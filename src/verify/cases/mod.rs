@@ -12,7 +12,9 @@ use crate::tensor::{DType, Data};
 
 mod ceilings;
 mod convolutions;
+mod diffusion;
 mod images;
+mod layers;
 mod maps;
 mod moves;
 mod products;
@@ -133,6 +135,11 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     images::pool(quick, &mut cases);
     images::top_k(caps, &mut cases);
     images::resize(&mut cases);
+    layers::group_norm(caps, quick, &mut cases);
+    layers::attention(quick, &mut cases);
+    diffusion::q_sample(&mut cases);
+    diffusion::timestep_embedding(&mut cases);
+    diffusion::reverse_step(quick, &mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);

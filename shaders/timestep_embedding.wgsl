@@ -1,0 +1,40 @@
+// The sinusoidal embedding of timesteps (Vaswani et al. 2017, section 3.5):
+//
+//   out[b, :] = ${"[cos, sin]" if cosine_first else "[sin, cos]"} of t[b] f_i,  f_i = max_period^(-i / (half - shift)),  i < half = dim / 2;  a last odd column is 0
+//
+// t: [batch] integers; out: [batch, dim]. f_i / 2 pi comes as a fraction of 2^32, so that t f_i is exact modulo a turn in integers: in floats
+// the product's error grows with t, and drivers promise nothing of sin beyond pi.
+//
+// One invocation makes one element. Dispatch: ceil(count / WORKGROUP), folded into x and y.
+// Cost: about 20 flops and 4 bytes an element.
+
+override WORKGROUP: u32 = 64u;
+
+struct Params {
+    count: u32,
+    dim: u32,
+    first_group: u32,  // workgroups of the line before this dispatch
+    turns: array<vec4<u32>, ${words}>,
+}
+
+//# include "shared/bindings.wgsl"
+//# include "shared/normal.wgsl"
+
+@compute @workgroup_size(WORKGROUP)
+fn timestep_embedding(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let e = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
+    if e >= params.count {
+        return;
+    }
+    let half = params.dim / 2u;
+    let column = e % params.dim;
+    let i = column % half;
+    // Rounded to 24 bits.
+    let phase = (t[e / params.dim] * params.turns[i / 4u][i % 4u] + 128u) >> 8u;
+    let cosine_sine = unit_circle(phase);
+    let value = select(cosine_sine.y, cosine_sine.x, (column < half) == ${"true" if cosine_first else "false"});
+    out[e] = select(value, 0.0, column == 2u * half);
+}

@@ -1,0 +1,83 @@
+//! Sinusoidal embeddings of timesteps.
+
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::ops::shapes;
+use crate::kernels::Caps;
+use crate::kernels::timestep_embedding::{self, Convention};
+use crate::real::Real;
+use crate::reference;
+use crate::tensor::{DType, TensorType, Value};
+
+/// The embedding of integers `[batch]` as `[batch, dim]`. It has no gradient.
+#[derive(Clone, Debug)]
+pub struct TimestepEmbedding {
+    /// Elements of an embedding.
+    pub dim: usize,
+    /// How it is laid out.
+    pub convention: Convention,
+}
+
+impl TimestepEmbedding {
+    fn kernel(&self, inputs: &[&TensorType]) -> Result<timestep_embedding::TimestepEmbedding> {
+        let Some((&[batch], DType::U32)) = inputs.first().map(|t| (t.shape.dims(), t.dtype)) else {
+            return Err(Error::shape(
+                "timestep_embedding",
+                format!("takes u32 [batch], got {}", shapes(inputs)),
+            ));
+        };
+        let kernel = timestep_embedding::TimestepEmbedding {
+            batch,
+            dim: self.dim,
+            convention: self.convention,
+        };
+        kernel.check()?;
+        Ok(kernel)
+    }
+}
+
+impl Op for TimestepEmbedding {
+    fn name(&self) -> &'static str {
+        "timestep_embedding"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
+        let kernel = self.kernel(inputs)?;
+        Ok(TensorType::f32([kernel.batch, kernel.dim]))
+    }
+
+    fn gradient<'g>(&self, _at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> {
+        vec![None]
+    }
+
+    fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
+        let ty = inputs[0].tensor_type();
+        let kernel = self.kernel(&[&ty])?;
+        let t = inputs[0].data.as_u32();
+        let data = in_precision!(cx.precision, T => {
+            T::into_data(reference::timestep_embedding::timestep_embedding::<T>(&kernel, t))
+        });
+        Value::new(self.infer(&[&ty])?.shape, data)
+    }
+
+    fn lower(
+        &self,
+        _caps: &Caps,
+        inputs: &[&TensorType],
+        _output: &TensorType,
+    ) -> Result<Lowering> {
+        Ok(Lowering::single(
+            self.kernel(inputs)?,
+            vec![Argument::Input(0), Argument::Output],
+        ))
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Sines and cosines of self `[batch]` (u32) times `dim / 2` frequencies: `[batch, dim]`.
+    pub fn timestep_embedding(self, dim: usize, convention: Convention) -> Self {
+        self.graph()
+            .apply(TimestepEmbedding { dim, convention }, &[self])
+    }
+}

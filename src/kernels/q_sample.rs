@@ -1,0 +1,74 @@
+//! The forward process of diffusion: `shaders/q_sample.wgsl`.
+
+use serde_json::json;
+
+use super::philox::Key;
+use super::{Binding, Cost, Grid, Kernel, Launch, STATE_WORDS, bytes_of, fold};
+use crate::tensor::DType;
+
+/// `out[b, :] = table[t[b], 0] * x[b, :] + table[t[b], 1] * eps`.
+#[derive(Clone, Debug)]
+pub struct QSample {
+    /// Examples.
+    pub batch: usize,
+    /// Elements of one.
+    pub width: usize,
+    /// Rows of the table.
+    pub timesteps: usize,
+    /// What the noise belongs to.
+    pub key: Key,
+    /// Its stream.
+    pub stream: u32,
+}
+
+impl Kernel for QSample {
+    fn family(&self) -> &'static str {
+        "q_sample"
+    }
+
+    fn variant(&self) -> String {
+        "block of 4".to_owned()
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let count = self.batch * self.width;
+        vec![
+            Binding::read("x", DType::F32, count),
+            Binding::read("t", DType::U32, self.batch),
+            Binding::read("table", DType::F32, 2 * self.timesteps),
+            Binding::read("state", DType::U32, STATE_WORDS),
+            Binding::write("out", DType::F32, count),
+        ]
+    }
+
+    fn launch(&self) -> Launch {
+        let count = self.batch * self.width;
+        let [by_example, examples, draws, _] = self.key.words();
+        Launch {
+            template: "q_sample",
+            entry: "q_sample",
+            context: json!({"bindings": super::wgsl_bindings(&self.bindings(), |_| false)}),
+            constants: vec![("WORKGROUP", 64.0)],
+            params: vec![
+                count as u32,
+                self.stream,
+                by_example,
+                examples,
+                draws,
+                self.width as u32,
+                self.timesteps as u32,
+                0,
+            ],
+            workgroups: fold(count.div_ceil(4 * 64) as u64),
+            grid: Grid::Line { first: 7 },
+            subgroups: false,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 43.0 * (self.batch * self.width) as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}

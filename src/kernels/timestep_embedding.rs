@@ -1,0 +1,140 @@
+//! The sinusoidal embedding of timesteps: `shaders/timestep_embedding.wgsl`.
+
+use serde_json::json;
+
+use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+
+/// Which of the conventions in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Convention {
+    /// `[cos, sin]` (guided-diffusion), not `[sin, cos]` (Ho et al. 2020): diffusers' `flip_sin_to_cos`.
+    pub cosine_first: bool,
+    /// The exponent of the last frequency is `(half - 1) / (half - shift)`: 1 in Ho et al. 2020, 0 in guided-diffusion; diffusers'
+    /// `freq_shift`.
+    pub shift: f64,
+    /// The longest wave is this times 2 pi.
+    pub max_period: f64,
+}
+
+impl Convention {
+    /// Ho et al. 2020.
+    pub const DDPM: Self = Self {
+        cosine_first: false,
+        shift: 1.0,
+        max_period: 10_000.0,
+    };
+
+    /// guided-diffusion.
+    pub const ADM: Self = Self {
+        cosine_first: true,
+        shift: 0.0,
+        max_period: 10_000.0,
+    };
+}
+
+/// The largest embedding: its frequencies are in the uniform buffer.
+const LARGEST: usize = 4096;
+
+/// `[batch, dim]` of `batch` timesteps.
+#[derive(Clone, Debug)]
+pub struct TimestepEmbedding {
+    /// Timesteps.
+    pub batch: usize,
+    /// Elements of an embedding.
+    pub dim: usize,
+    /// How it is laid out.
+    pub convention: Convention,
+}
+
+impl TimestepEmbedding {
+    /// Refuses sizes that have no frequencies.
+    ///
+    /// # Errors
+    /// Naming them.
+    pub fn check(&self) -> Result<()> {
+        let half = (self.dim / 2) as f64;
+        if self.dim < 2 || self.dim > LARGEST || half <= self.convention.shift {
+            return Err(Error::shape(
+                "timestep_embedding",
+                format!(
+                    "{} columns with a frequency shift of {}: from 2 to {LARGEST} are possible, and half of them must be more than the shift",
+                    self.dim, self.convention.shift
+                ),
+            ));
+        }
+        if !(self.convention.max_period >= 1.0 && self.convention.max_period.is_finite()) {
+            return Err(Error::shape(
+                "timestep_embedding",
+                format!(
+                    "max_period {} must be at least 1",
+                    self.convention.max_period
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Each frequency as turns a timestep, times 2^32.
+    pub fn turns(&self) -> Vec<u32> {
+        let half = self.dim / 2;
+        let rate = -self.convention.max_period.ln() / (half as f64 - self.convention.shift);
+        let turns = |i: usize| (rate * i as f64).exp() / std::f64::consts::TAU;
+        (0..half)
+            .map(|i| (turns(i) * 2_f64.powi(32)).round() as u32)
+            .collect()
+    }
+}
+
+impl Kernel for TimestepEmbedding {
+    fn family(&self) -> &'static str {
+        "timestep_embedding"
+    }
+
+    fn variant(&self) -> String {
+        let order = if self.convention.cosine_first {
+            "cos sin"
+        } else {
+            "sin cos"
+        };
+        format!("{order} {}", self.dim)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        vec![
+            Binding::read("t", DType::U32, self.batch),
+            Binding::write("out", DType::F32, self.batch * self.dim),
+        ]
+    }
+
+    fn launch(&self) -> Launch {
+        let count = self.batch * self.dim;
+        let mut turns = self.turns();
+        turns.resize(turns.len().next_multiple_of(4), 0);
+        let words = turns.len() / 4;
+        let mut params = vec![count as u32, self.dim as u32, 0, 0];
+        params.extend(turns);
+        Launch {
+            template: "timestep_embedding",
+            entry: "timestep_embedding",
+            context: json!({
+                "cosine_first": self.convention.cosine_first,
+                "words": words,
+                "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
+            }),
+            constants: vec![("WORKGROUP", 64.0)],
+            params,
+            workgroups: fold(count.div_ceil(64) as u64),
+            grid: Grid::Line { first: 2 },
+            subgroups: false,
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 20.0 * (self.batch * self.dim) as f64,
+            bytes: bytes_of(&self.bindings()),
+        }
+    }
+}

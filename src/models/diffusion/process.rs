@@ -1,0 +1,354 @@
+//! The forward process and its posterior as tables over t (Ho et al. 2020, "Denoising diffusion probabilistic models"; Nichol & Dhariwal
+//! 2021, "Improved denoising diffusion probabilistic models").
+//!
+//! t runs from 0 to T - 1, as in the codes of both papers and in diffusers: x at t has passed t + 1 steps of noise.
+
+use std::f64::consts::FRAC_PI_2;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How the variances of the forward steps grow with t. The names are diffusers'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BetaSchedule {
+    /// Evenly from the first to the last (Ho et al. 2020, section 4).
+    #[default]
+    #[serde(rename = "linear")]
+    Linear,
+    /// Their square roots evenly (Rombach et al. 2022).
+    #[serde(rename = "scaled_linear")]
+    ScaledLinear,
+    /// Such that abar is cos^2((u + 0.008) / 1.008 pi / 2), u = t / T; at most 0.999 (Nichol & Dhariwal 2021, eq. 17). Takes no first and last.
+    #[serde(rename = "squaredcos_cap_v2")]
+    Cosine,
+    /// Along a sigmoid from -6 to 6: diffusers' schedule of betas, not denoising-diffusion-pytorch's of abar.
+    #[serde(rename = "sigmoid")]
+    Sigmoid,
+}
+
+/// What the network predicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Prediction {
+    /// The noise (Ho et al. 2020, section 3.2).
+    #[default]
+    #[serde(rename = "epsilon")]
+    Epsilon,
+    /// The image.
+    #[serde(rename = "sample")]
+    Sample,
+    /// v = sqrt(abar) epsilon - sqrt(1 - abar) x_0 (Salimans & Ho 2022).
+    #[serde(rename = "v_prediction")]
+    Velocity,
+}
+
+/// The variance of a reverse step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variance {
+    /// The posterior's, beta~ (Ho et al. 2020, eq. 7).
+    #[default]
+    FixedSmall,
+    /// beta.
+    FixedLarge,
+    /// Between the two in the logarithm, as the network's further channels say (Nichol & Dhariwal 2021, eq. 15).
+    LearnedRange,
+}
+
+/// How the tables are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// In f64, as guided-diffusion does.
+    #[default]
+    F64,
+    /// betas and abar rounded to f32, as diffusers keeps them: for agreement with it step by step. 1 - abar loses digits at small t.
+    F32,
+}
+
+/// What a process is built from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// T.
+    pub timesteps: usize,
+    /// How betas grow.
+    pub beta_schedule: BetaSchedule,
+    /// The first beta.
+    pub beta_start: f64,
+    /// The last.
+    pub beta_end: f64,
+    /// Betas changed so that nothing of the image is left at T - 1 (Lin et al. 2024, algorithm 1).
+    pub zero_terminal_snr: bool,
+    /// How tables are kept.
+    pub rounding: Rounding,
+}
+
+impl Default for Config {
+    /// Ho et al. 2020: T = 1000, betas from 1e-4 to 0.02.
+    fn default() -> Self {
+        Self {
+            timesteps: 1000,
+            beta_schedule: BetaSchedule::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            zero_terminal_snr: false,
+            rounding: Rounding::F64,
+        }
+    }
+}
+
+/// The largest T that is taken: a table of it is a few megabytes.
+const MAX_TIMESTEPS: usize = 100_000;
+
+impl Config {
+    /// Refuses what is no process.
+    ///
+    /// # Errors
+    /// Naming the field.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        if self.timesteps == 0 || self.timesteps > MAX_TIMESTEPS {
+            return wrong(format!(
+                "timesteps {} must be from 1 to {MAX_TIMESTEPS}",
+                self.timesteps
+            ));
+        }
+        for (name, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
+            if !(beta > 0.0 && beta < 1.0) {
+                return wrong(format!("{name} {beta} must be between 0 and 1"));
+            }
+        }
+        if self.zero_terminal_snr && self.timesteps < 2 {
+            return wrong("zero_terminal_snr needs two timesteps at least".to_owned());
+        }
+        Ok(())
+    }
+
+    fn betas(&self) -> Vec<f64> {
+        let count = self.timesteps;
+        // `count` numbers evenly from `first` to `last`; one number is the first.
+        let evenly = |first: f64, last: f64| {
+            let step = (last - first) / (count.max(2) - 1) as f64;
+            (0..count).map(move |i| first + step * i as f64)
+        };
+        let (first, last) = (self.beta_start, self.beta_end);
+        match self.beta_schedule {
+            BetaSchedule::Linear => evenly(first, last).collect(),
+            BetaSchedule::ScaledLinear => evenly(first.sqrt(), last.sqrt())
+                .map(|root| root * root)
+                .collect(),
+            BetaSchedule::Cosine => {
+                let abar = |u: f64| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+                let at = |i: usize| abar(i as f64 / count as f64);
+                (0..count)
+                    .map(|i| (1.0 - at(i + 1) / at(i)).min(0.999))
+                    .collect()
+            }
+            BetaSchedule::Sigmoid => evenly(-6.0, 6.0)
+                .map(|u| first + (last - first) / (1.0 + (-u).exp()))
+                .collect(),
+        }
+    }
+}
+
+/// Betas whose last abar is 0, the first unchanged (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed").
+fn with_zero_terminal_snr(betas: &[f64]) -> Vec<f64> {
+    let roots: Vec<f64> = cumulative(betas).iter().map(|a| a.sqrt()).collect();
+    let (first, last) = (roots[0], roots[roots.len() - 1]);
+    let moved = |root: f64| (root - last) * first / (first - last);
+    let mut before = 1.0;
+    roots
+        .iter()
+        .map(|&root| {
+            let abar = moved(root).powi(2);
+            let beta = 1.0 - abar / before;
+            before = abar;
+            beta
+        })
+        .collect()
+}
+
+/// Products of 1 - beta from the first on.
+fn cumulative(betas: &[f64]) -> Vec<f64> {
+    let mut product = 1.0;
+    betas
+        .iter()
+        .map(|beta| {
+            product *= 1.0 - beta;
+            product
+        })
+        .collect()
+}
+
+/// The tables. All have T elements.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Variances of the forward steps.
+    pub betas: Vec<f64>,
+    /// abar: products of 1 - beta. q(x_t | x_0) = N(sqrt(abar) x_0, (1 - abar) I) (Ho et al. 2020, eq. 4).
+    pub alphas_cumprod: Vec<f64>,
+    /// The timestep that the network is told, which respacing leaves as it was in training.
+    pub timesteps: Vec<usize>,
+}
+
+/// The posterior q(x_{t-1} | x_t, x_0): mean x0 * x_0 + xt * x_t, and its variance (Ho et al. 2020, eq. 7).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Posterior {
+    /// Coefficient of x_0.
+    pub x0: f64,
+    /// Coefficient of x_t.
+    pub xt: f64,
+    /// beta~; 0 at t = 0.
+    pub variance: f64,
+    /// Its logarithm; at t = 0, where it is minus infinity, that of t = 1 (as guided-diffusion: the variational bound needs a finite one).
+    pub log_variance: f64,
+}
+
+impl Process {
+    /// The tables of a configuration.
+    ///
+    /// # Errors
+    /// When it is no process.
+    pub fn new(config: &Config) -> Result<Self> {
+        config.check()?;
+        let mut betas = config.betas();
+        if config.zero_terminal_snr {
+            betas = with_zero_terminal_snr(&betas);
+        }
+        if config.rounding == Rounding::F32 {
+            betas.iter_mut().for_each(|b| *b = f64::from(*b as f32));
+        }
+        let mut process = Self::from_betas(betas);
+        if config.rounding == Rounding::F32 {
+            let round = |a: &mut f64| *a = f64::from(*a as f32);
+            process.alphas_cumprod.iter_mut().for_each(round);
+        }
+        Ok(process)
+    }
+
+    fn from_betas(betas: Vec<f64>) -> Self {
+        Self {
+            alphas_cumprod: cumulative(&betas),
+            timesteps: (0..betas.len()).collect(),
+            betas,
+        }
+    }
+
+    /// T.
+    pub fn len(&self) -> usize {
+        self.betas.len()
+    }
+
+    /// Whether there are no steps: never.
+    pub fn is_empty(&self) -> bool {
+        self.betas.is_empty()
+    }
+
+    /// abar of the step before t: 1 before the first.
+    pub fn previous(&self, t: usize) -> f64 {
+        t.checked_sub(1).map_or(1.0, |t| self.alphas_cumprod[t])
+    }
+
+    /// The posterior at t.
+    pub fn posterior(&self, t: usize) -> Posterior {
+        let variance = |t: usize| {
+            self.betas[t] * (1.0 - self.previous(t)) / (1.0 - self.alphas_cumprod[t])
+        };
+        let (abar, before) = (self.alphas_cumprod[t], self.previous(t));
+        Posterior {
+            x0: self.betas[t] * before.sqrt() / (1.0 - abar),
+            xt: (1.0 - before) * (1.0 - self.betas[t]).sqrt() / (1.0 - abar),
+            variance: variance(t),
+            log_variance: match (t, self.len()) {
+                (0, 1) => self.betas[0].ln(),
+                (t, _) => variance(t.max(1)).ln(),
+            },
+        }
+    }
+
+    /// The ratio abar / (1 - abar) of signal to noise.
+    pub fn snr(&self, t: usize) -> f64 {
+        self.alphas_cumprod[t] / (1.0 - self.alphas_cumprod[t])
+    }
+
+    /// The process that visits only these timesteps, rising: beta becomes 1 - abar_t / abar_before (Nichol & Dhariwal 2021, eq. 19), and the
+    /// network is told the t that it was trained with.
+    ///
+    /// # Errors
+    /// When they do not rise, or leave the process.
+    pub fn respaced(&self, timesteps: &[usize]) -> Result<Self> {
+        let rises = timesteps.windows(2).all(|w| w[0] < w[1]);
+        if timesteps.is_empty() || !rises || timesteps[timesteps.len() - 1] >= self.len() {
+            return Err(Error::Usage(format!(
+                "diffusion: timesteps to visit must rise and be below {}",
+                self.len()
+            )));
+        }
+        let mut before = 1.0;
+        let beta = |&t: &usize| {
+            let beta = 1.0 - self.alphas_cumprod[t] / before;
+            before = self.alphas_cumprod[t];
+            beta
+        };
+        Ok(Self {
+            betas: timesteps.iter().map(beta).collect(),
+            alphas_cumprod: timesteps.iter().map(|&t| self.alphas_cumprod[t]).collect(),
+            timesteps: timesteps.iter().map(|&t| self.timesteps[t]).collect(),
+        })
+    }
+}
+
+/// Which timesteps a sampler visits. The names are diffusers'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spacing {
+    /// Every (T / steps)-th from 0 on, plus an offset: diffusers' default. Never reaches T - 1.
+    #[default]
+    Leading,
+    /// Evenly from 0 to T - 1, rounded.
+    Linspace,
+    /// Every (T / steps)-th from T - 1 down: needed where the terminal SNR is zero.
+    Trailing,
+}
+
+impl Spacing {
+    /// The timesteps, falling, as diffusers' `set_timesteps` gives them.
+    ///
+    /// # Errors
+    /// When there are more steps than T, or none.
+    pub fn timesteps(self, total: usize, steps: usize, offset: usize) -> Result<Vec<usize>> {
+        if steps == 0 || steps > total {
+            return Err(Error::Usage(format!(
+                "diffusion: {steps} sampling steps, the process has {total}; from 1 to {total} are possible"
+            )));
+        }
+        // As numpy's round: halves to the even neighbour.
+        let mut rising: Vec<usize> = match self {
+            Self::Leading => (0..steps).map(|i| i * (total / steps) + offset).collect(),
+            Self::Linspace => {
+                let step = (total - 1) as f64 / (steps.max(2) - 1) as f64;
+                (0..steps)
+                    .map(|i| (i as f64 * step).round_ties_even() as usize)
+                    .collect()
+            }
+            Self::Trailing => {
+                let ratio = total as f64 / steps as f64;
+                (0..steps)
+                    .map(|i| (total as f64 - i as f64 * ratio).round_ties_even() as usize - 1)
+                    .rev()
+                    .collect()
+            }
+        };
+        if let Some(&last) = rising.last()
+            && last >= total
+        {
+            return Err(Error::Usage(format!(
+                "diffusion: the offset {offset} moves the last of {steps} timesteps to {last}, the process ends at {}",
+                total - 1
+            )));
+        }
+        rising.reverse();
+        Ok(rising)
+    }
+}

@@ -1,0 +1,98 @@
+//! Group normalisation and attention: groups of one channel, two, three, many; heads that no vec4 divides; rows that no tile divides.
+
+use super::{Case, Values, case};
+use crate::kernels::attention::{self, Attention};
+use crate::kernels::group_norm::{GroupNorm, Mode, Sizes};
+use crate::kernels::{Caps, Kernel};
+
+pub(super) fn group_norm(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
+    // Batch, pixels, channels, groups.
+    let mut sizes = vec![
+        [2, 9, 8, 8],
+        [1, 7, 8, 4],
+        [3, 5, 9, 3],
+        [2, 49, 24, 2],
+        [1, 1, 6, 3],
+        [2, 70, 32, 8],
+    ];
+    if !quick {
+        sizes.extend([
+            [2, 13, 10, 5],
+            [1, 130, 12, 1],
+            [4, 3, 64, 32],
+            [1, 5, 7, 7],
+        ]);
+    }
+    for [batch, pixels, channels, groups] in sizes {
+        let sizes = Sizes {
+            batch,
+            pixels,
+            channels,
+            groups,
+        };
+        let mut add = |mode: Mode, silu: bool, shared: bool, values: Values| {
+            let kernel = GroupNorm::new(caps, sizes, mode, silu, shared, 1e-5);
+            let name = format!(
+                "{} {sizes:?}, shared: {shared}, {values:?}",
+                kernel.variant()
+            );
+            cases.push(case(name, kernel, values));
+        };
+        add(Mode::Statistics, false, true, Values::Normal);
+        add(Mode::Statistics, false, true, Values::Positive);
+        // An epsilon that shows.
+        add(Mode::Statistics, false, true, Values::Small);
+        for mode in [Mode::Apply, Mode::Sums, Mode::Input] {
+            add(mode, true, false, Values::Normal);
+            add(mode, false, true, Values::Positive);
+            if !quick {
+                add(mode, true, true, Values::Positive);
+                add(mode, false, false, Values::Normal);
+            }
+        }
+    }
+}
+
+pub(super) fn attention(quick: bool, cases: &mut Vec<Case>) {
+    // Batch, queries, keys, heads, channels of a head.
+    let mut sizes = vec![
+        [2, 5, 5, 2, 8],
+        [1, 9, 6, 1, 3],
+        [1, 1, 1, 1, 1],
+        [2, 49, 49, 2, 16],
+        [1, 6, 7, 3, 20],
+        [1, 3, 10, 1, 68],
+    ];
+    if !quick {
+        sizes.extend([
+            [1, 130, 65, 1, 4],
+            [1, 4, 9, 2, 33],
+            [3, 17, 2, 2, 7],
+            [1, 5, 6, 1, 100],
+        ]);
+    }
+    let modes = [
+        attention::Mode::Forward,
+        attention::Mode::LogSums,
+        attention::Mode::ByQuery,
+        attention::Mode::ByKey,
+        attention::Mode::ByValue,
+    ];
+    for [batch, queries, keys, heads, size] in sizes {
+        let sizes = attention::Sizes {
+            batch,
+            queries,
+            keys,
+            heads,
+            size,
+        };
+        for mode in modes {
+            let kernel = Attention::new(sizes, mode);
+            cases.push(case(
+                format!("{} {sizes:?}", kernel.variant()),
+                kernel,
+                Values::Normal,
+            ));
+        }
+    }
+}
