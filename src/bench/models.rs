@@ -230,7 +230,7 @@ fn ready(
         .into_iter()
         .filter_map(|(sink, id)| match sink {
             Sink::Output(name) => Some((name, id)),
-            Sink::Gradient(_) => None,
+            Sink::Gradient(_) | Sink::Input(_) => None,
         })
         .unzip();
     let known = leaves(&nodes, &setup, Precision::F64)?;

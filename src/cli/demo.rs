@@ -81,8 +81,8 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let loss = model.validation_loss(&figures);
 
     let samples = arguments.out.join("samples.png");
-    let images = evaluator.once(&model.sampler(100)?, Vec::new(), "images", 0)?;
-    grid::save(&picture(&images.data.to_f32(), &config, 10), &samples)?;
+    let images = evaluator.samples(model.as_ref(), 100, None)?.images;
+    grid::save(&picture(&images, &config, 10), &samples)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
         "held-out loss {loss:.2} nats an image, {:.2} of the mean-pixel model's {baseline:.2}; {seconds:.0} s in all",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::diffusion::SamplingArguments;
 use super::train::{load, pairs, picture};
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
@@ -21,6 +22,8 @@ use crate::train::weights::{Tensors, write_tensors};
 pub(super) struct SampleArguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    sampling: SamplingArguments,
     /// How many
     #[arg(long, default_value_t = 64)]
     n: usize,
@@ -113,7 +116,8 @@ fn check_count(n: usize) -> Result<usize> {
 pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArguments) -> Result<()> {
     let n = check_count(arguments.n)?;
     let device = open(output, choice)?;
-    let (config, weights) = load(&arguments.run.folder, &device)?;
+    let (mut config, weights) = load(&arguments.run.folder, &device)?;
+    arguments.sampling.apply(&mut config.model)?;
     let model = config.build()?;
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;
@@ -132,7 +136,7 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
             None => return model.decoding(1).map(drop),
         };
         let rows = latent.min(TRAVERSED);
-        let mut inputs = model.class_inputs(rows * side, arguments.class)?;
+        let mut inputs = model.class_inputs(rows * side, arguments.class, 0)?;
         inputs.push(("z", traversal(latent, rows, side)?));
         evaluator.once(&model.decoding(rows * side)?, inputs, "images", 0)?
     } else if arguments.manifold {
@@ -145,12 +149,12 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
             }
             None => return model.decoding(1).map(drop),
         }
-        let mut inputs = model.class_inputs(side * side, arguments.class)?;
+        let mut inputs = model.class_inputs(side * side, arguments.class, 0)?;
         inputs.push(("z", vae::manifold_codes(side)));
         evaluator.once(&model.decoding(side * side)?, inputs, "images", 0)?
     } else {
-        let inputs = model.class_inputs(n, arguments.class)?;
-        evaluator.once(&model.sampler(n)?, inputs, "images", 0)?
+        let samples = evaluator.samples(model.as_ref(), n, arguments.class)?;
+        Value::f32([n, samples.images.len() / n], samples.images)?
     };
     grid::save(
         &picture(&images.data.to_f32(), &config, side),
@@ -159,8 +163,9 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     if let Some(path) = &arguments.save_tensor {
         let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
         let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
-        if !(arguments.filters || arguments.traverse || arguments.manifold) {
-            let inputs = model.class_inputs(n, arguments.class)?;
+        let from_codes = arguments.filters || arguments.traverse || arguments.manifold;
+        if !from_codes && model.latent().is_some() {
+            let inputs = model.class_inputs(n, arguments.class, 0)?;
             let z = evaluator.once(&model.sampler(n)?, inputs, "z", 0)?;
             tensors.insert("z".to_owned(), tensor(&z));
         }

@@ -12,6 +12,7 @@ use crate::train::session::Device;
 
 mod bench;
 mod demo;
+mod diffusion;
 mod eval;
 mod generate;
 mod info;

@@ -421,7 +421,7 @@ impl ModelArguments for Gan {
 }
 
 /// The classes of data that a model is to be conditional on, or to tell apart.
-fn classes_of(dataset: &Dataset) -> Result<usize> {
+pub(super) fn classes_of(dataset: &Dataset) -> Result<usize> {
     match dataset.classes() {
         0 => Err(Error::Usage(format!(
             "{} has no labels, which this model needs; use digits, idx:DIR, or images:DIR with a subfolder a class",

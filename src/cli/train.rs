@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::generate::encoded;
-use super::{DataArguments, Output, models, open};
+use super::{DataArguments, Output, diffusion, models, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
@@ -40,6 +40,8 @@ enum Model {
     Ae(Box<models::Ae>),
     /// A generative adversarial network (Goodfellow et al. 2014): DCGAN on images, perceptrons on points
     Gan(Box<models::Gan>),
+    /// A diffusion model (Ho et al. 2020): a U-Net on images, a perceptron on points
+    Diffusion(Box<diffusion::Diffusion>),
     /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
     Classifier(Box<models::Classifier>),
     /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
@@ -57,6 +59,7 @@ impl Model {
             Self::ContractiveAe(a) => a.as_ref(),
             Self::Gan(a) => a.as_ref(),
             Self::Classifier(a) => a.as_ref(),
+            Self::Diffusion(a) => a.as_ref(),
         }
     }
 }
@@ -87,6 +90,7 @@ pub(super) struct Defaults {
     pub(super) beta1: f32,
     pub(super) beta2: f32,
     pub(super) epochs: u64,
+    pub(super) ema: Option<f64>,
 }
 
 impl Default for Defaults {
@@ -96,6 +100,7 @@ impl Default for Defaults {
             beta1: 0.9,
             beta2: 0.999,
             epochs: 10,
+            ema: None,
         }
     }
 }
@@ -170,7 +175,7 @@ pub(super) struct TrainingArguments {
     /// Momentum, of sgd and rmsprop
     #[arg(long, default_value_t = 0.0)]
     momentum: f32,
-    /// Keep a moving average of the weights with this decay, and take it as the model
+    /// Keep a moving average of the weights with this decay, and take it as the model; 0 for none [default: none, diffusion 0.999]
     #[arg(long)]
     ema: Option<f64>,
     /// Scale gradients down to this global norm
@@ -282,7 +287,7 @@ impl TrainingArguments {
                 },
                 beta,
                 beta_warmup,
-                ema: self.ema,
+                ema: self.ema.or(defaults.ema).filter(|&decay| decay != 0.0),
                 clip: self.clip,
                 validation: self.validation,
                 patience: self.patience,
@@ -425,11 +430,10 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
     let (config, model) = (trainer.config(), trainer.model());
     let weights = trainer.weights()?;
     let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
-    if let Ok(sampler) = model.sampler(COUNT) {
+    if model.sampler(1).is_ok() {
         // Fixed noise: the film shows the same samples as they become.
-        let classes = model.class_inputs(COUNT, None)?;
-        let images = evaluator.once(&sampler, classes, "images", 0)?;
-        return Ok(Some(picture(&images.data.to_f32(), config, 8)));
+        let samples = evaluator.samples(model, COUNT, None)?;
+        return Ok(Some(picture(&samples.images, config, 8)));
     }
     if model.decoding(1).is_err() {
         return Ok(None);

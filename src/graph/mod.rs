@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::kernels::philox::{Domain, stream};
-use crate::tensor::{DType, Shape, TensorType};
+use crate::tensor::{DType, Shape, TensorType, Value};
 
 mod gradient;
 pub mod interpreter;
@@ -52,6 +52,8 @@ pub enum Sink {
     Output(String),
     /// The gradient of this parameter, in the store.
     Gradient(String),
+    /// This input, for the next run.
+    Input(String),
 }
 
 /// Operators applied to variables. See the module's text.
@@ -133,15 +135,33 @@ impl Graph {
             kind: LeafKind::Constant(value),
             name: String::new(),
             ty: TensorType::f32([]),
+            value: None,
         };
         self.apply(leaf, &[])
     }
 
+    /// A tensor that is known now: an input that has this value where the caller binds none.
+    pub fn table(&self, name: &str, value: Value) -> Var<'_> {
+        let ty = value.tensor_type();
+        self.leaf_of(LeafKind::Input, name, ty, Some(Arc::new(value)))
+    }
+
     fn leaf(&self, kind: LeafKind, name: &str, ty: TensorType) -> Var<'_> {
+        self.leaf_of(kind, name, ty, None)
+    }
+
+    fn leaf_of(
+        &self,
+        kind: LeafKind,
+        name: &str,
+        ty: TensorType,
+        value: Option<Arc<Value>>,
+    ) -> Var<'_> {
         let leaf = Leaf {
             kind,
             name: name.to_owned(),
             ty: ty.clone(),
+            value,
         };
         let before = self.inner.borrow().names.get(name).copied();
         if let Some(id) = before {
@@ -231,6 +251,20 @@ impl Graph {
     /// Sends `var` to the gradient of parameter `name` in the store.
     pub fn output_gradient(&self, name: &str, var: Var<'_>) {
         self.sink(Sink::Gradient(name.to_owned()), var);
+    }
+
+    /// After each run input `name` becomes `var`: a recurrence whose state never leaves the device. All of them are replaced at the end,
+    /// once nothing reads what was there before.
+    pub fn feed_back(&self, name: &str, var: Var<'_>) {
+        let input = self.inner.borrow().names.get(name).copied();
+        let fits = input.is_some_and(|id| self.ty_of(id) == var.ty());
+        if !fits || var.dtype() != DType::F32 || self.node(var.id).op.as_leaf().is_some() {
+            self.fail(Error::Usage(format!(
+                "'{name}' can become a computed f32 value of its own shape, not {:?}",
+                var.ty()
+            )));
+        }
+        self.sink(Sink::Input(name.to_owned()), var);
     }
 
     fn sink(&self, sink: Sink, var: Var<'_>) {

@@ -11,6 +11,7 @@ use crate::tensor::{DType, TensorType, Value};
 
 pub mod autoencoder;
 pub mod classifier;
+pub mod diffusion;
 pub mod gan;
 pub mod vae;
 
@@ -199,6 +200,24 @@ pub trait Model: Debug + Send + Sync {
         self.cannot("draw samples: it has no prior over codes")
     }
 
+    /// How often the sampler's graph is run, one run going on from what the last has fed back.
+    fn sampler_runs(&self) -> usize {
+        1
+    }
+
+    /// What the sampler's inputs begin with, beside classes, for `count` samples from number `first` on.
+    ///
+    /// # Errors
+    /// Never in practice: the shapes are the sampler's.
+    fn sampler_inputs(
+        &self,
+        _count: usize,
+        _seed: u64,
+        _first: u32,
+    ) -> Result<Vec<(&'static str, Value)>> {
+        Ok(Vec::new())
+    }
+
     /// From input `z` `[count, latent]` (and `classes`) to output `images`.
     ///
     /// # Errors
@@ -234,7 +253,8 @@ pub trait Model: Debug + Send + Sync {
         self.cannot("estimate a likelihood by importance samples: it has no posterior over codes")
     }
 
-    /// The input of a conditional model's sampler or decoder: `class` for all of `count` examples, or the classes in turn.
+    /// The input of a conditional model's sampler or decoder: `class` for all of `count` examples from number `first` on, or the classes in
+    /// turn.
     ///
     /// # Errors
     /// When the model is not conditional and a class is asked for, or has no such class.
@@ -242,6 +262,7 @@ pub trait Model: Debug + Send + Sync {
         &self,
         count: usize,
         class: Option<usize>,
+        first: usize,
     ) -> Result<Vec<(&'static str, Value)>> {
         let classes = if self.latent().is_some() {
             self.classes()
@@ -265,7 +286,7 @@ pub trait Model: Debug + Send + Sync {
         }
         let mut rows = vec![0.0; count * classes];
         for (i, row) in rows.chunks_exact_mut(classes).enumerate() {
-            row[class.unwrap_or(i % classes)] = 1.0;
+            row[class.unwrap_or((first + i) % classes)] = 1.0;
         }
         Ok(vec![("classes", Value::f32([count, classes], rows)?)])
     }

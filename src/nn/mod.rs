@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod conv;
+pub mod group_norm;
 pub mod init;
 pub mod linear;
 pub mod pass;
@@ -13,6 +14,7 @@ pub mod spectral_norm;
 pub use activation::Activation;
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
+pub use group_norm::GroupNorm;
 pub use linear::Linear;
 pub use pass::Pass;
 pub use sequential::{Layer, Sequential};

@@ -188,6 +188,16 @@ impl Plan {
             )));
         }
         let nodes = graph.nodes();
+        for node in &nodes {
+            // What the graph knows itself, where the caller binds nothing else.
+            if let Some(leaf) = node.op.as_leaf()
+                && let Some(value) = &leaf.value
+                && bindings.iter().all(|(name, _)| *name != leaf.name)
+                && let Some(place) = inputs.get(leaf.name.as_str())
+            {
+                gpu.write(place, &value.data.to_device_bytes())?;
+            }
+        }
         let mut plan = Self {
             gpu,
             program,

@@ -11,6 +11,7 @@ use crate::models::autoencoder::contractive::{self, Contractive};
 use crate::models::autoencoder::sparse::{self, Sparse};
 use crate::models::autoencoder::{self, Autoencoder};
 use crate::models::classifier::{self, Classifier};
+use crate::models::diffusion::{self, Diffusion};
 use crate::models::gan::{self, Gan};
 use crate::models::vae::{self, Vae};
 use crate::nn::schedule;
@@ -39,6 +40,8 @@ pub enum ModelConfig {
     ContractiveAe(contractive::Config),
     /// The classifier whose features samples are judged in.
     Classifier(classifier::Config),
+    /// A diffusion model.
+    Diffusion(Box<diffusion::Config>),
     /// A generative adversarial network.
     Gan(gan::Config),
     /// A sparse autoencoder.
@@ -57,6 +60,7 @@ impl Config {
             ModelConfig::Ae(m) => (m.check(), m.image.count()),
             ModelConfig::ContractiveAe(m) => (m.check(), m.image.count()),
             ModelConfig::Classifier(m) => (m.check(), m.image.count()),
+            ModelConfig::Diffusion(m) => (m.check(), m.image.count()),
             ModelConfig::Gan(m) => (m.check(), m.image.count()),
             ModelConfig::SparseAe(m) => (m.check(), m.image.count()),
             ModelConfig::Vae(m) => (m.check(), m.width),
@@ -80,6 +84,7 @@ impl Config {
             ModelConfig::Ae(model) => Box::new(Autoencoder::new(model.clone())?),
             ModelConfig::ContractiveAe(model) => Box::new(Contractive::new(model.clone())?),
             ModelConfig::Classifier(model) => Box::new(Classifier::new(model.clone())?),
+            ModelConfig::Diffusion(model) => Box::new(Diffusion::new(model.as_ref().clone())?),
             ModelConfig::Gan(model) => Box::new(Gan::new(model.clone())?),
             ModelConfig::SparseAe(model) => Box::new(Sparse::new(model.clone())?),
             ModelConfig::Vae(model) => Box::new(Vae::new(model.clone())?),

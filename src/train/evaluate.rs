@@ -19,6 +19,18 @@ pub struct Evaluator {
     seed: u64,
 }
 
+/// What a model made of noise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// In the range of the data, row after row.
+    pub images: Vec<f32>,
+    /// The class that each was made for; empty where the model is not conditional.
+    pub labels: Vec<u32>,
+}
+
+/// Samples at a time of a model whose sampler is run often.
+const SAMPLER_BATCH: usize = 100;
+
 /// The largest part of a data set that is kept on the device while it is evaluated.
 const RESIDENT_BYTES: u64 = 96 << 20;
 
@@ -168,6 +180,43 @@ impl Evaluator {
                     .ln()
         };
         Ok(weights.iter().map(one).sum::<f64>() / dataset.rows() as f64)
+    }
+
+    /// `count` samples of a model, of one class or of the classes in turn. Sample i is the same whatever `count` is.
+    ///
+    /// # Errors
+    /// When the model has no samples, or they do not fit the device.
+    pub fn samples(
+        &mut self,
+        model: &dyn Model,
+        count: usize,
+        class: Option<usize>,
+    ) -> Result<Samples> {
+        let runs = model.sampler_runs();
+        // A network that is run often has large activations; a single run had better have much to do.
+        let chunk = count.min(if runs > 1 { SAMPLER_BATCH } else { 500 });
+        let graph = model.sampler(chunk)?;
+        let mut executable = self.session.compile(&graph, &[])?;
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(chunk.max(1)) {
+            let mut inputs = model.class_inputs(chunk, class, first)?;
+            for (_, rows) in &inputs {
+                let rows = rows.data.to_f32();
+                let of = |row: &[f32]| row.iter().position(|&x| x == 1.0).unwrap_or(0) as u32;
+                labels.extend(rows.chunks_exact(rows.len() / chunk).map(of));
+            }
+            inputs.extend(model.sampler_inputs(chunk, self.seed, first as u32)?);
+            for (name, value) in inputs {
+                executable.write(name, value)?;
+            }
+            self.session.set_state(0, self.seed, first as u32)?;
+            self.session.run(&mut executable, runs)?;
+            let some = executable.read("images")?;
+            let width = some.shape.count() / chunk;
+            images.extend_from_slice(&some.data.to_f32()[..width * chunk.min(count - first)]);
+        }
+        labels.truncate(count);
+        Ok(Samples { images, labels })
     }
 
     /// Runs a graph that takes no data once and reads an output. `draw` picks the noise.

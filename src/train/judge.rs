@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ModelConfig;
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, Samples};
 use super::folder::{read_config, read_weights};
 use super::session::Device;
 use super::statistics::{self, Comparison, Features};
@@ -283,7 +283,6 @@ pub fn made_by(
     held_out: &Dataset,
     count: usize,
 ) -> Result<(&'static str, Dataset)> {
-    const CHUNK: usize = 500;
     let shape = held_out.shape;
     if model.sampler(1).is_err() {
         let data = held_out.select(&(0..count.min(held_out.rows())).collect::<Vec<_>>());
@@ -302,21 +301,7 @@ pub fn made_by(
             },
         ));
     }
-    let mut images = Vec::with_capacity(count * shape.count());
-    let mut labels = Vec::new();
-    let graph = model.sampler(CHUNK)?;
-    for first in (0..count).step_by(CHUNK) {
-        let classes = model.class_inputs(CHUNK, None)?;
-        for (_, rows) in &classes {
-            let rows = rows.data.to_f32();
-            let of = |row: &[f32]| row.iter().position(|&x| x == 1.0).unwrap_or(0) as u32;
-            labels.extend(rows.chunks_exact(rows.len() / CHUNK).map(of));
-        }
-        let some = evaluator.once(&graph, classes, "images", first as u32)?;
-        images.extend(some.data.to_f32());
-    }
-    images.truncate(count * shape.count());
-    labels.truncate(count);
+    let Samples { images, labels } = evaluator.samples(model, count, None)?;
     let made = as_images(&images, shape, "samples");
     Ok((
         "samples",

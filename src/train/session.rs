@@ -537,6 +537,9 @@ impl HostProgram {
                 Sink::Output(name) => {
                     self.outputs.insert(name.clone(), value);
                 }
+                Sink::Input(name) => {
+                    self.inputs.insert(name.clone(), value);
+                }
                 Sink::Gradient(name) => {
                     let Some(place) = host.layout.find(name).map(|p| host.layout.places[p]) else {
                         continue;

@@ -293,6 +293,8 @@ fn whole(
                 Some(position) => Data::F32(gradients[position].clone()),
                 None => continue,
             },
+            // What the next run begins with: no result of this one.
+            Sink::Input(_) => continue,
         };
         if let Data::U32(_) = got {
             continue;

@@ -41,6 +41,18 @@ pub(crate) fn golden(name: &str) -> BTreeMap<String, Value> {
                         .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
                         .collect(),
                 ),
+                safetensors::Dtype::F32 => Data::F64(
+                    view.data()
+                        .chunks_exact(4)
+                        .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+                        .collect(),
+                ),
+                safetensors::Dtype::I16 => Data::F64(
+                    view.data()
+                        .chunks_exact(2)
+                        .map(|b| f64::from(i16::from_le_bytes(b.try_into().unwrap())))
+                        .collect(),
+                ),
                 safetensors::Dtype::I32 => Data::U32(
                     view.data()
                         .chunks_exact(4)

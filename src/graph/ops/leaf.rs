@@ -1,5 +1,7 @@
 //! Values that come from outside of a graph.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{EvalContext, GradientAt, Lowering, Op, Pattern};
@@ -28,6 +30,8 @@ pub struct Leaf {
     pub name: String,
     /// Its type.
     pub ty: TensorType,
+    /// Of an input: its value where the caller gives none.
+    pub value: Option<Arc<Value>>,
 }
 
 impl Op for Leaf {
@@ -48,7 +52,11 @@ impl Op for Leaf {
         Vec::new()
     }
 
-    fn evaluate(&self, _inputs: &[&Value], _cx: &EvalContext) -> Result<Value> {
+    fn evaluate(&self, _inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
+        if let Some(value) = &self.value {
+            let data = value.data.clone().in_precision(cx.precision);
+            return Value::new(value.shape.clone(), data);
+        }
         Err(Error::Usage(format!(
             "{} '{}' was not given a value",
             self.name(),

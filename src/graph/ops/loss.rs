@@ -40,6 +40,31 @@ impl<'g> Var<'g> {
 }
 
 impl<'g> Var<'g> {
+    /// KL(N(self, exp(log_variance)) || N(mean, exp(other))), element by element, in nats.
+    pub fn gaussian_kl(self, log_variance: Self, mean: Self, other: Self) -> Self {
+        let distance = (self - mean).square() * (-other).exp();
+        ((log_variance - other).exp() + other - log_variance - 1.0 + distance) * 0.5
+    }
+
+    /// ln of the probability that N(mean, exp(2 log_scale)) gives to the bin of self, one of 256 levels on [-1, 1], the outermost open to their
+    /// sides: element by element, in nats (Ho et al. 2020, eq. 13). The distribution function is guided-diffusion's tanh approximation;
+    /// probabilities below 1e-12 count as that.
+    pub fn discretized_gaussian_log_likelihood(self, mean: Self, log_scale: Self) -> Self {
+        let centred = self - mean;
+        let inverse = (-log_scale).exp();
+        let below = |x: Self| {
+            let inner = (x + x * x * x * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+            (inner.tanh() + 1.0) * 0.5
+        };
+        let upper = below((centred + 1.0 / 255.0) * inverse);
+        let lower = below((centred - 1.0 / 255.0) * inverse);
+        let floor = self.graph().constant(1e-12);
+        let lowest = (-self).greater_than(0.999);
+        let highest = self.greater_than(0.999);
+        let inside = highest.select(-lower + 1.0, upper - lower);
+        lowest.select(upper, inside).max(floor).log()
+    }
+
     /// e^x over the sum of e^x along the last axis.
     pub fn softmax(self) -> Self {
         self.log_softmax().exp()

@@ -252,9 +252,8 @@ impl Process {
 
     /// The posterior at t.
     pub fn posterior(&self, t: usize) -> Posterior {
-        let variance = |t: usize| {
-            self.betas[t] * (1.0 - self.previous(t)) / (1.0 - self.alphas_cumprod[t])
-        };
+        let variance =
+            |t: usize| self.betas[t] * (1.0 - self.previous(t)) / (1.0 - self.alphas_cumprod[t]);
         let (abar, before) = (self.alphas_cumprod[t], self.previous(t));
         Posterior {
             x0: self.betas[t] * before.sqrt() / (1.0 - abar),

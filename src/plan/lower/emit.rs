@@ -521,6 +521,7 @@ impl Emitter<'_> {
             let ty = self.source.node(root).ty.clone();
             let wanted = match sink {
                 Sink::Output(name) => Origin::Output(name.clone()),
+                Sink::Input(name) => Origin::Input(name.clone()),
                 Sink::Gradient(name) => {
                     Origin::Gradient(self.parameter(name, &self.source.node(*id).ty)?)
                 }

@@ -177,7 +177,7 @@ pub fn lower_update(graph: &Graph, update: &Update, layout: &Layout) -> Result<P
 fn changed(graph: &Graph) -> Vec<String> {
     let named = |(sink, _)| match sink {
         Sink::Gradient(name) => Some(name),
-        Sink::Output(_) => None,
+        Sink::Output(_) | Sink::Input(_) => None,
     };
     graph.sinks().into_iter().filter_map(named).collect()
 }

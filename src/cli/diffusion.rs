@@ -1,0 +1,330 @@
+//! Arguments of `wgen train diffusion`, and of sampling from such a model.
+
+use clap::{Args, ValueEnum};
+
+use super::models::classes_of;
+use super::train::{Defaults, ModelArguments, TrainingArguments};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::models::diffusion::process::{
+    self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
+};
+use crate::models::diffusion::unet::SampleSize;
+use crate::models::diffusion::{Config, Loss, Network, SamplerName, Sampling, mlp, unet};
+use crate::tensor::DType;
+use crate::train::ModelConfig;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScheduleName {
+    Linear,
+    ScaledLinear,
+    Cosine,
+    Sigmoid,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PredictionName {
+    Epsilon,
+    Sample,
+    V,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum VarianceName {
+    FixedSmall,
+    FixedLarge,
+    LearnedRange,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LossName {
+    Simple,
+    MinSnr,
+    Vlb,
+    Hybrid,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Diffusion {
+    #[command(flatten)]
+    training: TrainingArguments,
+    /// Images: channels of the U-Net's levels, each but the last halving the image
+    #[arg(long, value_delimiter = ',', default_value = "32,64,64")]
+    channels: Vec<usize>,
+    /// Images: residual blocks of a level; one more on the way up
+    #[arg(long, default_value_t = 1)]
+    layers: usize,
+    /// Images: sizes at which there is attention, beside the middle
+    #[arg(long, value_delimiter = ',')]
+    attention: Vec<usize>,
+    /// Images: channels of a head of attention
+    #[arg(long, default_value_t = 32)]
+    head_channels: usize,
+    /// Images: groups of each normalisation
+    #[arg(long, default_value_t = 8)]
+    groups: usize,
+    /// Images: the embedding of time scales and shifts what is normalised, instead of being added
+    #[arg(long)]
+    scale_shift: bool,
+    /// Images: share of activations that training drops
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f32,
+    /// Points: elements of the hidden rows
+    #[arg(long, default_value_t = 128)]
+    hidden: usize,
+    /// Points: residual blocks
+    #[arg(long, default_value_t = 3)]
+    blocks: usize,
+    /// T, the steps of the forward process
+    #[arg(long, default_value_t = 1000)]
+    timesteps: usize,
+    /// How the variances of its steps grow; cosine is diffusers' squaredcos_cap_v2
+    #[arg(long, value_enum, default_value_t = ScheduleName::Linear)]
+    schedule: ScheduleName,
+    /// The first of them
+    #[arg(long, default_value_t = 1e-4)]
+    beta_start: f64,
+    /// The last
+    #[arg(long, default_value_t = 0.02)]
+    beta_end: f64,
+    /// Rescale them so that the last step leaves nothing of the image (Lin et al. 2024); needs another prediction than epsilon
+    #[arg(long)]
+    zero_terminal_snr: bool,
+    /// Keep the process's tables in f32, as diffusers does
+    #[arg(long)]
+    f32_tables: bool,
+    /// What the network predicts
+    #[arg(long, value_enum, default_value_t = PredictionName::Epsilon)]
+    prediction: PredictionName,
+    /// The variance of ancestral steps
+    #[arg(long, value_enum, default_value_t = VarianceName::FixedSmall)]
+    variance: VarianceName,
+    /// What is minimised; a learned variance needs hybrid or vlb [default: simple, or hybrid with learned-range]
+    #[arg(long, value_enum)]
+    loss: Option<LossName>,
+    /// min-snr: gamma
+    #[arg(long, default_value_t = 5.0)]
+    min_snr_gamma: f64,
+    /// Condition on the data's labels
+    #[arg(long)]
+    conditional: bool,
+    /// Share of examples whose label is replaced by the null class, for guidance; 0 for no null class
+    #[arg(long, default_value_t = 0.1)]
+    null_share: f32,
+}
+
+impl ModelArguments for Diffusion {
+    fn model(&self, dataset: &Dataset) -> Result<ModelConfig> {
+        let pixels = dataset.dtype() == DType::U8;
+        let shape = dataset.shape;
+        let variance = match self.variance {
+            VarianceName::FixedSmall => Variance::FixedSmall,
+            VarianceName::FixedLarge => Variance::FixedLarge,
+            VarianceName::LearnedRange => Variance::LearnedRange,
+        };
+        let twice = if variance == Variance::LearnedRange {
+            2
+        } else {
+            1
+        };
+        let mut config = Config {
+            image: shape,
+            pixels,
+            process: process::Config {
+                timesteps: self.timesteps,
+                beta_schedule: match self.schedule {
+                    ScheduleName::Linear => BetaSchedule::Linear,
+                    ScheduleName::ScaledLinear => BetaSchedule::ScaledLinear,
+                    ScheduleName::Cosine => BetaSchedule::Cosine,
+                    ScheduleName::Sigmoid => BetaSchedule::Sigmoid,
+                },
+                beta_start: self.beta_start,
+                beta_end: self.beta_end,
+                zero_terminal_snr: self.zero_terminal_snr,
+                rounding: if self.f32_tables {
+                    Rounding::F32
+                } else {
+                    Rounding::F64
+                },
+            },
+            prediction: match self.prediction {
+                PredictionName::Epsilon => Prediction::Epsilon,
+                PredictionName::Sample => Prediction::Sample,
+                PredictionName::V => Prediction::Velocity,
+            },
+            variance,
+            loss: match self.loss {
+                None if variance == Variance::LearnedRange => Loss::Hybrid,
+                None | Some(LossName::Simple) => Loss::Simple,
+                Some(LossName::MinSnr) => Loss::MinSnr(self.min_snr_gamma),
+                Some(LossName::Vlb) => Loss::Vlb,
+                Some(LossName::Hybrid) => Loss::Hybrid,
+            },
+            network: Network::Mlp(mlp::Config {
+                width: shape.count(),
+                hidden: self.hidden,
+                blocks: self.blocks,
+                outputs: shape.count() * twice,
+                classes: 0,
+            }),
+            classes: if self.conditional {
+                classes_of(dataset)?
+            } else {
+                0
+            },
+            null_share: if self.conditional {
+                self.null_share
+            } else {
+                0.0
+            },
+            sampling: Sampling {
+                steps: self.timesteps.min(50),
+                spacing: if self.zero_terminal_snr {
+                    Spacing::Trailing
+                } else {
+                    Spacing::Leading
+                },
+                ..Sampling::default()
+            },
+        };
+        let rows = config.class_rows();
+        if pixels {
+            config.network = Network::Unet(Box::new(self.unet(&config, twice)));
+        } else if let Network::Mlp(mlp) = &mut config.network {
+            mlp.classes = rows;
+        }
+        Ok(ModelConfig::Diffusion(Box::new(config)))
+    }
+
+    fn training(&self) -> &TrainingArguments {
+        &self.training
+    }
+
+    fn defaults(&self) -> Defaults {
+        Defaults {
+            ema: Some(0.999),
+            ..Defaults::default()
+        }
+    }
+}
+
+impl Diffusion {
+    fn unet(&self, config: &Config, twice: usize) -> unet::Config {
+        let image = config.image;
+        let levels = self.channels.len();
+        let attends = |level: usize| self.attention.contains(&(image.height >> level));
+        let block = |level: usize, way: &str| {
+            let attention = if attends(level) { "Attn" } else { "" };
+            format!("{attention}{way}Block2D")
+        };
+        unet::Config {
+            sample_size: if image.height == image.width {
+                SampleSize::Square(image.height)
+            } else {
+                SampleSize::Rectangle([image.height, image.width])
+            },
+            in_channels: image.channels,
+            out_channels: image.channels * twice,
+            down_block_types: (0..levels).map(|i| block(i, "Down")).collect(),
+            up_block_types: (0..levels).rev().map(|i| block(i, "Up")).collect(),
+            block_out_channels: self.channels.clone(),
+            layers_per_block: self.layers,
+            attention_head_dim: Some(self.head_channels),
+            norm_num_groups: self.groups,
+            dropout: self.dropout,
+            resnet_time_scale_shift: if self.scale_shift {
+                "scale_shift".to_owned()
+            } else {
+                "default".to_owned()
+            },
+            num_class_embeds: (config.class_rows() > 0).then(|| config.class_rows()),
+            ..unet::Config::default()
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SamplerChoice {
+    Ddpm,
+    Ddim,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpacingName {
+    Leading,
+    Linspace,
+    Trailing,
+}
+
+/// How a diffusion model is sampled; what is not given is as its folder says.
+#[derive(Debug, Args)]
+pub(super) struct SamplingArguments {
+    /// Diffusion: ancestral steps, or DDIM
+    #[arg(long, value_enum)]
+    sampler: Option<SamplerChoice>,
+    /// Diffusion: steps
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Diffusion, ddim: 0 for no noise, 1 for as much as ancestral steps have
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Diffusion: which timesteps the steps are at
+    #[arg(long, value_enum)]
+    spacing: Option<SpacingName>,
+    /// Diffusion: scale of classifier-free guidance; 1 for none
+    #[arg(long)]
+    guidance: Option<f64>,
+}
+
+impl SamplingArguments {
+    fn is_empty(&self) -> bool {
+        self.sampler.is_none()
+            && self.steps.is_none()
+            && self.eta.is_none()
+            && self.spacing.is_none()
+            && self.guidance.is_none()
+    }
+
+    /// Puts what was asked for into a model's configuration.
+    ///
+    /// # Errors
+    /// When it is no diffusion model, or has no such way of sampling.
+    pub(super) fn apply(&self, model: &mut ModelConfig) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let ModelConfig::Diffusion(config) = model else {
+            return Err(Error::Usage(
+                "--sampler, --steps, --eta, --spacing and --guidance are for diffusion models"
+                    .to_owned(),
+            ));
+        };
+        let sampling = &mut config.sampling;
+        if let Some(sampler) = self.sampler {
+            sampling.sampler = match sampler {
+                SamplerChoice::Ddpm => SamplerName::Ddpm,
+                SamplerChoice::Ddim => SamplerName::Ddim,
+            };
+            if self.steps.is_none() && sampling.sampler == SamplerName::Ddpm {
+                sampling.steps = config.process.timesteps;
+            }
+        }
+        if self.eta.is_some() && sampling.sampler == SamplerName::Ddpm {
+            return Err(Error::Usage(
+                "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
+            ));
+        }
+        if let Some(spacing) = self.spacing {
+            sampling.spacing = match spacing {
+                SpacingName::Leading => Spacing::Leading,
+                SpacingName::Linspace => Spacing::Linspace,
+                SpacingName::Trailing => Spacing::Trailing,
+            };
+        }
+        sampling.steps = self.steps.unwrap_or(sampling.steps);
+        sampling.eta = self.eta.unwrap_or(sampling.eta);
+        sampling.guidance = self.guidance.unwrap_or(sampling.guidance);
+        let sampling = *sampling;
+        config.check_sampling(&sampling)
+    }
+}

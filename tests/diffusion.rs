@@ -1,0 +1,516 @@
+//! The process of diffusion: schedules, steps and embeddings against diffusers and guided-diffusion, the forward process against itself, the
+//! posterior against Bayes. `tests/golden/diffusion.py` writes the tensors.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{golden, gpu, relative_difference};
+use wgen::graph::Graph;
+use wgen::graph::layout::Layout;
+use wgen::graph::op::EvalContext;
+use wgen::kernels::philox::{Domain, RandomState};
+use wgen::kernels::reverse_step::COLUMNS;
+use wgen::kernels::timestep_embedding::Convention;
+use wgen::models::diffusion::coefficients;
+use wgen::models::diffusion::process::{
+    BetaSchedule, Config, Prediction, Process, Rounding, Spacing, Variance,
+};
+use wgen::models::diffusion::sampler::{Method, ReverseStep, Sampler};
+use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::real::Precision;
+use wgen::tensor::{Data, TensorType, Value};
+
+const SCHEDULES: [(&str, BetaSchedule); 4] = [
+    ("linear", BetaSchedule::Linear),
+    ("scaled_linear", BetaSchedule::ScaledLinear),
+    ("squaredcos_cap_v2", BetaSchedule::Cosine),
+    ("sigmoid", BetaSchedule::Sigmoid),
+];
+
+#[test]
+fn schedules_agree_with_diffusers() {
+    let tensors = golden("diffusion");
+    let agree = |process: &Process, key: &str| {
+        let stride = (process.len() / 50).max(1);
+        let some = |all: &[f64]| -> Vec<f64> { all.iter().step_by(stride).copied().collect() };
+        let expected = |what: &str| tensors[&format!("schedule/{key}/{what}")].data.to_f64();
+        let differ = |a: &[f64], b: &[f64]| {
+            assert_eq!(a.len(), b.len());
+            a.iter()
+                .zip(b)
+                .fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()))
+        };
+        // diffusers computes betas in f32.
+        let betas = differ(&some(&process.betas), &expected("betas"));
+        assert!(betas < 2e-6, "{key}: {betas:e}");
+        if tensors.contains_key(&format!("schedule/{key}/alphas_cumprod")) {
+            let abar = differ(&some(&process.alphas_cumprod), &expected("alphas_cumprod"));
+            assert!(abar < 2e-6, "{key}: {abar:e}");
+        }
+    };
+    for (name, beta_schedule) in SCHEDULES {
+        for timesteps in [10, 1000] {
+            for rounding in [Rounding::F32, Rounding::F64] {
+                let config = Config {
+                    timesteps,
+                    beta_schedule,
+                    rounding,
+                    ..Config::default()
+                };
+                agree(
+                    &Process::new(&config).unwrap(),
+                    &format!("{name}/{timesteps}"),
+                );
+            }
+        }
+    }
+    let config = Config {
+        zero_terminal_snr: true,
+        ..Config::default()
+    };
+    let process = Process::new(&config).unwrap();
+    agree(&process, "zero_snr/1000");
+    assert_eq!(process.alphas_cumprod[999], 0.0);
+}
+
+/// The variance of a step, from its row.
+fn variance(step: &ReverseStep) -> f64 {
+    step.min_log_variance.exp()
+}
+
+#[test]
+fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
+    let tensors = golden("diffusion");
+    let process = Process::new(&Config::default()).unwrap();
+    let sampler = |method| Sampler {
+        method,
+        prediction: Prediction::Epsilon,
+        clip: Some(1.0),
+    };
+    let ancestral = sampler(Method::Ancestral {
+        variance: Variance::FixedSmall,
+    });
+    let of = |t: usize| variance(&ancestral.steps(&process, &[t, t - 1, 0])[0]);
+    let expected = tensors["variance/ddpm"].data.to_f64();
+    assert!((of(487) - 0.00979).abs() < 1e-5 && (of(487) - expected[1]).abs() < 1e-7);
+    assert!((of(999) - 0.02).abs() < 1e-4 && (of(999) - expected[2]).abs() < 1e-7);
+    // DDIM with eta 1: steps 20 apart are fifty of a thousand, steps of 1 all of them.
+    let ddim = sampler(Method::Ddim {
+        eta: 1.0,
+        rederive: false,
+        set_alpha_to_one: true,
+    });
+    let expected = tensors["variance/ddim"].data.to_f64();
+    let steps = |count: usize| {
+        let timesteps = Spacing::Leading.timesteps(1000, count, 0).unwrap();
+        let rows = ddim.steps(&process, &timesteps);
+        timesteps
+            .into_iter()
+            .zip(rows)
+            .collect::<BTreeMap<usize, ReverseStep>>()
+    };
+    let (fifty, all) = (steps(50), steps(1000));
+    for (step, expected, table) in [
+        (&fifty[&420], expected[1], 0.14771),
+        (&fifty[&980], expected[2], 0.32460),
+        (&all[&487], expected[3], 0.00979),
+        (&all[&999], expected[4], 0.02),
+    ] {
+        assert!((variance(step) - expected).abs() < 1e-6);
+        assert!((variance(step) - table).abs() < 1e-4);
+    }
+    let posterior = tensors["guided/posterior"].data.to_f64();
+    let range = tensors["guided/learned_range"].data.to_f64();
+    for (i, t) in [0, 1, 2, 250, 998, 999].into_iter().enumerate() {
+        let p = process.posterior(t);
+        let ours = [
+            p.x0,
+            p.xt,
+            p.variance,
+            p.log_variance,
+            process.betas[t].ln(),
+        ];
+        for (a, b) in ours.iter().zip(&posterior[5 * i..]) {
+            assert!((a - b).abs() <= 1e-12 * b.abs().max(1e-3), "t {t}: {a} {b}");
+        }
+        for j in 0..5 {
+            let share = j as f64 / 4.0;
+            let ours = share * process.betas[t].ln() + (1.0 - share) * p.log_variance;
+            assert!((ours - range[5 * i + j]).abs() < 1e-11);
+        }
+    }
+}
+
+/// Runs the steps of an oracle on the GPU, one kernel each: the model is x t / (t + 1). x after each step.
+fn run_steps(steps: &[ReverseStep], sample: &[f32], noise: Option<&[f64]>) -> Vec<Vec<f64>> {
+    const SHAPE: [usize; 3] = [4, 64, 3];
+    let gpu = gpu();
+    let layout = Layout::new(Vec::new(), 1 << 20).unwrap();
+    let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
+    let graph = Graph::new(Domain::Sampling);
+    let x = graph.input("x", TensorType::f32(SHAPE));
+    let factor = graph.input("factor", TensorType::f32([1]));
+    let row = graph.input("row", TensorType::f32([COLUMNS]));
+    let given = graph.input("noise", TensorType::f32(SHAPE));
+    let next = x.reverse_step_with(x * factor, row, given);
+    graph.output("next", next);
+    graph.feed_back("x", next);
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    plan.write("x", &Data::F32(sample.to_vec())).unwrap();
+    plan.write("noise", &Data::F32(vec![0.0; sample.len()]))
+        .unwrap();
+    let mut all = Vec::new();
+    for (i, step) in steps.iter().enumerate() {
+        let t = step.timestep as f32;
+        plan.write("factor", &Data::F32(vec![t / (t + 1.0)]))
+            .unwrap();
+        plan.write("row", &Data::F32(coefficients(step, 1.0, 0).to_vec()))
+            .unwrap();
+        if let Some(noise) = noise.and_then(|n| n.get(i * 768..(i + 1) * 768)) {
+            let noise = noise.iter().map(|&z| z as f32).collect();
+            plan.write("noise", &Data::F32(noise)).unwrap();
+        }
+        plan.run(1).unwrap();
+        all.push(plan.read("next").unwrap().data.to_f64());
+    }
+    all
+}
+
+fn sum_of_magnitudes(x: &[f64]) -> f64 {
+    x.iter().map(|x| x.abs()).sum()
+}
+
+#[test]
+fn steps_agree_with_diffusers_schedulers() {
+    let tensors = golden("diffusion");
+    let sample = tensors["step/sample"].data.to_f32();
+    let base = || Config {
+        rounding: Rounding::F32,
+        ..Config::default()
+    };
+    let later = || Config {
+        beta_start: 0.01,
+        ..base()
+    };
+    let zero = || Config {
+        zero_terminal_snr: true,
+        ..base()
+    };
+    use Prediction::{Epsilon, Sample, Velocity};
+    use Spacing::{Leading, Linspace, Trailing};
+    let one = Some(1.0);
+    // The figure of diffusers' own tests where there is one.
+    let cases = [
+        (
+            "ddim",
+            base(),
+            Epsilon,
+            one,
+            10,
+            Leading,
+            0.0,
+            true,
+            Some(172.0067),
+        ),
+        (
+            "ddim_v",
+            base(),
+            Velocity,
+            one,
+            10,
+            Leading,
+            0.0,
+            true,
+            Some(52.5302),
+        ),
+        (
+            "ddim_one",
+            later(),
+            Epsilon,
+            one,
+            10,
+            Leading,
+            0.0,
+            true,
+            Some(149.8295),
+        ),
+        (
+            "ddim_not_one",
+            later(),
+            Epsilon,
+            one,
+            10,
+            Leading,
+            0.0,
+            false,
+            Some(149.0784),
+        ),
+        (
+            "ddim_trailing",
+            base(),
+            Epsilon,
+            one,
+            7,
+            Trailing,
+            0.0,
+            true,
+            None,
+        ),
+        (
+            "ddim_linspace",
+            base(),
+            Sample,
+            None,
+            9,
+            Linspace,
+            0.0,
+            true,
+            None,
+        ),
+        (
+            "ddim_zero_snr",
+            zero(),
+            Velocity,
+            one,
+            10,
+            Trailing,
+            0.0,
+            true,
+            None,
+        ),
+        (
+            "ddim_eta",
+            base(),
+            Epsilon,
+            one,
+            10,
+            Leading,
+            1.0,
+            true,
+            None,
+        ),
+    ];
+    for (name, config, prediction, clip, count, spacing, eta, set_alpha_to_one, figure) in cases {
+        let process = Process::new(&config).unwrap();
+        let timesteps = spacing.timesteps(process.len(), count, 0).unwrap();
+        let theirs = tensors[&format!("step/{name}/timesteps")]
+            .data
+            .as_u32()
+            .to_vec();
+        let ours: Vec<u32> = timesteps.iter().map(|&t| t as u32).collect();
+        assert_eq!(ours, theirs, "{name}");
+        let method = Method::Ddim {
+            eta,
+            rederive: false,
+            set_alpha_to_one,
+        };
+        let sampler = Sampler {
+            method,
+            prediction,
+            clip,
+        };
+        let noise = tensors
+            .get(&format!("step/{name}/noise"))
+            .map(|n| n.data.to_f64());
+        let steps = sampler.steps(&process, &timesteps);
+        let xs = run_steps(&steps, &sample, noise.as_deref());
+        let expected = tensors[&format!("step/{name}/x")].data.to_f64();
+        for (i, x) in xs.iter().enumerate() {
+            let difference = relative_difference(x, &expected[i * 768..(i + 1) * 768]);
+            assert!(difference < 2e-5, "{name}, step {i}: {difference:e}");
+        }
+        if let Some(figure) = figure {
+            let sum = sum_of_magnitudes(&xs[count - 1]);
+            assert!((sum - figure).abs() < 1e-2, "{name}: {sum}, not {figure}");
+        }
+    }
+}
+
+#[test]
+fn a_thousand_ancestral_steps_agree_with_diffusers() {
+    let tensors = golden("diffusion");
+    let sample = tensors["step/sample"].data.to_f32();
+    let noise: Vec<f64> = tensors["step/ddpm/noise"]
+        .data
+        .to_f64()
+        .iter()
+        .map(|z| z / 4096.0)
+        .collect();
+    let process = Process::new(&Config {
+        rounding: Rounding::F32,
+        ..Config::default()
+    })
+    .unwrap();
+    let timesteps: Vec<usize> = (0..1000).rev().collect();
+    for (name, prediction, figure) in [
+        ("ddpm", Prediction::Epsilon, 258.9606),
+        ("ddpm_v", Prediction::Velocity, 202.0296),
+    ] {
+        let sampler = Sampler {
+            method: Method::Ancestral {
+                variance: Variance::FixedSmall,
+            },
+            prediction,
+            clip: Some(1.0),
+        };
+        let steps = sampler.steps(&process, &timesteps);
+        let xs = run_steps(&steps, &sample, Some(&noise));
+        let sum = sum_of_magnitudes(&xs[999]);
+        assert!((sum - figure).abs() < 1e-2, "{name}: {sum}, not {figure}");
+        let expected = tensors[&format!("step/{name}/x")].data.to_f64();
+        let difference = relative_difference(&xs[999], &expected);
+        assert!(difference < 1e-3, "{name}: {difference:e}");
+    }
+}
+
+#[test]
+fn timestep_embeddings_agree_in_both_conventions() {
+    let tensors = golden("diffusion");
+    for (name, convention) in [("ddpm", Convention::DDPM), ("adm", Convention::ADM)] {
+        for dim in [8, 33] {
+            let graph = Graph::new(Domain::Sampling);
+            let t = graph.input("t", TensorType::u32([5]));
+            let y = t.timestep_embedding(dim, convention);
+            let cx = EvalContext {
+                precision: Precision::F64,
+                state: RandomState::default(),
+            };
+            let t = Value::new([5], Data::U32(vec![0, 1, 17, 500, 999])).unwrap();
+            let got = graph.interpret(&[y.id()], &[("t", t)], &cx).unwrap();
+            let expected = tensors[&format!("embedding/{name}/{dim}")].data.to_f64();
+            let difference = relative_difference(&got[0].data.to_f64(), &expected);
+            assert!(difference < 2e-6, "{name} {dim}: {difference:e}");
+        }
+    }
+}
+
+/// Processes of every schedule, short and long.
+fn processes() -> Vec<(String, Process)> {
+    let mut all = Vec::new();
+    for (name, beta_schedule) in SCHEDULES {
+        for (timesteps, zero_terminal_snr) in [(10, false), (200, false), (30, true)] {
+            let config = Config {
+                timesteps,
+                beta_schedule,
+                zero_terminal_snr,
+                ..Config::default()
+            };
+            let name = format!("{name}, T = {timesteps}, zero SNR: {zero_terminal_snr}");
+            all.push((name, Process::new(&config).unwrap()));
+        }
+    }
+    all
+}
+
+/// The mean and variance of a million samples of x_t from x_0 = 0.7, in one jump or in single steps, on the GPU.
+fn moments(process: &Process, t: usize, single: bool) -> [f64; 2] {
+    const COUNT: usize = 1_000_000;
+    let gpu = gpu();
+    let layout = Layout::new(Vec::new(), 1 << 20).unwrap();
+    let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
+    let graph = Graph::new(Domain::Training);
+    let rows: Vec<f32> = (0..process.len())
+        .flat_map(|t| {
+            let (signal, noise) = if single {
+                (1.0 - process.betas[t], process.betas[t])
+            } else {
+                let abar = process.alphas_cumprod[t];
+                (abar, 1.0 - abar)
+            };
+            [signal.sqrt() as f32, noise.sqrt() as f32]
+        })
+        .collect();
+    let table = graph.table("table", Value::f32([process.len(), 2], rows).unwrap());
+    let x = graph.input("x", TensorType::f32([8, COUNT / 8]));
+    let at = graph.input("t", TensorType::u32([8]));
+    let (next, _) = x.q_sample("q", at, table);
+    graph.output("next", next);
+    graph.feed_back("x", next);
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    plan.write("x", &Data::F32(vec![0.7; COUNT])).unwrap();
+    let steps = if single { 0..=t } else { t..=t };
+    for step in steps {
+        // Each step has noise of its own.
+        store.set_state(step as u64, 5, 0).unwrap();
+        plan.write("t", &Data::U32(vec![step as u32; 8])).unwrap();
+        plan.run(1).unwrap();
+    }
+    let x = plan.read("next").unwrap().data.to_f64();
+    let mean = x.iter().sum::<f64>() / COUNT as f64;
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / COUNT as f64;
+    [mean, variance]
+}
+
+#[test]
+fn one_jump_and_single_steps_have_the_same_moments() {
+    // Standard errors of the mean and of the variance of n normal samples: sqrt(v / n), v sqrt(2 / n).
+    let n = 1e6_f64;
+    for (name, process) in processes() {
+        let last = process.len() - 1;
+        for t in [0, last / 2, last] {
+            let abar = process.alphas_cumprod[t];
+            let (mean, variance) = (0.7 * abar.sqrt(), 1.0 - abar);
+            for single in [false, true] {
+                if single && t > 40 {
+                    continue;
+                }
+                let [m, v] = moments(&process, t, single);
+                let (mean_error, variance_error) =
+                    ((variance / n).sqrt(), variance * (2.0 / n).sqrt());
+                // Five standard errors: there are many t and schedules. f32 adds its own.
+                assert!(
+                    (m - mean).abs() < 5.0 * mean_error + 1e-6,
+                    "{name}, t {t}, single: {single}: mean {m}, not {mean}"
+                );
+                assert!(
+                    (v - variance).abs() < 5.0 * variance_error + 1e-6,
+                    "{name}, t {t}, single: {single}: variance {v}, not {variance}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_posterior_is_what_bayes_says() {
+    // q(x_{t-1} | x_t, x_0) is q(x_t | x_{t-1}) q(x_{t-1} | x_0), normalised: by quadrature in one dimension.
+    let (x0, xt) = (0.7, -0.4);
+    for (name, process) in processes() {
+        for t in [1, process.len() / 2, process.len() - 1] {
+            let beta = process.betas[t];
+            let before = process.previous(t);
+            // In logarithms: far from the mode both factors are below the smallest number.
+            let log_normal =
+                |x: f64, mean: f64, variance: f64| -(x - mean).powi(2) / (2.0 * variance);
+            let log_density = |x: f64| {
+                log_normal(xt, (1.0 - beta).sqrt() * x, beta)
+                    + log_normal(x, before.sqrt() * x0, 1.0 - before)
+            };
+            let posterior = process.posterior(t);
+            let expected = posterior.x0 * x0 + posterior.xt * xt;
+            let width = 12.0 * posterior.variance.sqrt();
+            let points = 20_001;
+            let at = |i: usize| expected - width + 2.0 * width * i as f64 / (points - 1) as f64;
+            let highest = (0..points)
+                .map(|i| log_density(at(i)))
+                .fold(f64::MIN, f64::max);
+            let density = |x: f64| (log_density(x) - highest).exp();
+            let sums = (0..points).map(at).fold([0.0; 3], |s, x| {
+                let d = density(x);
+                [s[0] + d, s[1] + d * x, s[2] + d * x * x]
+            });
+            let mean = sums[1] / sums[0];
+            let variance = sums[2] / sums[0] - mean * mean;
+            assert!(
+                (mean - expected).abs() < 1e-9 + 1e-6 * width,
+                "{name}, t {t}: mean {mean}, not {expected}"
+            );
+            assert!(
+                (variance / posterior.variance - 1.0).abs() < 1e-6,
+                "{name}, t {t}: variance {variance}, not {}",
+                posterior.variance
+            );
+        }
+    }
+}
