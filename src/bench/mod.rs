@@ -244,6 +244,10 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
             Box::new(move || models::sampling(gpu, count)),
         ));
     }
+    plans.push((
+        "diffusion, sampling step, batch 16".to_owned(),
+        Box::new(move || models::reverse_step(gpu, 16)),
+    ));
     for (name, make) in plans {
         if !wanted(&name) {
             continue;

@@ -12,6 +12,7 @@ use crate::graph::{Graph, Sink};
 use crate::kernels::philox::RandomState;
 use crate::models::autoencoder::{self, Autoencoder};
 use crate::models::classifier::{self, Classifier};
+use crate::models::diffusion::{self, Diffusion};
 use crate::models::gan::{self, Gan};
 use crate::models::vae::{Config, Vae};
 use crate::models::{DataType, Model};
@@ -41,6 +42,8 @@ pub struct Ready {
     /// That tolerance: the bounds of `verify` for a whole step.
     tolerance: f64,
     seed: u64,
+    /// Inputs that a run replaces, as they are before the first.
+    fed_back: Vec<(String, Data)>,
 }
 
 /// A step that is timed: a name, the batch where none is asked for, the model and which of its updates.
@@ -87,6 +90,12 @@ const STEPS: &[Timed] = &[
         16,
         || Ok(Box::new(Gan::new(gan::Config::for_data(IMAGE, true))?)),
         1,
+    ),
+    (
+        "diffusion",
+        16,
+        || Ok(Box::new(Diffusion::new(diffusion::Config::mnist())?)),
+        0,
     ),
 ];
 
@@ -175,6 +184,25 @@ pub fn sampling(gpu: &Gpu, count: usize) -> Result<Ready> {
     )
 }
 
+/// A step of a diffusion model's sampler.
+///
+/// # Errors
+/// When the device refuses.
+pub fn reverse_step(gpu: &Gpu, count: usize) -> Result<Ready> {
+    let model = Diffusion::new(diffusion::Config::mnist())?;
+    let graph = model.sampler(count)?;
+    let mut inputs = model.sampler_inputs(count, 1, 0)?;
+    inputs.extend(model.class_inputs(count, None, 0)?);
+    ready(
+        gpu,
+        format!("diffusion, sampling step, batch {count}"),
+        &model,
+        &graph,
+        inputs,
+        (false, false),
+    )
+}
+
 fn ready(
     gpu: &Gpu,
     name: String,
@@ -239,7 +267,18 @@ fn ready(
         .into_iter()
         .zip(values.iter().map(|v| v.data.to_f64()))
         .collect();
+    let fed_back = graph
+        .sinks()
+        .into_iter()
+        .filter_map(|(sink, _)| match sink {
+            Sink::Input(name) => {
+                let value = setup.inputs.iter().find(|(n, _)| *n == name)?;
+                Some((name, value.1.data.clone()))
+            }
+            _ => None,
+        });
     Ok(Ready {
+        fed_back: fed_back.collect(),
         first_step,
         name,
         plan,
@@ -256,6 +295,9 @@ impl Ready {
     /// # Errors
     /// When the device is lost.
     pub fn rewind(&self) -> Result<()> {
+        for (name, data) in &self.fed_back {
+            self.plan.write(name, data)?;
+        }
         self.store.set_state(0, self.seed, 0)
     }
 

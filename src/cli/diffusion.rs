@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::models::diffusion::process::{
     self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
 };
-use crate::models::diffusion::unet::SampleSize;
 use crate::models::diffusion::{Config, Loss, Network, SamplerName, Sampling, mlp, unet};
 use crate::tensor::DType;
 use crate::train::ModelConfig;
@@ -49,7 +48,7 @@ pub(super) struct Diffusion {
     #[command(flatten)]
     training: TrainingArguments,
     /// Images: channels of the U-Net's levels, each but the last halving the image
-    #[arg(long, value_delimiter = ',', default_value = "32,64,64")]
+    #[arg(long, value_delimiter = ',', default_value = "32,32,64")]
     channels: Vec<usize>,
     /// Images: residual blocks of a level; one more on the way up
     #[arg(long, default_value_t = 1)]
@@ -127,9 +126,14 @@ impl ModelArguments for Diffusion {
         } else {
             1
         };
+        let network = Network::Mlp(mlp::Config {
+            width: shape.count(),
+            hidden: self.hidden,
+            blocks: self.blocks,
+            outputs: shape.count() * twice,
+            classes: 0,
+        });
         let mut config = Config {
-            image: shape,
-            pixels,
             process: process::Config {
                 timesteps: self.timesteps,
                 beta_schedule: match self.schedule {
@@ -160,13 +164,6 @@ impl ModelArguments for Diffusion {
                 Some(LossName::Vlb) => Loss::Vlb,
                 Some(LossName::Hybrid) => Loss::Hybrid,
             },
-            network: Network::Mlp(mlp::Config {
-                width: shape.count(),
-                hidden: self.hidden,
-                blocks: self.blocks,
-                outputs: shape.count() * twice,
-                classes: 0,
-            }),
             classes: if self.conditional {
                 classes_of(dataset)?
             } else {
@@ -186,6 +183,7 @@ impl ModelArguments for Diffusion {
                 },
                 ..Sampling::default()
             },
+            ..Config::of(shape, pixels, network)
         };
         let rows = config.class_rows();
         if pixels {
@@ -211,24 +209,8 @@ impl ModelArguments for Diffusion {
 impl Diffusion {
     fn unet(&self, config: &Config, twice: usize) -> unet::Config {
         let image = config.image;
-        let levels = self.channels.len();
-        let attends = |level: usize| self.attention.contains(&(image.height >> level));
-        let block = |level: usize, way: &str| {
-            let attention = if attends(level) { "Attn" } else { "" };
-            format!("{attention}{way}Block2D")
-        };
         unet::Config {
-            sample_size: if image.height == image.width {
-                SampleSize::Square(image.height)
-            } else {
-                SampleSize::Rectangle([image.height, image.width])
-            },
-            in_channels: image.channels,
             out_channels: image.channels * twice,
-            down_block_types: (0..levels).map(|i| block(i, "Down")).collect(),
-            up_block_types: (0..levels).rev().map(|i| block(i, "Up")).collect(),
-            block_out_channels: self.channels.clone(),
-            layers_per_block: self.layers,
             attention_head_dim: Some(self.head_channels),
             norm_num_groups: self.groups,
             dropout: self.dropout,
@@ -238,7 +220,7 @@ impl Diffusion {
                 "default".to_owned()
             },
             num_class_embeds: (config.class_rows() > 0).then(|| config.class_rows()),
-            ..unet::Config::default()
+            ..unet::Config::of(image, &self.channels, self.layers, &self.attention)
         }
     }
 }

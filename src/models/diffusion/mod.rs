@@ -125,6 +125,40 @@ pub struct Config {
 }
 
 impl Config {
+    /// For 28x28 grey images of ten classes and the null class: levels of 32, 32 and 64 channels, attention in the middle.
+    pub fn mnist() -> Self {
+        let image = ImageShape {
+            height: 28,
+            width: 28,
+            channels: 1,
+        };
+        let unet = unet::Config {
+            num_class_embeds: Some(11),
+            ..unet::Config::of(image, &[32, 32, 64], 1, &[])
+        };
+        Self {
+            classes: 10,
+            null_share: 0.1,
+            ..Self::of(image, true, Network::Unet(Box::new(unet)))
+        }
+    }
+
+    /// The process of Ho et al. 2020 and the simple loss, without classes.
+    pub fn of(image: ImageShape, pixels: bool, network: Network) -> Self {
+        Self {
+            image,
+            pixels,
+            process: process::Config::default(),
+            prediction: Prediction::Epsilon,
+            variance: Variance::FixedSmall,
+            loss: Loss::Simple,
+            network,
+            classes: 0,
+            null_share: 0.0,
+            sampling: Sampling::default(),
+        }
+    }
+
     /// Refuses what is no model, before anything is allocated.
     ///
     /// # Errors

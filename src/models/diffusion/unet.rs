@@ -142,6 +142,31 @@ struct Level {
 }
 
 impl Config {
+    /// For images of this shape: `layers` residual blocks a level, attention at the heights `attention`, eight groups, heads of 32 channels.
+    pub fn of(image: ImageShape, channels: &[usize], layers: usize, attention: &[usize]) -> Self {
+        let block = |level: usize, way: &str| {
+            let attends = attention.contains(&(image.height >> level));
+            format!("{}{way}Block2D", if attends { "Attn" } else { "" })
+        };
+        let levels = channels.len();
+        Self {
+            sample_size: if image.height == image.width {
+                SampleSize::Square(image.height)
+            } else {
+                SampleSize::Rectangle([image.height, image.width])
+            },
+            in_channels: image.channels,
+            out_channels: image.channels,
+            down_block_types: (0..levels).map(|i| block(i, "Down")).collect(),
+            up_block_types: (0..levels).rev().map(|i| block(i, "Up")).collect(),
+            block_out_channels: channels.to_vec(),
+            layers_per_block: layers,
+            attention_head_dim: Some(32),
+            norm_num_groups: 8,
+            ..Self::default()
+        }
+    }
+
     /// From the text of a `config.json` that diffusers wrote.
     ///
     /// # Errors
