@@ -205,6 +205,11 @@ pub trait Model: Debug + Send + Sync {
         1
     }
 
+    /// Values of one sample, of a sampler that is run often; 0 of others.
+    fn sampler_width(&self) -> usize {
+        0
+    }
+
     /// What the sampler's inputs begin with, beside classes, for `count` samples from number `first` on.
     ///
     /// # Errors

@@ -188,16 +188,6 @@ impl Plan {
             )));
         }
         let nodes = graph.nodes();
-        for node in &nodes {
-            // What the graph knows itself, where the caller binds nothing else.
-            if let Some(leaf) = node.op.as_leaf()
-                && let Some(value) = &leaf.value
-                && bindings.iter().all(|(name, _)| *name != leaf.name)
-                && let Some(place) = inputs.get(leaf.name.as_str())
-            {
-                gpu.write(place, &value.data.to_device_bytes())?;
-            }
-        }
         let mut plan = Self {
             gpu,
             program,
@@ -221,10 +211,30 @@ impl Plan {
             plan.bound.extend(bound);
             plan.parts.push(first..plan.bound.len());
         }
+        plan.write_tables()?;
         plan.segments = segments(&estimates);
         plan.estimate = estimates.iter().sum();
         plan.gpu.save_pipelines();
         Ok(plan)
+    }
+
+    /// Writes what the graph knows itself into the inputs that the caller did not bind: [`Graph::table`].
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn write_tables(&self) -> Result<()> {
+        for leaf in self.nodes.iter().filter_map(|node| node.op.as_leaf()) {
+            let Some(value) = &leaf.value else { continue };
+            let is =
+                |b: &program::BufferSpec| matches!(&b.origin, Origin::Input(n) if *n == leaf.name);
+            if let Some(position) = self.program.buffers.iter().position(is) {
+                let place = &self.places[position];
+                if self.own.contains(&place.buffer) {
+                    self.gpu.write(place, &value.data.to_device_bytes())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn bind_dispatch(&self, index: usize, parts: usize) -> Result<Vec<Bound>> {

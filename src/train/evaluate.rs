@@ -28,8 +28,8 @@ pub struct Samples {
     pub labels: Vec<u32>,
 }
 
-/// Samples at a time of a model whose sampler is run often.
-const SAMPLER_BATCH: usize = 100;
+/// Values of x that a sampler which is run often has at a time: 127 images of 28x28.
+const SAMPLER_VALUES: usize = 100_000;
 
 /// The largest part of a data set that is kept on the device while it is evaluated.
 const RESIDENT_BYTES: u64 = 96 << 20;
@@ -193,8 +193,13 @@ impl Evaluator {
         class: Option<usize>,
     ) -> Result<Samples> {
         let runs = model.sampler_runs();
-        // A network that is run often has large activations; a single run had better have much to do.
-        let chunk = count.min(if runs > 1 { SAMPLER_BATCH } else { 500 });
+        // A network that is run often has large activations of images; of points it had better have many.
+        let width = model.sampler_width().max(1);
+        let chunk = count.min(if runs > 1 {
+            (SAMPLER_VALUES / width).clamp(64, 4096)
+        } else {
+            500
+        });
         let graph = model.sampler(chunk)?;
         let mut executable = self.session.compile(&graph, &[])?;
         let (mut images, mut labels) = (Vec::new(), Vec::new());

@@ -14,6 +14,8 @@ use crate::models::autoencoder::contractive::{self, Contractive};
 use crate::models::autoencoder::sparse::{self, Sparse, Sparsity};
 use crate::models::autoencoder::{self, Autoencoder, Corruption};
 use crate::models::classifier::{self, Classifier};
+use crate::models::diffusion::process::{Prediction, Variance};
+use crate::models::diffusion::{self, Diffusion, mlp, unet};
 use crate::models::gan::{self, Gan, Loss, Networks};
 use crate::models::vae::{self, Decoder, Vae};
 use crate::models::{DataType, Model};
@@ -32,6 +34,7 @@ pub const MODELS: &[(&str, Run)] = &[
     ("contractive-ae", |gpu, _| each(gpu, contractive_ae()?)),
     ("classifier", |gpu, _| each(gpu, a_classifier()?)),
     ("gan", |gpu, quick| each(gpu, gans(quick)?)),
+    ("diffusion", |gpu, quick| each(gpu, diffusions(quick)?)),
     ("chains", super::chains::random_chains),
 ];
 
@@ -363,6 +366,102 @@ fn gans(quick: bool) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// The U-Net with all that its configuration may ask for, and the perceptron; each prediction and loss.
+fn diffusions(quick: bool) -> Result<Vec<Step>> {
+    let unet = |channels: &[usize], attention: &[usize]| unet::Config {
+        norm_num_groups: 4,
+        attention_head_dim: Some(4),
+        ..unet::Config::of(IMAGE, channels, 1, attention)
+    };
+    let images = |unet: unet::Config| {
+        diffusion::Config::of(IMAGE, true, diffusion::Network::Unet(Box::new(unet)))
+    };
+    let points = |outputs: usize, classes: usize| {
+        let network = mlp::Config {
+            width: IMAGE.count(),
+            hidden: 20,
+            blocks: 2,
+            outputs,
+            classes,
+        };
+        diffusion::Config::of(IMAGE, true, diffusion::Network::Mlp(network))
+    };
+    let mut configs = vec![
+        (
+            "U-Net 8-12, conditional",
+            diffusion::Config {
+                classes: CLASSES,
+                null_share: 0.4,
+                ..images(unet::Config {
+                    num_class_embeds: Some(CLASSES + 1),
+                    dropout: 0.1,
+                    ..unet(&[8, 12], &[])
+                })
+            },
+            3,
+        ),
+        (
+            "perceptron, v, min-SNR",
+            diffusion::Config {
+                prediction: Prediction::Velocity,
+                loss: diffusion::Loss::MinSnr(5.0),
+                ..points(IMAGE.count(), 0)
+            },
+            7,
+        ),
+        (
+            "perceptron, x_0, variational bound",
+            diffusion::Config {
+                prediction: Prediction::Sample,
+                loss: diffusion::Loss::Vlb,
+                variance: Variance::FixedLarge,
+                ..points(IMAGE.count(), 0)
+            },
+            5,
+        ),
+    ];
+    if !quick {
+        configs.push((
+            "U-Net 4-8-8, scale-shift, resnet samplers, hybrid",
+            diffusion::Config {
+                variance: Variance::LearnedRange,
+                loss: diffusion::Loss::Hybrid,
+                ..images(unet::Config {
+                    out_channels: 2,
+                    // Groups of one channel would make the gradients of biases before them zero, and rounding all that is left.
+                    norm_num_groups: 2,
+                    resnet_time_scale_shift: "scale_shift".to_owned(),
+                    downsample_type: "resnet".to_owned(),
+                    upsample_type: "resnet".to_owned(),
+                    downsample_padding: 0,
+                    flip_sin_to_cos: false,
+                    freq_shift: 1.0,
+                    ..unet(&[4, 8, 8], &[14])
+                })
+            },
+            2,
+        ));
+        configs.push((
+            "perceptron, conditional, hybrid",
+            diffusion::Config {
+                variance: Variance::LearnedRange,
+                loss: diffusion::Loss::Hybrid,
+                classes: CLASSES,
+                ..points(2 * IMAGE.count(), CLASSES)
+            },
+            6,
+        ));
+    }
+    let step = |(name, config, batch): (&str, diffusion::Config, usize)| {
+        Ok(Step::new(
+            format!("{name}, batch {batch}"),
+            Diffusion::new(config)?,
+            batch,
+        ))
+    };
+    configs.into_iter().map(step).collect()
+}
+
 fn each(gpu: &Gpu, steps: Vec<Step>) -> Result<Vec<(String, Comparison)>> {
     let verified = |step: Step| {
         let comparison = verify(gpu, &step)?;
@@ -402,11 +501,10 @@ fn verify(gpu: &Gpu, case: &Step) -> Result<Comparison> {
         .parameters
         .iter()
         .map(|p| match (p.init, p.role) {
-            // Not zero, where a wrong sign would not show.
-            (Init::Constant(_), Role::Trained(_)) => vec![0.3; p.shape.count()],
-            // DCGAN's weights are so small that gradients drown in rounding; what is verified is the arithmetic.
-            (Init::Normal(mean, _), Role::Trained(_)) if p.shape.rank() > 1 => {
-                let wide = Init::Normal(mean, 0.15);
+            // DCGAN's weights are so small that gradients drown in rounding, and a U-Net's branches end in zeros; what is verified is
+            // the arithmetic.
+            (Init::Normal(..) | Init::Constant(_), Role::Trained(_)) if p.shape.rank() > 1 => {
+                let wide = Init::Normal(0.0, 0.15);
                 init::draw(
                     &crate::graph::layout::Parameter {
                         init: wide,
@@ -415,6 +513,8 @@ fn verify(gpu: &Gpu, case: &Step) -> Result<Comparison> {
                     5,
                 )
             }
+            // Not zero, where a wrong sign would not show.
+            (Init::Constant(_), Role::Trained(_)) => vec![0.3; p.shape.count()],
             _ => init::draw(p, 5),
         })
         .collect();

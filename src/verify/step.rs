@@ -68,6 +68,7 @@ impl Setup<'_> {
         sabotage(&mut program, &mut slots);
         let plan = Plan::assemble(self.graph, store, &[], program, slots)?;
         plan.poison()?;
+        plan.write_tables()?;
         for (name, value) in &self.inputs {
             plan.write(name, &value.data)?;
         }

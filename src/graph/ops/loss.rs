@@ -53,6 +53,8 @@ impl<'g> Var<'g> {
         let centred = self - mean;
         let inverse = (-log_scale).exp();
         let below = |x: Self| {
+            // Beyond, the function is 0 or 1 in f32, and the cube would overflow.
+            let x = x.clamp(-10.0, 10.0);
             let inner = (x + x * x * x * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
             (inner.tanh() + 1.0) * 0.5
         };

@@ -868,6 +868,10 @@ impl Model for Diffusion {
         self.steps.len()
     }
 
+    fn sampler_width(&self) -> usize {
+        self.width()
+    }
+
     fn sampler_inputs(
         &self,
         count: usize,

@@ -285,18 +285,28 @@ impl Groups {
         reduce: NodeId,
     ) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let operand = source.root(source.node(reduce).inputs[0]);
-        let mut inside = BTreeSet::new();
-        if source.fuse {
-            let mut stack = vec![operand];
+        // Nodes that are computed on the way: those of no group, and with `maps` also those of maps.
+        let inside = |maps: bool| {
+            let mut inside = BTreeSet::new();
+            let mut stack = if source.fuse {
+                vec![operand]
+            } else {
+                Vec::new()
+            };
             while let Some(root) = stack.pop() {
-                let in_map = self.of[root.index()].is_none_or(|g| self.list[g].kind == Kind::Map);
-                let same_size =
-                    source.count(root) == source.count(operand) || self.of[root.index()].is_none();
-                if source.is_elementwise(root) && in_map && same_size && inside.insert(root) {
+                let taken = match self.of[root.index()] {
+                    None => true,
+                    Some(g) => {
+                        maps && self.list[g].kind == Kind::Map
+                            && source.count(root) == source.count(operand)
+                    }
+                };
+                if source.is_elementwise(root) && taken && inside.insert(root) {
                     stack.extend(source.node(root).inputs.iter().map(|&i| source.root(i)));
                 }
             }
-        }
+            inside
+        };
         let outside = |inside: &BTreeSet<NodeId>| -> BTreeSet<NodeId> {
             let inputs = inside
                 .iter()
@@ -308,14 +318,17 @@ impl Groups {
             };
             inputs.filter(|root| !inline(root)).collect()
         };
-        let mut read = outside(&inside);
-        // Room is left for the result and an epilogue. A reduction's operand is then a value in memory.
-        let in_memory = self.of[operand.index()].is_some();
-        if inside.is_empty() || (read.len() > MAX_BUFFERS - 4 && in_memory) {
-            inside.clear();
+        let mut computed = inside(true);
+        let mut read = outside(&computed);
+        // Room is left for the result and an epilogue; otherwise what maps compute is read from memory.
+        if read.len() > MAX_BUFFERS - 4 {
+            computed = inside(false);
+            read = outside(&computed);
+        }
+        if computed.is_empty() {
             read = BTreeSet::from([operand]);
         }
-        (inside, read)
+        (computed, read)
     }
 
     /// Storage buffers of the group's kernel if `id` joined: inputs, state, and every member that someone else may read.
