@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::diffusion::SamplingArguments;
+use super::diffusion::{ProcessArguments, SamplingArguments};
 use super::train::{load, pairs, picture};
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
@@ -15,6 +15,7 @@ use crate::gpu::Choice;
 use crate::models::{Model, vae};
 use crate::report::grid;
 use crate::tensor::Value;
+use crate::train::ModelConfig;
 use crate::train::evaluate::Evaluator;
 use crate::train::weights::{Tensors, write_tensors};
 
@@ -24,30 +25,34 @@ pub(super) struct SampleArguments {
     run: RunArguments,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    pub(super) process: ProcessArguments,
     /// How many
     #[arg(long, default_value_t = 64)]
     n: usize,
     /// The picture
     #[arg(long)]
-    out: PathBuf,
-    /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file
+    pub(super) out: PathBuf,
+    /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file; of a
+    /// diffusion model images and x, what the process has at its end, [n, channels, height, width]
     #[arg(long, value_name = "FILE")]
-    save_tensor: Option<PathBuf>,
+    pub(super) save_tensor: Option<PathBuf>,
     /// Instead of samples, what single units of the code stand for: the filters of a sparse autoencoder
     #[arg(long, conflicts_with_all = ["manifold", "traverse", "class"])]
-    filters: bool,
+    pub(super) filters: bool,
     /// Instead of random codes, a row for each of the first units of the code: it goes from -3 to 3, the others stay 0
     #[arg(long, conflicts_with = "manifold")]
-    traverse: bool,
+    pub(super) traverse: bool,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Instead of random codes, a grid over a 2-D latent space: equal steps in probability (Kingma & Welling 2013, figure 4)
     #[arg(long)]
-    manifold: bool,
-    /// Samples of this class alone, of a conditional model; otherwise the classes take turns
+    pub(super) manifold: bool,
+    /// Samples of this class alone, of a conditional model; otherwise the classes take turns. Of a diffusion model with a null class, the
+    /// one after the last is that
     #[arg(long)]
-    class: Option<usize>,
+    pub(super) class: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +123,10 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     let device = open(output, choice)?;
     let (mut config, weights) = load(&arguments.run.folder, &device)?;
     arguments.sampling.apply(&mut config.model)?;
+    if let ModelConfig::Diffusion(_) = config.model {
+        return super::diffusion::sample(output, &device, &config, &weights, arguments, n);
+    }
+    arguments.process.refuse()?;
     let model = config.build()?;
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;

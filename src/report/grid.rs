@@ -65,6 +65,19 @@ pub fn scatter(points: &[f32], half: f32) -> RgbImage {
     picture
 }
 
+/// Pictures of one height beside each other.
+pub fn beside(pictures: &[RgbImage]) -> RgbImage {
+    let height = pictures.iter().map(RgbImage::height).max().unwrap_or(1);
+    let width = pictures.iter().map(RgbImage::width).sum();
+    let mut all = RgbImage::from_pixel(width, height, Rgb([40; 3]));
+    let mut left = 0;
+    for picture in pictures {
+        image::imageops::replace(&mut all, picture, left, 0);
+        left += i64::from(picture.width());
+    }
+    all
+}
+
 /// Writes a picture as PNG.
 ///
 /// # Errors

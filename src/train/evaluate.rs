@@ -1,7 +1,7 @@
 //! Figures of a trained model on a data set: per example on the device, summed in f64 here.
 
 use super::feed::{Feed, Wants, data_type};
-use super::session::{Device, Session};
+use super::session::{Device, Executable, Session};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -19,13 +19,24 @@ pub struct Evaluator {
     seed: u64,
 }
 
+/// What a sampler that is run often begins with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Start {
+    /// Its x, a row an example, in place of noise.
+    pub x: Option<Vec<f32>>,
+    /// Runs that are left out.
+    pub runs_done: usize,
+}
+
 /// What a model made of noise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     /// In the range of the data, row after row.
     pub images: Vec<f32>,
     /// The class that each was made for; empty where the model is not conditional.
     pub labels: Vec<u32>,
+    /// Of a diffusion model: the same as the process has them, not clipped to the range of the data.
+    pub x: Vec<f32>,
 }
 
 /// Values of x that a sampler which is run often has at a time: 127 images of 28x28.
@@ -192,7 +203,23 @@ impl Evaluator {
         count: usize,
         class: Option<usize>,
     ) -> Result<Samples> {
-        let runs = model.sampler_runs();
+        self.samples_from(model, count, class, &Start::default(), &mut |_, _| Ok(()))
+    }
+
+    /// The same from a start of the caller's; `watch` is called after each run of a sampler with the number of runs that are left, and may
+    /// read the executable.
+    ///
+    /// # Errors
+    /// As [`Evaluator::samples`], and those of `watch`.
+    pub fn samples_from(
+        &mut self,
+        model: &dyn Model,
+        count: usize,
+        class: Option<usize>,
+        start: &Start,
+        watch: &mut dyn FnMut(usize, &Executable) -> Result<()>,
+    ) -> Result<Samples> {
+        let runs = model.sampler_runs() - start.runs_done;
         // A network that is run often has large activations of images; of points it had better have many.
         let width = model.sampler_width().max(1);
         let chunk = count.min(if runs > 1 {
@@ -200,28 +227,48 @@ impl Evaluator {
         } else {
             500
         });
+        // A class that the model does not have is said first.
+        model.class_inputs(1, class, 0)?;
         let graph = model.sampler(chunk)?;
         let mut executable = self.session.compile(&graph, &[])?;
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let mut samples = Samples::default();
         for first in (0..count).step_by(chunk.max(1)) {
             let mut inputs = model.class_inputs(chunk, class, first)?;
             for (_, rows) in &inputs {
                 let rows = rows.data.to_f32();
                 let of = |row: &[f32]| row.iter().position(|&x| x == 1.0).unwrap_or(0) as u32;
-                labels.extend(rows.chunks_exact(rows.len() / chunk).map(of));
+                samples
+                    .labels
+                    .extend(rows.chunks_exact(rows.len() / chunk).map(of));
             }
             inputs.extend(model.sampler_inputs(chunk, self.seed, first as u32)?);
-            for (name, value) in inputs {
+            for (name, mut value) in inputs {
+                if let (Some(x), "x") = (&start.x, name) {
+                    let mut rows = x[first * width..(first + chunk).min(count) * width].to_vec();
+                    rows.resize(chunk * width, 0.0);
+                    value = Value::f32([chunk, width], rows)?;
+                }
+                if name == "step" {
+                    value = Value::f32([1], vec![start.runs_done as f32])?;
+                }
                 executable.write(name, value)?;
             }
             self.session.set_state(0, self.seed, first as u32)?;
-            self.session.run(&mut executable, runs)?;
-            let some = executable.read("images")?;
-            let width = some.shape.count() / chunk;
-            images.extend_from_slice(&some.data.to_f32()[..width * chunk.min(count - first)]);
+            for left in (0..runs).rev() {
+                self.session.run(&mut executable, 1)?;
+                watch(left, &executable)?;
+            }
+            let kept = |value: &Value| {
+                let width = value.shape.count() / chunk;
+                value.data.to_f32()[..width * chunk.min(count - first)].to_vec()
+            };
+            samples.images.extend(kept(&executable.read("images")?));
+            if model.sampler_width() > 0 {
+                samples.x.extend(kept(&executable.read("next")?));
+            }
         }
-        labels.truncate(count);
-        Ok(Samples { images, labels })
+        samples.labels.truncate(count);
+        Ok(samples)
     }
 
     /// Runs a graph that takes no data once and reads an output. `draw` picks the noise.

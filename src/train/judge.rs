@@ -301,7 +301,7 @@ pub fn made_by(
             },
         ));
     }
-    let Samples { images, labels } = evaluator.samples(model, count, None)?;
+    let Samples { images, labels, .. } = evaluator.samples(model, count, None)?;
     let made = as_images(&images, shape, "samples");
     Ok((
         "samples",

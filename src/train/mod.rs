@@ -13,6 +13,7 @@ pub mod feed;
 pub mod folder;
 pub mod judge;
 pub mod metrics;
+pub mod pipeline;
 pub mod recover;
 pub mod session;
 pub mod statistics;
@@ -579,6 +580,7 @@ impl Trainer {
             let path = self.folder.path().join(format!("{part}.safetensors"));
             weights::write_tensors(&path, &own.collect())?;
         }
+        pipeline::write(self.folder.path(), &self.config, &tensors)?;
         weights::write_tensors(&self.folder.path().join("model.safetensors"), &tensors)
     }
 

@@ -104,8 +104,10 @@ impl Default for Sampling {
 pub struct Config {
     /// What one example is.
     pub image: ImageShape,
-    /// Whether examples are pixels in [0, 1], which the process sees in [-1, 1], and predictions of x_0 are clipped to that.
+    /// Whether examples are pixels in [0, 1], which the process sees in [-1, 1].
     pub pixels: bool,
+    /// A sampler clips its predictions of x_0 to minus this and this; without, not at all.
+    pub clip: Option<f64>,
     /// The forward process.
     pub process: process::Config,
     /// What the network predicts.
@@ -148,6 +150,7 @@ impl Config {
         Self {
             image,
             pixels,
+            clip: pixels.then_some(1.0),
             process: process::Config::default(),
             prediction: Prediction::Epsilon,
             variance: Variance::FixedSmall,
@@ -227,6 +230,11 @@ impl Config {
             return wrong(
                 "the simple loss does not train a variance; use the hybrid loss".to_owned(),
             );
+        }
+        if let Some(range) = self.clip
+            && !(range > 0.0 && range.is_finite())
+        {
+            return wrong(format!("clip {range} must be above 0"));
         }
         if let Loss::MinSnr(gamma) = self.loss
             && !(gamma > 0.0 && gamma.is_finite())
@@ -542,12 +550,12 @@ impl Diffusion {
 
     /// The term of the variational bound at each example's t, a dimension: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), and at t = 0
     /// -ln p(x_0 | x_1) (Nichol & Dhariwal 2021, eqs. 4 to 7). In bits for pixels, whose likelihood is that of 256 levels, in nats for points.
-    /// With `clip`, predictions of pixels are clipped to their range, as sampling does. `[batch]`.
+    /// With `clip`, predictions of x_0 are clipped as sampling does. `[batch]`.
     fn bound_term<'g>(&self, p: &Predicted<'g>, clip: bool) -> Var<'g> {
         let of_t = self.entries(p.mean.graph(), p.t);
         let mut x0 = of_t(entry::X0_X) * p.xt + of_t(entry::X0_P) * p.mean;
-        if clip && self.config.pixels {
-            x0 = x0.clamp(-1.0, 1.0);
+        if let Some(range) = self.config.clip.filter(|_| clip) {
+            x0 = x0.clamp(-range, range);
         }
         let (a, b) = (of_t(entry::POSTERIOR_X0), of_t(entry::POSTERIOR_XT));
         let (low, high) = (of_t(entry::LOG_SMALL), of_t(entry::LOG_LARGE));
@@ -694,7 +702,7 @@ fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>>
             },
         },
         prediction: config.prediction,
-        clip: config.pixels.then_some(1.0),
+        clip: config.clip,
     };
     Ok(sampler.steps(process, &timesteps))
 }
