@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::diffusion::SamplingArguments;
 use super::train::load;
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Choice;
+use crate::models::diffusion::Diffusion;
 use crate::models::{DataType, Model};
+use crate::train::ModelConfig;
 use crate::train::evaluate::Evaluator;
 use crate::train::judge::{Judge, Judgement, made_by};
 
@@ -21,9 +24,14 @@ pub(super) struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    sampling: SamplingArguments,
     /// Also estimate the log-likelihood with this many importance samples an example
     #[arg(long)]
     importance_samples: Option<usize>,
+    /// Diffusion: also the variational bound of the likelihood, by this many of the process's timesteps: bits a dimension of pixels
+    #[arg(long, value_name = "TIMESTEPS")]
+    bound: Option<usize>,
     /// Judge samples (of a model that has none, reconstructions) in the features of this classifier, a run folder of wgen train classifier,
     /// beside anchors: real images, with noise, blurred, one class dropped
     #[arg(long, value_name = "FOLDER")]
@@ -31,6 +39,9 @@ pub(super) struct Arguments {
     /// How many are judged
     #[arg(long, default_value_t = 10_000, requires = "judge")]
     samples: usize,
+    /// Judge only samples of this class
+    #[arg(long, requires = "judge")]
+    class: Option<usize>,
     /// Examples of a step
     #[arg(long, default_value_t = 128)]
     batch: usize,
@@ -40,7 +51,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
-    let config = crate::train::folder::read_config(&arguments.run.folder)?;
+    let mut config = crate::train::folder::read_config(&arguments.run.folder)?;
+    arguments.sampling.apply(&mut config.model)?;
     let dataset = arguments.data.load(Part::Test)?;
     let device = open(output, choice)?;
     let (_, weights) = load(&arguments.run.folder, &device)?;
@@ -71,6 +83,18 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         result["log_likelihood"] = json!(value);
         result["importance_samples"] = json!(samples);
     }
+    if let Some(count) = arguments.bound {
+        let ModelConfig::Diffusion(own) = &config.model else {
+            return Err(Error::Usage("--bound is for diffusion models".to_owned()));
+        };
+        let model = Diffusion::new(own.as_ref().clone())?;
+        let bound = evaluator.bound(&model, &dataset, count, arguments.seed)?;
+        output.say(&format!(
+            "at most {:.4} {} by {count} timesteps: the prior's {:.6}, that of t = 0 {:.4}",
+            bound.total, bound.unit, bound.prior, bound.terms[0].mean
+        ));
+        result["bound"] = json!(bound);
+    }
     if let Some((dead, units)) = dead_units(&mut evaluator, model, &dataset)? {
         let share = dead as f64 / units as f64;
         output.say(&format!(
@@ -81,7 +105,13 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     }
     if let Some(folder) = &arguments.judge {
         let mut judge = Judge::load(&device, folder)?;
-        let (what, images) = made_by(&mut evaluator, model, &dataset, arguments.samples)?;
+        let (what, images) = made_by(
+            &mut evaluator,
+            model,
+            &dataset,
+            arguments.samples,
+            arguments.class,
+        )?;
         let real = arguments.data.load(Part::Training)?;
         let judgement = judge.judge(what, &images, &dataset, Some(&real))?;
         say_judgement(output, &judgement);

@@ -224,7 +224,7 @@ impl Judging {
     fn at(&mut self, device: &Device, trainer: &Trainer, step: u64) -> Result<serde_json::Value> {
         let (model, seed) = (trainer.model(), trainer.config().training.seed);
         let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?;
-        let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count)?;
+        let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count, None)?;
         let judgement = self.judge.judge(what, &images, &self.held_out, None)?;
         Ok(serde_json::json!({"step": step, "judgement": judgement}))
     }

@@ -83,6 +83,29 @@ impl Evaluator {
         outputs: &[&str],
         mut take: impl FnMut(usize, usize, Vec<Value>),
     ) -> Result<()> {
+        self.over_with(
+            dataset,
+            repeats,
+            build,
+            outputs,
+            |_| Vec::new(),
+            |first, real, _, values| take(first, real, values),
+        )
+    }
+
+    /// The same with inputs for each repeat, whose number `take` is told too.
+    ///
+    /// # Errors
+    /// As [`Evaluator::over`].
+    pub fn over_with(
+        &mut self,
+        dataset: &Dataset,
+        repeats: u64,
+        build: impl Fn(&DataType, usize) -> Result<Graph>,
+        outputs: &[&str],
+        inputs_of: impl Fn(u64) -> Vec<(&'static str, Value)>,
+        mut take: impl FnMut(usize, usize, u64, Vec<Value>),
+    ) -> Result<()> {
         let rows = dataset.rows();
         let width = dataset.shape.count().max(1);
         let element = if dataset.dtype() == crate::tensor::DType::U8 {
@@ -111,13 +134,16 @@ impl Evaluator {
                     // Noise is keyed by the example's place in the whole set, rows by its place in the slice: they differ by
                     // `start`, a multiple of the slice, which the seed takes up.
                     let seed = self.seed.wrapping_add((start / most) as u64);
+                    for (name, value) in inputs_of(repeat) {
+                        executable.write(name, value)?;
+                    }
                     self.session.set_state(repeat, seed, first as u32)?;
                     self.session.run(&mut executable, 1)?;
                     let values = outputs
                         .iter()
                         .map(|name| executable.read(name))
                         .collect::<Result<Vec<_>>>()?;
-                    take(start + first, self.batch.min(count - first), values);
+                    take(start + first, self.batch.min(count - first), repeat, values);
                 }
             }
         }
@@ -268,6 +294,14 @@ impl Evaluator {
             }
         }
         samples.labels.truncate(count);
+        // The null class is none.
+        if samples
+            .labels
+            .iter()
+            .any(|&l| l as usize >= model.classes())
+        {
+            samples.labels.clear();
+        }
         Ok(samples)
     }
 

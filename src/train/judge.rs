@@ -273,7 +273,8 @@ pub fn as_images(values: &[f32], shape: ImageShape, name: &str) -> Dataset {
     }
 }
 
-/// What of a model is judged against data: samples, or, of a model that has none, what it makes of the data itself.
+/// What of a model is judged against data: samples, of one class or of the classes in turn, or, of a model that has none, what it makes of the
+/// data itself.
 ///
 /// # Errors
 /// When the model has neither.
@@ -282,6 +283,7 @@ pub fn made_by(
     model: &dyn Model,
     held_out: &Dataset,
     count: usize,
+    class: Option<usize>,
 ) -> Result<(&'static str, Dataset)> {
     let shape = held_out.shape;
     if model.sampler(1).is_err() {
@@ -301,7 +303,7 @@ pub fn made_by(
             },
         ));
     }
-    let Samples { images, labels, .. } = evaluator.samples(model, count, None)?;
+    let Samples { images, labels, .. } = evaluator.samples(model, count, class)?;
     let made = as_images(&images, shape, "samples");
     Ok((
         "samples",

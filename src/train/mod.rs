@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub mod bound;
 mod config;
 pub mod evaluate;
 mod fault;
