@@ -117,6 +117,9 @@ pub(super) struct Diffusion {
     /// min-snr: gamma
     #[arg(long, default_value_t = 5.0)]
     min_snr_gamma: f64,
+    /// Parts that the network sees a batch in, their gradients summed: for batches that do not fit
+    #[arg(long, default_value_t = 1)]
+    accumulate: usize,
     /// Condition on the data's labels
     #[arg(long)]
     conditional: bool,
@@ -170,6 +173,7 @@ impl ModelArguments for Diffusion {
                 PredictionName::V => Prediction::Velocity,
             },
             variance,
+            accumulate: self.accumulate,
             loss: match self.loss {
                 None if variance == Variance::LearnedRange => Loss::Hybrid,
                 None | Some(LossName::Simple) => Loss::Simple,

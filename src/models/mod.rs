@@ -318,12 +318,31 @@ pub(crate) fn finish_step<'g>(
     states: &[(String, Var<'g>)],
     update: &Update,
 ) {
+    let vars = trained(graph, model, update);
+    let gradients = graph.scaled_gradients(loss, &vars, update);
+    finish_with(graph, model, gradients, metrics, states, update);
+}
+
+/// The parameters that an update trains.
+pub(crate) fn trained<'g>(graph: &'g Graph, model: &dyn Model, update: &Update) -> Vec<Var<'g>> {
+    let parameters = model.parameters().into_iter();
+    parameters
+        .filter(|p| p.role == Role::Trained(update.set))
+        .map(|p| graph.parameter(&p.name, p.shape))
+        .collect()
+}
+
+/// As [`finish_step`], the gradients by [`trained`] given.
+pub(crate) fn finish_with<'g>(
+    graph: &'g Graph,
+    model: &dyn Model,
+    gradients: Vec<Var<'g>>,
+    metrics: &[(&str, Var<'g>)],
+    states: &[(String, Var<'g>)],
+    update: &Update,
+) {
     let parameters = model.parameters();
     let of_role = |role: Role| parameters.iter().filter(move |p| p.role == role);
-    let vars: Vec<Var<'g>> = of_role(Role::Trained(update.set))
-        .map(|p| graph.parameter(&p.name, p.shape.clone()))
-        .collect();
-    let gradients = graph.scaled_gradients(loss, &vars, update);
     for (parameter, gradient) in of_role(Role::Trained(update.set)).zip(gradients) {
         graph.output_gradient(&parameter.name, gradient);
     }

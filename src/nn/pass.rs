@@ -9,6 +9,8 @@ use crate::graph::{Graph, Var};
 pub struct Pass<'g> {
     graph: &'g Graph,
     training: bool,
+    /// Which part of a step this is, where it is made in several.
+    part: usize,
     states: RefCell<Vec<(String, Var<'g>)>>,
 }
 
@@ -18,7 +20,24 @@ impl<'g> Pass<'g> {
         Self {
             graph,
             training: true,
+            part: 0,
             states: RefCell::default(),
+        }
+    }
+
+    /// Part number `part` of a step of training that is made in several: its random numbers are its own.
+    pub fn training_part(graph: &'g Graph, part: usize) -> Self {
+        Self {
+            part,
+            ..Self::training(graph)
+        }
+    }
+
+    /// The name of a random node of this pass.
+    pub fn random_name(&self, name: &str) -> String {
+        match self.part {
+            0 => name.to_owned(),
+            part => format!("{name}, part {part}"),
         }
     }
 

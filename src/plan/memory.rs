@@ -11,6 +11,9 @@ pub struct Slots {
     pub sizes: Vec<u64>,
 }
 
+/// How many times larger or smaller than a tensor a slot may be that it is put into.
+const FACTOR: u64 = 4;
+
 /// First and last dispatch that touches each buffer.
 fn lifetimes(program: &Program) -> Vec<Option<(usize, usize)>> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
@@ -41,7 +44,10 @@ pub fn assign(program: &Program, reuse: bool) -> Slots {
             continue;
         };
         let bytes = program.buffers[b].ty.bytes();
-        let free = (0..slots.sizes.len()).filter(|&s| reuse && busy_until[s] < first);
+        // A small tensor that lives long had better not sit in a large slot: the next large one would need a new one.
+        let near = |size: u64| size <= FACTOR * bytes && bytes <= FACTOR * size;
+        let free = (0..slots.sizes.len())
+            .filter(|&s| reuse && busy_until[s] < first && near(slots.sizes[s]));
         // The smallest that is large enough, else the largest, which then grows.
         let best = free.min_by_key(|&s| (slots.sizes[s] < bytes, slots.sizes[s].abs_diff(bytes)));
         let slot = best.unwrap_or_else(|| {

@@ -73,7 +73,10 @@ impl ResnetBlock {
                 .forward(h + time.reshape([rows, 1, 1, channels]), true)
         };
         let h = if pass.is_training() {
-            h.dropout(&format!("{}.dropout", self.name), self.dropout)
+            h.dropout(
+                &pass.random_name(&format!("{}.dropout", self.name)),
+                self.dropout,
+            )
         } else {
             h
         };

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataType, Model, Phase, finish_step};
+use super::{DataType, Model, Phase, finish_with, trained};
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
@@ -124,6 +124,13 @@ pub struct Config {
     pub null_share: f32,
     /// How samples are drawn where nothing else is asked for.
     pub sampling: Sampling,
+    /// Parts that the network sees a training batch in, one after the other, their gradients summed: the memory is that of one part.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Config {
@@ -159,6 +166,7 @@ impl Config {
             classes: 0,
             null_share: 0.0,
             sampling: Sampling::default(),
+            accumulate: 1,
         }
     }
 
@@ -230,6 +238,9 @@ impl Config {
             return wrong(
                 "the simple loss does not train a variance; use the hybrid loss".to_owned(),
             );
+        }
+        if self.accumulate == 0 {
+            return wrong("a batch is made in at least 1 part".to_owned());
         }
         if let Some(range) = self.clip
             && !(range > 0.0 && range.is_finite())
@@ -582,6 +593,30 @@ impl Diffusion {
         }
     }
 
+    /// What is minimised and what is reported: sums over the batch.
+    fn losses<'g>(&self, predicted: Predicted<'g>) -> (Var<'g>, Vec<(&'static str, Var<'g>)>) {
+        let squared = self.squared_error(&predicted).sum_all();
+        // The mean over t, times as many: the whole bound.
+        let terms = self.process.len() as f64;
+        match self.config.loss {
+            Loss::Simple | Loss::MinSnr(_) => (squared, vec![("loss", squared)]),
+            Loss::Vlb => {
+                let bound = self.bound_term(&predicted, false).sum_all() * terms;
+                (bound, vec![("loss", bound), ("squared_error", squared)])
+            }
+            Loss::Hybrid => {
+                let frozen = Predicted {
+                    mean: predicted.mean.stop_gradient(),
+                    ..predicted
+                };
+                let bound = self.bound_term(&frozen, false).sum_all() * terms;
+                let loss = squared + bound * 1e-3;
+                let metrics = vec![("loss", loss), ("squared_error", squared), ("bound", bound)];
+                (loss, metrics)
+            }
+        }
+    }
+
     /// For each of `batch` examples the bound's term at the timestep that input `t` `[1]` (f32) says, outputs `term` and `squared_error`, and
     /// `prior`, KL(q(x_T | x_0) || N(0, I)), all a dimension, in bits for pixels and nats for points. Noise keyed by example and draw.
     ///
@@ -683,6 +718,15 @@ fn table<'g>(
     )
 }
 
+/// `count` rows from `first` on; all where there are no more.
+fn part_of(v: Var<'_>, first: usize, count: usize) -> Var<'_> {
+    if v.shape().dims()[0] == count {
+        v
+    } else {
+        v.slice(0, first, first + count)
+    }
+}
+
 /// The steps of a configuration's sampler.
 fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>> {
     let sampling = &config.sampling;
@@ -755,36 +799,31 @@ impl Model for Diffusion {
             .min(graph.constant(last))
             .cast(DType::U32);
         let noised = x0.q_sample("q_sample", t, self.jumps(&graph));
-        let pass = Pass::training(&graph);
-        let predicted = self.predicted(&pass, x0, noised, t, labels);
-        let squared = self.squared_error(&predicted).sum_all();
-        let terms = last + 1.0;
-        let (loss, metrics) = match self.config.loss {
-            Loss::Simple | Loss::MinSnr(_) => (squared, vec![("loss", squared)]),
-            Loss::Vlb => {
-                // The mean over t, times as many: the whole bound.
-                let bound = self.bound_term(&predicted, false).sum_all() * terms;
-                (bound, vec![("loss", bound), ("squared_error", squared)])
+        // The last part may be smaller.
+        let each = batch.div_ceil(self.config.accumulate).max(1);
+        let vars = trained(&graph, self, update);
+        let mut sums: Vec<(&'static str, Var<'_>)> = Vec::new();
+        let mut gradients: Vec<Var<'_>> = Vec::new();
+        for (part, first) in (0..batch).step_by(each).enumerate() {
+            // Each part's forward and backward pass before the next one's: what they kept is free again.
+            let of = |v| part_of(v, first, each.min(batch - first));
+            let pass = Pass::training_part(&graph, part);
+            let noised = (of(noised.0), of(noised.1));
+            let predicted = self.predicted(&pass, of(x0), noised, of(t), labels.map(of));
+            let (loss, metrics) = self.losses(predicted);
+            let own = graph.scaled_gradients(loss * (1.0 / batch as f64), &vars, update);
+            if part == 0 {
+                (sums, gradients) = (metrics, own);
+            } else {
+                for ((_, sum), (_, own)) in sums.iter_mut().zip(metrics) {
+                    *sum = *sum + own;
+                }
+                for (sum, own) in gradients.iter_mut().zip(own) {
+                    *sum = *sum + own;
+                }
             }
-            Loss::Hybrid => {
-                let frozen = Predicted {
-                    mean: predicted.mean.stop_gradient(),
-                    ..predicted
-                };
-                let bound = self.bound_term(&frozen, false).sum_all() * terms;
-                let loss = squared + bound * 1e-3;
-                let metrics = vec![("loss", loss), ("squared_error", squared), ("bound", bound)];
-                (loss, metrics)
-            }
-        };
-        finish_step(
-            &graph,
-            self,
-            loss * (1.0 / batch as f64),
-            &metrics,
-            &[],
-            update,
-        );
+        }
+        finish_with(&graph, self, gradients, &sums, &[], update);
         Ok(graph)
     }
 

@@ -158,13 +158,19 @@ impl Groups {
             }
             let mut candidates: BTreeSet<usize> =
                 inputs.iter().filter_map(|i| self.of[i.index()]).collect();
-            // A map that reads the same values: one pass over memory instead of two.
+            // A map that reads the same values: one pass over memory instead of two. A small operand that is repeated saves none, and would
+            // tie together what may lie far apart.
+            let large: BTreeSet<NodeId> = inputs
+                .iter()
+                .copied()
+                .filter(|&i| source.count(i) >= source.count(id))
+                .collect();
             let sibling = |g: &usize| {
                 self.list[*g].kind == Kind::Map
                     && self.list[*g]
                         .members
                         .iter()
-                        .any(|&m| !self.external_inputs(source, m).is_disjoint(&inputs))
+                        .any(|&m| !self.external_inputs(source, m).is_disjoint(&large))
             };
             candidates.extend((0..self.list.len()).filter(sibling));
             for group in candidates.into_iter().rev() {

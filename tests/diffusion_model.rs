@@ -1,0 +1,241 @@
+//! The diffusion model as a whole: parts of a batch, memory of attention, samples that depend on nothing but their number, chains of its steps.
+
+mod common;
+
+use common::{gpu, relative_difference};
+use wgen::data::ImageShape;
+use wgen::graph::Graph;
+use wgen::graph::layout::Layout;
+use wgen::graph::update::{Rule, Update};
+use wgen::kernels::philox::Domain;
+use wgen::models::diffusion::{Config, Diffusion, Network, SamplerName, Sampling, mlp, unet};
+use wgen::models::{DataType, Model};
+use wgen::nn::init;
+use wgen::plan::program::Flat;
+use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::tensor::{DType, Data, TensorType};
+use wgen::train::evaluate::{Evaluator, Start};
+use wgen::train::session::Device;
+
+fn image(side: usize) -> ImageShape {
+    ImageShape {
+        height: side,
+        width: side,
+        channels: 1,
+    }
+}
+
+/// Large enough that activations are most of the memory.
+const SIDE: usize = 32;
+
+fn small_unet(accumulate: usize) -> Diffusion {
+    let unet = unet::Config {
+        norm_num_groups: 4,
+        attention_head_dim: Some(4),
+        ..unet::Config::of(image(SIDE), &[8, 16], 1, &[])
+    };
+    let config = Config::of(image(SIDE), true, Network::Unet(Box::new(unet)));
+    Diffusion::new(Config {
+        accumulate,
+        ..config
+    })
+    .unwrap()
+}
+
+/// Weights that no branch begins as zero with.
+fn weights(layout: &Layout) -> Vec<Vec<f32>> {
+    let drawn = layout.parameters.iter().map(|p| {
+        let mut p = p.clone();
+        if p.shape.rank() > 1 {
+            p.init = init_of(0.1);
+        }
+        init::draw(&p, 3)
+    });
+    drawn.collect()
+}
+
+fn init_of(deviation: f32) -> wgen::graph::layout::Init {
+    wgen::graph::layout::Init::Normal(0.0, deviation)
+}
+
+/// A step's gradients, its loss and the plan's memory, of one model made in `accumulate` parts.
+fn step(accumulate: usize) -> (Vec<Vec<f32>>, f64, u64) {
+    const BATCH: usize = 7;
+    let gpu = gpu();
+    let model = small_unet(accumulate);
+    let data = DataType {
+        rows: BATCH,
+        width: SIDE * SIDE,
+        dtype: DType::F32,
+        indices: BATCH,
+        scale: 1.0,
+        shift: 0.0,
+        classes: 0,
+    };
+    let update = Update {
+        rule: Rule::ADAM,
+        max_norm: 0.0,
+        ema: false,
+        metrics: vec!["loss".to_owned()],
+        set: 0,
+        batch: BATCH,
+        takes_data: true,
+        loss_scale: false,
+    };
+    let graph = model.training(0, &data, &update).unwrap();
+    let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
+    let options = StoreOptions {
+        training: true,
+        ema: false,
+    };
+    let store = Store::new(&gpu, layout.clone(), options).unwrap();
+    store.write(Flat::Parameters, &weights(&layout)).unwrap();
+    store.set_state(4, 9, 0).unwrap();
+    let row = Rule::ADAM.schedule_row(4, 1e-3, 0.0, 1.0);
+    store.write_schedule(4, &[row; 2], true).unwrap();
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    let images = (0..BATCH * SIDE * SIDE).map(|i| ((i * 37) % 101) as f32 / 101.0);
+    plan.write("data", &Data::F32(images.collect())).unwrap();
+    let index = Data::U32((0..BATCH as u32).collect());
+    plan.write("index", &index).unwrap();
+    plan.run(1).unwrap();
+    let loss = plan.read("loss").unwrap().data.to_f64()[0];
+    (store.read(Flat::Gradients).unwrap(), loss, plan.memory())
+}
+
+#[test]
+fn parts_of_a_batch_give_its_gradients_in_less_memory() {
+    let (whole, loss, memory) = step(1);
+    // Seven examples in parts of two: the last part is smaller.
+    let (parts, parts_loss, parts_memory) = step(4);
+    assert!(
+        (loss / parts_loss - 1.0).abs() < 1e-5,
+        "{loss} {parts_loss}"
+    );
+    for (a, b) in whole.iter().zip(&parts) {
+        let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let (a, b) = (wide(a), wide(b));
+        let range = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+        if range > 1e-6 {
+            assert!(relative_difference(&a, &b) < 1e-4);
+        }
+    }
+    assert!(
+        parts_memory * 2 < memory,
+        "{parts_memory} bytes in parts, {memory} as a whole"
+    );
+}
+
+#[test]
+fn the_memory_of_attention_grows_linearly() {
+    let gpu = gpu();
+    let layout = Layout::new(Vec::new(), 1 << 20).unwrap();
+    let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
+    // Forward and all three gradients.
+    let memory = |tokens: usize| {
+        let graph = Graph::new(Domain::Training);
+        let x = graph.input("x", TensorType::f32([1, tokens, 2, 16]));
+        let [q, k, v] = [1.0, 2.0, 3.0].map(|factor| x * factor);
+        let y = q.attention(k, v);
+        let loss = (y * y).sum_all();
+        for (name, gradient) in ["q", "k", "v"]
+            .into_iter()
+            .zip(graph.gradients(loss, &[q, k, v]))
+        {
+            graph.output(name, gradient);
+        }
+        let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+        plan.memory()
+    };
+    let sizes: Vec<u64> = [512, 1024, 2048, 4096].into_iter().map(memory).collect();
+    for pair in sizes.windows(2) {
+        let growth = pair[1] as f64 / pair[0] as f64;
+        assert!(growth < 2.02, "{sizes:?}");
+    }
+    // A matrix of 4096 by 4096 for two heads alone would have 128 MiB.
+    assert!(sizes[3] < 16 << 20, "{sizes:?}");
+}
+
+fn points(sampling: Sampling) -> Diffusion {
+    let network = mlp::Config {
+        width: 2,
+        hidden: 16,
+        blocks: 1,
+        outputs: 2,
+        classes: 4,
+    };
+    let shape = ImageShape {
+        height: 1,
+        width: 2,
+        channels: 1,
+    };
+    let config = Config::of(shape, false, Network::Mlp(network));
+    Diffusion::new(Config {
+        classes: 3,
+        null_share: 0.1,
+        sampling,
+        ..config
+    })
+    .unwrap()
+}
+
+#[test]
+fn samples_are_the_same_on_gpu_and_cpu_and_whatever_their_number() {
+    let ancestral = Sampling {
+        sampler: SamplerName::Ddpm,
+        steps: 8,
+        guidance: 1.7,
+        ..Sampling::default()
+    };
+    let deterministic = Sampling {
+        steps: 8,
+        ..Sampling::default()
+    };
+    for sampling in [ancestral, deterministic] {
+        let model = points(sampling);
+        let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
+        let weights = weights(&layout);
+        let samples = |device: &Device, count: usize| {
+            let mut evaluator = Evaluator::new(device, &model, &weights, 4, 11).unwrap();
+            evaluator.samples(&model, count, None).unwrap()
+        };
+        let device = Device::Gpu(gpu());
+        let many = samples(&device, 70);
+        let few = samples(&device, 5);
+        assert_eq!(many.x[..10], few.x[..]);
+        assert_eq!(many.labels[..5], [0, 1, 2, 0, 1]);
+        let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let cpu = samples(&Device::Cpu, 5);
+        let difference = relative_difference(&wide(&few.x), &wide(&cpu.x));
+        assert!(difference < 1e-4, "{difference:e}");
+    }
+}
+
+#[test]
+fn a_process_that_is_interrupted_goes_on_to_the_same_samples() {
+    let model = points(Sampling {
+        steps: 10,
+        ..Sampling::default()
+    });
+    let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
+    let weights = weights(&layout);
+    let device = Device::Gpu(gpu());
+    let mut evaluator = Evaluator::new(&device, &model, &weights, 4, 2).unwrap();
+    let mut middle = Vec::new();
+    let whole = evaluator
+        .samples_from(&model, 6, Some(1), &Start::default(), &mut |left, run| {
+            if left == 6 {
+                middle = run.read("next")?.data.to_f32();
+            }
+            Ok(())
+        })
+        .unwrap();
+    let start = Start {
+        x: Some(middle),
+        runs_done: 4,
+    };
+    let rest = evaluator
+        .samples_from(&model, 6, Some(1), &start, &mut |_, _| Ok(()))
+        .unwrap();
+    assert_eq!(whole.x, rest.x);
+}
