@@ -131,6 +131,48 @@ fn the_window_example_draws_under_xvfb() {
     assert!(succeeded(&out).contains("5 frames drawn"));
 }
 
+#[test]
+fn the_live_diffusion_example_draws_a_reverse_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = example("live_diffusion")
+        .args(["--frames", "7", "--steps", "3", "--sampling-steps", "5"])
+        .arg("--out")
+        .arg(dir.path())
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .unwrap();
+    assert!(succeeded(&out).contains("7 frames in"));
+    let frame = |i: usize| {
+        let path = dir.path().join(format!("{i:04}.png"));
+        image::open(path).unwrap().into_rgba8()
+    };
+    assert_ne!(frame(0), frame(4), "the process moves");
+    // After the last step there is new noise: another process, not the same one again.
+    assert_ne!(frame(0), frame(5));
+    assert_ne!(frame(5), frame(6));
+}
+
+/// In a window, where there is one.
+#[test]
+fn the_live_diffusion_example_draws_under_xvfb() {
+    let Some(display) = Display::new() else {
+        assert!(
+            std::env::var_os("WGEN_REQUIRE_XVFB").is_none(),
+            "Xvfb is not on PATH"
+        );
+        eprintln!("NOT CHECKED: Xvfb is not on PATH, so the live example was not run in a window");
+        return;
+    };
+    let out = example("live_diffusion")
+        .args(["--frames", "4", "--steps", "2", "--sampling-steps", "3"])
+        .env("DISPLAY", &display.1)
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .unwrap();
+    assert!(succeeded(&out).contains("4 frames drawn"));
+}
+
 /// The application of the tests below: its device, and how many errors it was told of.
 struct Application {
     instance: wgpu::Instance,

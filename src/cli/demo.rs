@@ -1,6 +1,6 @@
 //! `wgen demo`: the main job on built-in data, in about a minute.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -9,12 +9,16 @@ use serde_json::json;
 use super::train::{drive, picture};
 use super::{Output, open};
 use crate::data::digits::digits;
+use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
+use crate::models::diffusion::{self, Diffusion, mlp};
 use crate::models::vae;
+use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::grid;
 use crate::tensor::Data;
-use crate::train::evaluate::{Evaluator, mean_pixel_loss};
+use crate::train::evaluate::{Evaluator, Start, mean_pixel_loss};
+use crate::train::session::Device;
 use crate::train::{Config, ModelConfig, Trainer, Training};
 
 #[derive(Debug, Args)]
@@ -83,18 +87,74 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let samples = arguments.out.join("samples.png");
     let images = evaluator.samples(model.as_ref(), 100, None)?.images;
     grid::save(&picture(&images, &config, 10), &samples)?;
+    let animation = diffusion(output, &device, &arguments.out, arguments)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
         "held-out loss {loss:.2} nats an image, {:.2} of the mean-pixel model's {baseline:.2}; {seconds:.0} s in all",
         loss / baseline
     ));
-    output.say(&format!("look at {}", samples.display()));
+    output.say(&format!(
+        "look at {}, and at {}: noise becoming a spiral",
+        samples.display(),
+        animation.display()
+    ));
     output.say(&format!(
         "and at {}, curves.svg, samples/ beside it",
         arguments.out.join("metrics.jsonl").display()
     ));
     output.result(&json!({
         "held_out_loss": loss, "mean_pixel_loss": baseline, "ratio": loss / baseline, "seconds": seconds,
-        "samples": samples, "training": summary,
+        "samples": samples, "animation": animation, "training": summary,
     }))
+}
+
+/// A diffusion model of a spiral in the plane, and its reverse process as an animation.
+fn diffusion(
+    output: &Output,
+    device: &Device,
+    out: &Path,
+    arguments: &Arguments,
+) -> Result<PathBuf> {
+    const POINTS: usize = 2000;
+    let data = points(Toy::SwissRoll, 20_000, 1);
+    let network = mlp::Config {
+        width: 2,
+        hidden: 64,
+        blocks: 3,
+        outputs: 2,
+        classes: 0,
+    };
+    let model = diffusion::Config::of(data.shape, false, diffusion::Network::Mlp(network));
+    let config = Config {
+        model: ModelConfig::Diffusion(Box::new(model.clone())),
+        image: data.shape,
+        data: "toy:swissroll, by wgen demo".to_owned(),
+        training: Training {
+            steps: Some((arguments.steps * 4 / 5).max(1)),
+            epochs: None,
+            batch: 256,
+            seed: arguments.seed,
+            learning_rate: LearningRate {
+                peak: 3e-3,
+                shape: Shape::Cosine,
+                warmup: 0,
+            },
+            ema: Some(0.99),
+            checkpoint_steps: arguments.steps.max(1),
+            ..Training::default()
+        },
+    };
+    let mut trainer = Trainer::new(device, config.clone(), data, &out.join("diffusion"), false)?;
+    drive(output, device, &mut trainer, None)?;
+    let model = Diffusion::new(model)?;
+    let weights = trainer.weights()?;
+    let mut evaluator = Evaluator::new(device, &model, &weights, POINTS, arguments.seed)?;
+    let mut film = grid::Film::default();
+    evaluator.samples_from(&model, POINTS, None, &Start::default(), &mut |_, run| {
+        film.push(picture(&run.read("images")?.data.to_f32(), &config, 1));
+        Ok(())
+    })?;
+    let animation = out.join("diffusion.gif");
+    grid::save_animation(film.frames(), 60, &animation)?;
+    Ok(animation)
 }

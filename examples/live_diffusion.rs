@@ -1,0 +1,459 @@
+//! A reverse process, live: each frame the application records one reverse step of a diffusion model into its encoder, and its render pass
+//! draws from the very buffer that the step wrote. In a window when there is a display, to PNGs otherwise. After the last step new noise comes.
+//!
+//! cargo run --release --example live_diffusion -- [--run DIR] [--steps 150] [--sampling-steps 50] [--frames N] [--out DIR]
+//!
+//! Without --run a small model is trained on built-in digits first, for --steps steps. DIR may also be a folder that diffusers saved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use wgen::data::ImageShape;
+use wgen::data::digits::digits;
+use wgen::gpu::Gpu;
+use wgen::graph::layout::Layout;
+use wgen::models::Model;
+use wgen::models::diffusion::{Config as Diffusing, Diffusion, Network, unet};
+use wgen::plan::program::Flat;
+use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::train::folder::{read_config, read_weights};
+use wgen::train::session::Device;
+use wgen::train::{Config, ModelConfig, Trainer, Training};
+use winit::application::ApplicationHandler;
+use winit::event::WindowEvent;
+use winit::event_loop::{ActiveEventLoop, EventLoop};
+use winit::window::{Window, WindowId};
+
+#[allow(dead_code, reason = "this example takes the options alone")]
+mod shared;
+use shared::{number, option};
+
+/// Images beside each other, and pixels of the picture that is saved.
+const SIDE: u32 = 4;
+const SIZE: u32 = 512;
+
+type Failure = Box<dyn std::error::Error>;
+
+const DRAW: &str = "
+struct Grid { side: u32, height: u32, width: u32, channels: u32 }
+@group(0) @binding(0) var<storage, read> images: array<f32>;
+@group(0) @binding(1) var<uniform> grid: Grid;
+
+struct Corner {
+    @builtin(position) position: vec4<f32>,
+    @location(0) uv: vec2<f32>,
+}
+
+@vertex
+fn corner(@builtin(vertex_index) i: u32) -> Corner {
+    let uv = vec2<f32>(f32(i & 1u), f32(i >> 1u));
+    return Corner(vec4<f32>(uv.x * 2.0 - 1.0, 1.0 - uv.y * 2.0, 0.0, 1.0), uv);
+}
+
+// The images lie as wgen has them: [image, row, column, channel].
+@fragment
+fn shade(in: Corner) -> @location(0) vec4<f32> {
+    let place = min(in.uv, vec2<f32>(0.99999)) * f32(grid.side);
+    let cell = vec2<u32>(place);
+    let pixel = vec2<u32>(fract(place) * vec2<f32>(f32(grid.width), f32(grid.height)));
+    let image = cell.y * grid.side + cell.x;
+    let first = ((image * grid.height + pixel.y) * grid.width + pixel.x) * grid.channels;
+    let last = grid.channels - 1u;
+    return vec4<f32>(images[first], images[first + min(1u, last)], images[first + min(2u, last)], 1.0);
+}
+";
+
+/// The sampler on the application's device, and the application's pipeline that draws its buffer.
+struct Live {
+    model: Diffusion,
+    store: Store,
+    plan: Plan,
+    pipeline: wgpu::RenderPipeline,
+    group: wgpu::BindGroup,
+    step: usize,
+    seed: u64,
+}
+
+impl Live {
+    fn new(gpu: &Gpu, target: wgpu::TextureFormat) -> Result<Self, Failure> {
+        let trained;
+        let run = option("--run").map(PathBuf::from);
+        let folder: &Path = match &run {
+            Some(folder) => folder,
+            None => {
+                trained = train(gpu, number("--steps", 150))?;
+                &trained
+            }
+        };
+        let ModelConfig::Diffusion(mut config) = read_config(folder)?.model else {
+            return Err(format!("{} has no diffusion model", folder.display()).into());
+        };
+        config.sampling.steps = number("--sampling-steps", 50) as usize;
+        let image = config.image;
+        let model = Diffusion::new(*config)?;
+        let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
+        let weights = read_weights(folder, &layout)?;
+        if run.is_none() {
+            std::fs::remove_dir_all(folder).ok();
+        }
+        let store = Store::new(gpu, layout, StoreOptions::default())?;
+        store.write(Flat::Parameters, &weights)?;
+        let count = (SIDE * SIDE) as usize;
+        let plan = Plan::compile(&model.sampler(count)?, &store, &[], PlanOptions::default())?;
+        for (name, value) in model.class_inputs(count, None, 0)? {
+            plan.write(name, &value.data)?;
+        }
+        let (pipeline, group) = drawing(gpu.device(), &plan, image, target)?;
+        Ok(Self {
+            model,
+            store,
+            plan,
+            pipeline,
+            group,
+            step: 0,
+            seed: 1,
+        })
+    }
+
+    /// One reverse step, and the picture of where the process stands, into the application's encoder.
+    fn record(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        target: &wgpu::TextureView,
+    ) -> Result<(), Failure> {
+        if self.step == 0 {
+            let count = (SIDE * SIDE) as usize;
+            for (name, value) in self.model.sampler_inputs(count, self.seed, 0)? {
+                self.plan.write(name, &value.data)?;
+            }
+            self.store.set_state(0, self.seed, 0)?;
+            self.seed += 1;
+        }
+        self.plan.record(encoder);
+        self.step = (self.step + 1) % self.model.steps().len();
+        let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+            label: Some("images"),
+            color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+                view: target,
+                depth_slice: None,
+                resolve_target: None,
+                ops: wgpu::Operations {
+                    load: wgpu::LoadOp::Clear(wgpu::Color::BLACK),
+                    store: wgpu::StoreOp::Store,
+                },
+            })],
+            ..Default::default()
+        });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.draw(0..4, 0..1);
+        Ok(())
+    }
+}
+
+/// A pipeline that reads the plan's output where it lies.
+fn drawing(
+    device: &wgpu::Device,
+    plan: &Plan,
+    image: ImageShape,
+    target: wgpu::TextureFormat,
+) -> Result<(wgpu::RenderPipeline, wgpu::BindGroup), Failure> {
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("images"),
+        source: wgpu::ShaderSource::Wgsl(DRAW.into()),
+    });
+    let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: Some("images"),
+        layout: None,
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: Some("corner"),
+            compilation_options: Default::default(),
+            buffers: &[],
+        },
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some("shade"),
+            compilation_options: Default::default(),
+            targets: &[Some(target.into())],
+        }),
+        primitive: wgpu::PrimitiveState {
+            topology: wgpu::PrimitiveTopology::TriangleStrip,
+            ..Default::default()
+        },
+        depth_stencil: None,
+        multisample: Default::default(),
+        multiview_mask: None,
+        cache: None,
+    });
+    let words = [
+        SIDE,
+        image.height as u32,
+        image.width as u32,
+        image.channels as u32,
+    ];
+    let grid = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("grid"),
+        size: 16,
+        usage: wgpu::BufferUsages::UNIFORM,
+        mapped_at_creation: true,
+    });
+    grid.get_mapped_range_mut(..)?
+        .copy_from_slice(bytemuck::cast_slice(&words));
+    grid.unmap();
+    let images = plan.buffer("images")?;
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("images"),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[
+            wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &images.buffer,
+                    offset: images.offset,
+                    size: std::num::NonZeroU64::new(images.size),
+                }),
+            },
+            wgpu::BindGroupEntry {
+                binding: 1,
+                resource: grid.as_entire_binding(),
+            },
+        ],
+    });
+    Ok((pipeline, group))
+}
+
+/// A small U-Net on built-in digits.
+fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
+    let data = digits(4000, 1);
+    let unet = unet::Config {
+        norm_num_groups: 4,
+        attention_head_dim: Some(16),
+        ..unet::Config::of(data.shape, &[16, 32], 1, &[])
+    };
+    let model = Diffusing::of(data.shape, true, Network::Unet(Box::new(unet)));
+    let config = Config {
+        model: ModelConfig::Diffusion(Box::new(model)),
+        image: data.shape,
+        data: "digits".to_owned(),
+        training: Training {
+            steps: Some(steps),
+            epochs: None,
+            batch: 16,
+            ema: Some(0.99),
+            ..Training::default()
+        },
+    };
+    let folder = std::env::temp_dir().join(format!("wgen-live-{}", std::process::id()));
+    std::fs::remove_dir_all(&folder).ok();
+    let mut trainer = Trainer::new(&Device::Gpu(gpu.clone()), config, data, &folder, false)?;
+    let summary = trainer.run(&AtomicBool::new(false), |_, _| Ok(()))?;
+    println!(
+        "trained for {} steps in {:.1} s",
+        summary.steps, summary.seconds
+    );
+    Ok(folder)
+}
+
+fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), Failure> {
+    Ok(pollster::block_on(adapter.request_device(
+        &wgpu::DeviceDescriptor {
+            label: Some("application"),
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            ..Default::default()
+        },
+    ))?)
+}
+
+struct Shown {
+    window: Arc<Window>,
+    surface: wgpu::Surface<'static>,
+    configuration: wgpu::SurfaceConfiguration,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    live: Live,
+}
+
+impl Shown {
+    fn new(events: &ActiveEventLoop) -> Result<Self, Failure> {
+        let attributes = Window::default_attributes()
+            .with_title("wgen: a reverse process")
+            .with_inner_size(winit::dpi::LogicalSize::new(SIZE, SIZE));
+        let window = Arc::new(events.create_window(attributes)?);
+        let display = Box::new(events.owned_display_handle());
+        let instance = wgpu::Instance::new(
+            wgpu::InstanceDescriptor::new_with_display_handle_from_env(display),
+        );
+        let surface = instance.create_surface(window.clone())?;
+        let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
+            &instance,
+            Some(&surface),
+        ))?;
+        let (device, queue) = request(&adapter)?;
+        let size = window.inner_size();
+        let configuration = surface
+            .get_default_config(&adapter, size.width.max(1), size.height.max(1))
+            .ok_or("the adapter cannot draw to this window")?;
+        surface.configure(&device, &configuration);
+        let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?;
+        let live = Live::new(&gpu, configuration.format)?;
+        Ok(Self {
+            window,
+            surface,
+            configuration,
+            device,
+            queue,
+            live,
+        })
+    }
+
+    /// Draws one frame; false where the surface was not ready.
+    fn draw(&mut self) -> Result<bool, Failure> {
+        use wgpu::CurrentSurfaceTexture as Current;
+        let frame = match self.surface.get_current_texture() {
+            Current::Success(frame) | Current::Suboptimal(frame) => frame,
+            Current::Outdated | Current::Lost => {
+                self.surface.configure(&self.device, &self.configuration);
+                return Ok(false);
+            }
+            _ => return Ok(false),
+        };
+        let view = frame.texture.create_view(&Default::default());
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.live.record(&mut encoder, &view)?;
+        self.queue.submit([encoder.finish()]);
+        self.queue.present(frame);
+        Ok(true)
+    }
+}
+
+#[derive(Default)]
+struct Application {
+    shown: Option<Shown>,
+    frames: u64,
+    drawn: u64,
+    failure: Option<String>,
+}
+
+impl Application {
+    fn end(&mut self, events: &ActiveEventLoop, failure: Option<Failure>) {
+        self.failure = failure.map(|f| f.to_string());
+        events.exit();
+    }
+}
+
+impl ApplicationHandler for Application {
+    fn resumed(&mut self, events: &ActiveEventLoop) {
+        if self.shown.is_none() {
+            match Shown::new(events) {
+                Ok(shown) => self.shown = Some(shown),
+                Err(error) => self.end(events, Some(error)),
+            }
+        }
+    }
+
+    fn window_event(&mut self, events: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        let Some(shown) = &mut self.shown else { return };
+        match event {
+            WindowEvent::CloseRequested => events.exit(),
+            WindowEvent::Resized(size) => {
+                (shown.configuration.width, shown.configuration.height) =
+                    (size.width.max(1), size.height.max(1));
+                shown.surface.configure(&shown.device, &shown.configuration);
+            }
+            WindowEvent::RedrawRequested => match shown.draw() {
+                Ok(drawn) => {
+                    self.drawn += u64::from(drawn);
+                    if self.frames > 0 && self.drawn >= self.frames {
+                        return self.end(events, None);
+                    }
+                }
+                Err(error) => return self.end(events, Some(error)),
+            },
+            _ => {}
+        }
+        shown.window.request_redraw();
+    }
+}
+
+fn headless() -> Result<(), Failure> {
+    let frames = number("--frames", 50);
+    let out = PathBuf::from(option("--out").unwrap_or_else(|| "runs/live".to_owned()));
+    std::fs::create_dir_all(&out)?;
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
+        &instance, None,
+    ))?;
+    let (device, queue) = request(&adapter)?;
+    let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?;
+    let mut live = Live::new(&gpu, wgpu::TextureFormat::Rgba8Unorm)?;
+    let target = device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("target"),
+        size: wgpu::Extent3d {
+            width: SIZE,
+            height: SIZE,
+            depth_or_array_layers: 1,
+        },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba8Unorm,
+        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+        view_formats: &[],
+    });
+    let view = target.create_view(&Default::default());
+    let back = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("frame"),
+        size: u64::from(4 * SIZE * SIZE),
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    for frame in 0..frames {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        live.record(&mut encoder, &view)?;
+        encoder.copy_texture_to_buffer(
+            target.as_image_copy(),
+            wgpu::TexelCopyBufferInfo {
+                buffer: &back,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(4 * SIZE),
+                    rows_per_image: None,
+                },
+            },
+            target.size(),
+        );
+        queue.submit([encoder.finish()]);
+        // Only because this application wants PNG files.
+        back.map_async(wgpu::MapMode::Read, .., |_| {});
+        device.poll(wgpu::PollType::wait_indefinitely())?;
+        let pixels = back.get_mapped_range(..)?.to_vec();
+        back.unmap();
+        let picture =
+            image::RgbaImage::from_raw(SIZE, SIZE, pixels).ok_or("a frame has another size")?;
+        picture.save(out.join(format!("{frame:04}.png")))?;
+    }
+    println!("{frames} frames in {}", out.display());
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    // No display, no event loop.
+    let Ok(events) = EventLoop::new() else {
+        return headless();
+    };
+    let mut application = Application {
+        frames: number("--frames", 0),
+        ..Default::default()
+    };
+    events.run_app(&mut application)?;
+    match application.failure {
+        Some(failure) => Err(failure.into()),
+        None => {
+            println!("{} frames drawn", application.drawn);
+            Ok(())
+        }
+    }
+}
