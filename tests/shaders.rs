@@ -5,9 +5,12 @@ use std::process::Command;
 
 use wgen::gpu::template::Templates;
 use wgen::gpu::translate::{Target, translate};
+use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::kernels::{Caps, Launch};
+use wgen::models::diffusion::process::Variance;
+use wgen::models::diffusion::{self, Diffusion, unet};
 use wgen::models::vae::{Config, Decoder, Vae};
 use wgen::models::{DataType, Model};
 use wgen::plan::lower::{LowerOptions, lower};
@@ -77,19 +80,58 @@ fn sources() -> BTreeMap<String, Launch> {
                 model.encoding(&data, 7).unwrap(),
                 model.sampler(10).unwrap(),
             ];
-            for graph in &graphs {
-                let program = lower(
-                    graph,
-                    &caps,
-                    &layout,
-                    LowerOptions {
-                        fuse: true,
-                        half: false,
-                    },
-                )
-                .unwrap();
-                launches.extend(program.dispatches.iter().map(|d| d.kernel.launch()));
-            }
+            launches.extend(graphs.iter().flat_map(|g| fused(g, &caps, &layout)));
+        }
+        // The hybrid loss and guidance have the longest expressions.
+        let hybrid = diffusion::Config {
+            variance: Variance::LearnedRange,
+            loss: diffusion::Loss::Hybrid,
+            sampling: diffusion::Sampling {
+                guidance: 2.0,
+                ..Default::default()
+            },
+            ..diffusion::Config::mnist()
+        };
+        let hybrid = match hybrid.network.clone() {
+            diffusion::Network::Unet(unet) => diffusion::Config {
+                network: diffusion::Network::Unet(Box::new(unet::Config {
+                    out_channels: 2,
+                    resnet_time_scale_shift: "scale_shift".to_owned(),
+                    ..*unet
+                })),
+                ..hybrid
+            },
+            diffusion::Network::Mlp(_) => hybrid,
+        };
+        for config in [diffusion::Config::mnist(), hybrid] {
+            let model = Diffusion::new(config).unwrap();
+            let data = DataType {
+                rows: 640,
+                width: 784,
+                dtype: DType::U8,
+                indices: 640,
+                scale: 1.0 / 255.0,
+                shift: 0.0,
+                classes: 10,
+            };
+            let update = Update {
+                rule: Rule::ADAM,
+                max_norm: 1.0,
+                ema: true,
+                metrics: model.metrics(),
+                set: 0,
+                takes_data: true,
+                batch: 16,
+                loss_scale: false,
+            };
+            let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
+            let graphs = [
+                model.training(0, &data, &update).unwrap(),
+                model.evaluation(&data, 16).unwrap(),
+                model.bound(&data, 16).unwrap(),
+                model.sampler(9).unwrap(),
+            ];
+            launches.extend(graphs.iter().flat_map(|g| fused(g, &caps, &layout)));
         }
     }
     for seed in 0..24 {
@@ -111,6 +153,20 @@ fn sources() -> BTreeMap<String, Launch> {
     launches
         .into_iter()
         .map(|l| (templates.expand(&l).unwrap(), l))
+        .collect()
+}
+
+/// The kernels of a graph's plan.
+fn fused(graph: &Graph, caps: &Caps, layout: &Layout) -> Vec<Launch> {
+    let options = LowerOptions {
+        fuse: true,
+        half: false,
+    };
+    let program = lower(graph, caps, layout, options).unwrap();
+    program
+        .dispatches
+        .iter()
+        .map(|d| d.kernel.launch())
         .collect()
 }
 
