@@ -1,18 +1,18 @@
-// out[outer, p, inner] = part_j[outer, p - start_j, inner],   start_j <= p < start_j + length_j
+// out[outer, p] = part_j[outer, p - start_j],   start_j <= p < start_j + length_j
 //
-// Concatenation along one axis; sizes before it are folded into outer, sizes after it into inner. Elements are moved as bits.
+// Concatenation along one axis; sizes before it are folded into outer, those after it into the lengths. Elements are moved as bits.
 //
-// One invocation moves one element.
+// One invocation moves ${"four elements" if vector else "one element"}.
 // Dispatch: ceil(count / WORKGROUP), folded into x and y above 65,535.
 // Cost: no flops; 8 bytes an element.
 
 override WORKGROUP: u32 = 64u;
 
 struct Params {
-    count: u32,
-    inner: u32,
-    total: u32,  // sum of the lengths
+    count: u32,        // in what an invocation moves, as are the lengths
+    total: u32,        // sum of the lengths
     first_group: u32,  // workgroups of the line before this dispatch
+    unused: u32,
     lengths: array<vec4<u32>, ${parts}>,  // in x
 }
 
@@ -27,13 +27,12 @@ fn concat(
     if index >= params.count {
         return;
     }
-    let i = index % params.inner;
-    let outer = index / params.inner / params.total;
-    var p = index / params.inner % params.total;
+    let outer = index / params.total;
+    var p = index % params.total;
     //# for j in range(parts)
     let length${j} = params.lengths[${j}].x;
     if p < length${j} {
-        out[index] = part${j}[(outer * length${j} + p) * params.inner + i];
+        out[index] = part${j}[outer * length${j} + p];
         return;
     }
     p -= length${j};

@@ -16,7 +16,8 @@
 //# elif mode == "sums"
 // A workgroup has one `real` of channels of one image. Dispatch: one for each, folded into x and y.
 //# else
-// An invocation makes one `real`. Dispatch: ceil(units / WORKGROUP), folded into x and y.
+// An invocation makes one `real` of ${strip} neighbouring pixels, whose mean, gain and bias it finds once. Dispatch: ceil(units / WORKGROUP),
+// folded into x and y.
 //# endif
 // Partial sums are added by every invocation in the same order, so that all have the same bits and need no second barrier.
 // Cost: 3 (statistics), 2 to 25 (the others) flops an element; 4 bytes an element of each operand, 8 of x in statistics.
@@ -35,6 +36,7 @@ struct Params {
     wide: u32,         // `real`s of a pixel that a workgroup of `statistics` has
     first_group: u32,  // workgroups of the line before this dispatch
     epsilon: f32,
+    strips: u32,       // of ${strip} pixels of an image
 }
 
 //# include "shared/bindings.wgsl"
@@ -82,17 +84,20 @@ fn group_norm(
     }
     let sets = params.lanes / params.wide;
     let first = unit / sets * params.pixels * params.lanes + unit % sets * params.wide;
-    let elements = params.pixels * params.wide;
     let count = f32(params.pixels * params.channels / params.groups);
     var own = real(0.0);
-    for (var i = local; i < elements; i += WORKGROUP) {
-        own += x[first + i / params.wide * params.lanes + i % params.wide];
+    for (var lane = first; lane < first + params.wide; lane++) {
+        for (var pixel = local; pixel < params.pixels; pixel += WORKGROUP) {
+            own += x[lane + pixel * params.lanes];
+        }
     }
     let mean = total(own, local) / count;
     own = real(0.0);
-    for (var i = local; i < elements; i += WORKGROUP) {
-        let distance = x[first + i / params.wide * params.lanes + i % params.wide] - mean;
-        own += distance * distance;
+    for (var lane = first; lane < first + params.wide; lane++) {
+        for (var pixel = local; pixel < params.pixels; pixel += WORKGROUP) {
+            let distance = x[lane + pixel * params.lanes] - mean;
+            own += distance * distance;
+        }
     }
     let inverse = 1.0 / sqrt(total(own, local) / count + params.epsilon);
     if local == 0u {
@@ -214,18 +219,25 @@ fn group_norm(
         return;
     }
     let lane = unit % params.lanes;
-    let image = unit / params.lanes / params.pixels;
+    let strip = unit / params.lanes % params.strips;
+    let image = unit / params.lanes / params.strips;
     let a = affine_of(image, lane);
-    let here = at(unit, a);
-    //# if mode == "apply"
-    let z = here.normal * a.gain + a.bias;
-    out[unit] = ${"z * sigmoid(z)" if silu else "z"};
-    //# else
+    //# if mode == "input"
     let first = image * params.groups;
     let m0 = of_group_means(first, lane);
     let m1 = of_group_means(params.rows + first, lane);
-    out[unit] = a.inverse * (here.by_z * a.gain - m0 - here.normal * m1);
     //# endif
+    let end = min(strip * ${strip}u + ${strip}u, params.pixels);
+    for (var pixel = strip * ${strip}u; pixel < end; pixel++) {
+        let index = (image * params.pixels + pixel) * params.lanes + lane;
+        let here = at(index, a);
+        //# if mode == "apply"
+        let z = here.normal * a.gain + a.bias;
+        out[index] = ${"z * sigmoid(z)" if silu else "z"};
+        //# else
+        out[index] = a.inverse * (here.by_z * a.gain - m0 - here.normal * m1);
+        //# endif
+    }
 }
 //# endif
 //# endif

@@ -21,7 +21,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SHAPES = ["512_512_512", "128_400_784", "64_1024_1024"]
 CASES = [f"matmul_{layout}_{shape}" for shape in SHAPES for layout in ("nn", "nt", "tn")] + [
-    "conv_forward_16", "conv_input_16", "conv_weight_16", "conv_forward_28", "conv_input_28", "conv_weight_28", "dcgan_step",
+    "conv_forward_16", "conv_input_16", "conv_weight_16", "conv_forward_28", "conv_input_28", "conv_weight_28", "dcgan_step", "diffusion_step",
+    "diffusion_sample",
     "add_8388608", "chain_8388608", "row_sums_8192_1024", "column_sums_8192_1024", "vae_step"]
 
 

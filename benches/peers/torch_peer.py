@@ -95,6 +95,39 @@ def dcgan_step():
     return step
 
 
+def diffusion(sampling):
+    """A training step or a DDIM step of the U-Net of wgen's diffusion::Config::mnist in diffusers, batch 16."""
+    from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+    batch = 16
+    unet = UNet2DModel(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 32, 64), layers_per_block=1,
+                       down_block_types=["DownBlock2D"] * 3, up_block_types=["UpBlock2D"] * 3, norm_num_groups=8,
+                       attention_head_dim=32, num_class_embeds=11).to(DEVICE)
+    labels = torch.arange(batch, device=DEVICE) % 10
+    if sampling:
+        unet.eval()
+        scheduler = DDIMScheduler()
+        scheduler.set_timesteps(50)
+        x, t = torch.randn(batch, 1, 28, 28, device=DEVICE), scheduler.timesteps[20].to(DEVICE)
+
+        def step():
+            with torch.inference_mode():
+                return scheduler.step(unet(x, t, class_labels=labels).sample, t, x).prev_sample
+        return step
+    data = torch.rand(ROWS, 1, 28, 28, device=DEVICE) * 2 - 1
+    scheduler, optimizer = DDPMScheduler(), torch.optim.Adam(unet.parameters(), lr=1e-3)
+    count = iter(range(1 << 60))
+
+    def step():
+        i = next(count) % (ROWS // batch)
+        x0 = data[i * batch:(i + 1) * batch]
+        t, noise = torch.randint(0, 1000, (batch,), device=DEVICE), torch.randn_like(x0)
+        loss = F.mse_loss(unet(scheduler.add_noise(x0, noise, t), t, class_labels=labels).sample, noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return step
+
+
 def prepare(name):
     numbers = [int(w) for w in name.split("_") if w.isdigit()]
     rand = lambda *shape: torch.rand(*shape, device=DEVICE)
@@ -126,6 +159,8 @@ def prepare(name):
         return lambda: torch.ops.aten.convolution_backward(g, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
     if name == "dcgan_step":
         return dcgan_step()
+    if name.startswith("diffusion"):
+        return diffusion(name == "diffusion_sample")
     if name == "vae_step":
         return vae_step()
     return None

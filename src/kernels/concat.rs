@@ -22,6 +22,12 @@ pub struct Concat {
 }
 
 impl Concat {
+    /// Elements that an invocation moves.
+    fn each(&self) -> usize {
+        let whole = |&length: &usize| (length * self.inner).is_multiple_of(4);
+        if self.lengths.iter().all(whole) { 4 } else { 1 }
+    }
+
     fn count(&self) -> usize {
         self.outer * self.inner * self.lengths.iter().sum::<usize>()
     }
@@ -33,7 +39,8 @@ impl Kernel for Concat {
     }
 
     fn variant(&self) -> String {
-        format!("{} parts", self.lengths.len())
+        let vector = if self.each() == 4 { " vec4" } else { "" };
+        format!("{} parts{vector}", self.lengths.len())
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -50,30 +57,27 @@ impl Kernel for Concat {
     }
 
     fn launch(&self) -> Launch {
-        let mut params = vec![
-            self.count() as u32,
-            self.inner as u32,
-            self.lengths.iter().sum::<usize>() as u32,
-            0,
-        ];
-        params.extend(self.lengths.iter().flat_map(|&l| [l as u32, 0, 0, 0]));
+        let each = self.each();
+        let lengths = self.lengths.iter().map(|l| l * self.inner / each);
+        let units = self.count() / each;
+        let total: usize = lengths.clone().sum();
+        let mut params = vec![units as u32, total as u32, 0, 0];
+        params.extend(lengths.flat_map(|l| [l as u32, 0, 0, 0]));
         // Moved as bits: no arithmetic, so u32 whatever the type.
+        let wgsl = if each == 4 { "vec4<u32>" } else { "u32" };
         let bits: Vec<_> = self
             .bindings()
-            .into_iter()
-            .map(|b| Binding {
-                dtype: DType::U32,
-                ..b
-            })
+            .iter()
+            .map(|b| json!({"name": b.name, "access": format!("{:?}", b.access), "wgsl": wgsl}))
             .collect();
         Launch {
             template: "concat",
             entry: "concat",
-            context: json!({"parts": self.lengths.len(), "bindings": super::wgsl_bindings(&bits, |_| false)}),
+            context: json!({"parts": self.lengths.len(), "vector": each == 4, "bindings": bits}),
             constants: vec![("WORKGROUP", 64.0)],
             params,
-            workgroups: fold(self.count().div_ceil(64) as u64),
-            grid: Grid::Line { first: 3 },
+            workgroups: fold(units.div_ceil(64) as u64),
+            grid: Grid::Line { first: 2 },
             subgroups: false,
         }
     }

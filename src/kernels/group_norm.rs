@@ -43,6 +43,9 @@ impl Sizes {
     }
 }
 
+/// Pixels that an invocation has: places and tables are found once for all of them.
+const STRIP: usize = 8;
+
 /// Group normalisation, or one of the kernels of its gradient.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
@@ -159,7 +162,7 @@ impl Kernel for GroupNorm {
             Mode::Statistics => (s.batch * lanes / wide, s.batch * lanes / wide),
             Mode::Sums => (s.batch * lanes, s.batch * lanes),
             Mode::Apply | Mode::Input => {
-                let units = s.batch * s.pixels * lanes;
+                let units = s.batch * s.pixels.div_ceil(STRIP) * lanes;
                 (units, units.div_ceil(self.workgroup as usize))
             }
         };
@@ -175,6 +178,7 @@ impl Kernel for GroupNorm {
         ];
         let mut params: Vec<u32> = words.iter().map(|&w| w as u32).collect();
         params.push(self.epsilon.to_bits());
+        params.push(s.pixels.div_ceil(STRIP) as u32);
         Launch {
             template: "group_norm",
             entry: "group_norm",
@@ -184,6 +188,7 @@ impl Kernel for GroupNorm {
                 "shared": self.shared,
                 "vector": vector,
                 "per_group": s.per_group(),
+                "strip": STRIP,
                 "functions": ["sigmoid"],
                 "bindings": super::wgsl_bindings(&self.bindings(), |name| {
                     vector && !matches!(name, "statistics" | "group_means")

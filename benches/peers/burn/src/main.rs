@@ -24,7 +24,13 @@ struct Vae {
 impl Vae {
     fn new(device: &Device) -> Self {
         let linear = |i, o| LinearConfig::new(i, o).init(device);
-        Self { fc1: linear(784, 400), fc21: linear(400, 20), fc22: linear(400, 20), fc3: linear(20, 400), fc4: linear(400, 784) }
+        Self {
+            fc1: linear(784, 400),
+            fc21: linear(400, 20),
+            fc22: linear(400, 20),
+            fc3: linear(20, 400),
+            fc4: linear(400, 784),
+        }
     }
 
     fn loss(&self, x: Tensor<2>) -> Tensor<1> {
@@ -47,7 +53,8 @@ fn finish(results: &[Tensor<2>]) {
 }
 
 fn prepare(case: Case, device: &Device) -> Option<Run> {
-    let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
+    let random =
+        |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
     let wait = {
         let device = device.clone();
         move || device.sync().expect("the device works")
@@ -82,7 +89,9 @@ fn prepare(case: Case, device: &Device) -> Option<Run> {
         Case::Chain(n) => {
             let (x, y) = (random([n / 1024, 1024]), random([n / 1024, 1024]));
             Box::new(move |times| {
-                let kept: Vec<_> = (0..times).map(|_| sigmoid(x.clone()) * y.clone() + x.clone()).collect();
+                let kept: Vec<_> = (0..times)
+                    .map(|_| sigmoid(x.clone()) * y.clone() + x.clone())
+                    .collect();
                 finish(&kept);
                 wait();
             })
@@ -103,23 +112,30 @@ fn prepare(case: Case, device: &Device) -> Option<Run> {
                 wait();
             })
         }
-        Case::DcganStep => return None,
+        Case::DcganStep | Case::DiffusionStep | Case::DiffusionSample => return None,
         Case::Conv(product, side) => {
-            let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
+            let random = |shape: [usize; 4]| {
+                Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+            };
             let (image, weight) = (random([16, 64, side, side]), random([64, 64, 3, 3]));
             let upstream = random([16, 64, side, side]);
             let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
             Box::new(move |times| {
                 let one = || match product {
-                    Product::Forward => conv2d(image.clone(), weight.clone(), None, options.clone()),
+                    Product::Forward => {
+                        conv2d(image.clone(), weight.clone(), None, options.clone())
+                    }
                     Product::Input => {
                         // Which is the transposed convolution of the gradient.
                         let options = ConvTransposeOptions::new([1, 1], [1, 1], [0, 0], [1, 1], 1);
                         conv_transpose2d(upstream.clone(), weight.clone(), None, options)
                     }
-                    Product::Weight => {
-                        conv2d_weight_backward(image.clone(), weight.clone(), upstream.clone(), options.clone())
-                    }
+                    Product::Weight => conv2d_weight_backward(
+                        image.clone(),
+                        weight.clone(),
+                        upstream.clone(),
+                        options.clone(),
+                    ),
                 };
                 let kept: Vec<_> = (0..times).map(|_| one()).collect();
                 if let Some(last) = kept.last() {
@@ -130,7 +146,11 @@ fn prepare(case: Case, device: &Device) -> Option<Run> {
         }
         Case::VaeStep => {
             let differentiable = device.clone().autodiff();
-            let data = Tensor::<2>::random([ROWS, 784], Distribution::Uniform(0.0, 1.0), &differentiable);
+            let data = Tensor::<2>::random(
+                [ROWS, 784],
+                Distribution::Uniform(0.0, 1.0),
+                &differentiable,
+            );
             let mut model = Vae::new(&differentiable);
             let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
             let mut step = 0;
@@ -155,5 +175,7 @@ fn main() {
         "flex" => Device::flex(),
         other => panic!("expected 'wgpu' or 'flex', got '{other}'"),
     };
-    serve(&format!("burn 0.22.1 {which}"), |case| prepare(case, &device));
+    serve(&format!("burn 0.22.1 {which}"), |case| {
+        prepare(case, &device)
+    });
 }

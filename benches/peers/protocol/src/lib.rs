@@ -39,6 +39,10 @@ pub enum Case {
     Conv(Product, usize),
     /// One training step of DCGAN 28x28, 64 channels, batch 32: discriminator and generator, Adam, data resident.
     DcganStep,
+    /// One training step of the diffusion model of `diffusion::Config::mnist`, batch 16, Adam, data resident.
+    DiffusionStep,
+    /// One reverse step of its sampler, 16 images.
+    DiffusionSample,
     /// One training step of the VAE 784-400-20, batch 128, Adam, data resident.
     VaeStep,
 }
@@ -60,6 +64,8 @@ impl Case {
             [side] if is("conv_input") => Self::Conv(Product::Input, side),
             [side] if is("conv_weight") => Self::Conv(Product::Weight, side),
             [] if is("dcgan_step") => Self::DcganStep,
+            [] if is("diffusion_step") => Self::DiffusionStep,
+            [] if is("diffusion_sample") => Self::DiffusionSample,
             [] if is("vae_step") => Self::VaeStep,
             _ => return None,
         })

@@ -73,8 +73,12 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
                 gpu.wait().expect("a device");
             }))
         }
-        Case::VaeStep => {
-            let ready = models::training(gpu, "vae", Some(128), false)?;
+        Case::VaeStep | Case::DiffusionStep | Case::DiffusionSample => {
+            let ready = match case {
+                Case::DiffusionStep => models::training(gpu, "diffusion", Some(16), false)?,
+                Case::DiffusionSample => models::reverse_step(gpu, 16)?,
+                _ => models::training(gpu, "vae", Some(128), false)?,
+            };
             let gpu = gpu.clone();
             Ok(Box::new(move |times| {
                 ready.rewind().expect("a device");
@@ -87,6 +91,10 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
 
 fn main() {
     let gpu = Gpu::new(&Choice::Auto).expect("an adapter");
-    let who = format!("wgen {} on {}", env!("CARGO_PKG_VERSION"), gpu.summary().name);
+    let who = format!(
+        "wgen {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        gpu.summary().name
+    );
     serve(&who, |case| prepare(&gpu, case).ok());
 }
