@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::diffusion::SamplingArguments;
+use super::reverse::SamplingArguments;
 use super::train::load;
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::diffusion::{ProcessArguments, SamplingArguments};
+use super::reverse::{ProcessArguments, SamplingArguments};
 use super::train::{load, pairs, picture};
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
@@ -124,7 +124,7 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
     let (mut config, weights) = load(&arguments.run.folder, &device)?;
     arguments.sampling.apply(&mut config.model)?;
     if let ModelConfig::Diffusion(_) = config.model {
-        return super::diffusion::sample(output, &device, &config, &weights, arguments, n);
+        return super::reverse::sample(output, &device, &config, &weights, arguments, n);
     }
     arguments.process.refuse()?;
     let model = config.build()?;

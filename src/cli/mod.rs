@@ -17,6 +17,7 @@ mod eval;
 mod generate;
 mod info;
 mod models;
+mod reverse;
 mod shaders;
 mod train;
 mod verify;

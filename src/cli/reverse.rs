@@ -1,0 +1,339 @@
+//! Sampling from a diffusion model: its options, and what else is drawn of a reverse process.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::Output;
+use super::generate::SampleArguments;
+use super::train::picture;
+use crate::data::idx::Part;
+use crate::error::{Error, Result};
+use crate::graph::layout::{Init, Parameter};
+use crate::models::diffusion::process::Spacing;
+use crate::models::diffusion::{Diffusion, SamplerName};
+use crate::report::grid;
+use crate::train::evaluate::{Evaluator, Start};
+use crate::train::session::Device;
+use crate::train::weights::{Tensors, read_tensors, write_tensors};
+use crate::train::{Config, ModelConfig};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SamplerChoice {
+    Ddpm,
+    Ddim,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpacingName {
+    Leading,
+    Linspace,
+    Trailing,
+}
+
+/// How a diffusion model is sampled; what is not given is as its folder says.
+#[derive(Debug, Args)]
+pub(super) struct SamplingArguments {
+    /// Diffusion: ancestral steps, or DDIM
+    #[arg(long, value_enum)]
+    sampler: Option<SamplerChoice>,
+    /// Diffusion: steps
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Diffusion, ddim: 0 for no noise, 1 for as much as ancestral steps have
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Diffusion: which timesteps the steps are at
+    #[arg(long, value_enum)]
+    spacing: Option<SpacingName>,
+    /// Diffusion: scale of classifier-free guidance; 1 for none
+    #[arg(long)]
+    guidance: Option<f64>,
+}
+
+impl SamplingArguments {
+    fn is_empty(&self) -> bool {
+        self.sampler.is_none()
+            && self.steps.is_none()
+            && self.eta.is_none()
+            && self.spacing.is_none()
+            && self.guidance.is_none()
+    }
+
+    /// Puts what was asked for into a model's configuration.
+    ///
+    /// # Errors
+    /// When it is no diffusion model, or has no such way of sampling.
+    pub(super) fn apply(&self, model: &mut ModelConfig) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let ModelConfig::Diffusion(config) = model else {
+            return Err(Error::Usage(
+                "--sampler, --steps, --eta, --spacing and --guidance are for diffusion models"
+                    .to_owned(),
+            ));
+        };
+        let sampling = &mut config.sampling;
+        if let Some(sampler) = self.sampler {
+            sampling.sampler = match sampler {
+                SamplerChoice::Ddpm => SamplerName::Ddpm,
+                SamplerChoice::Ddim => SamplerName::Ddim,
+            };
+            if self.steps.is_none() && sampling.sampler == SamplerName::Ddpm {
+                sampling.steps = config.process.timesteps;
+            }
+        }
+        if self.eta.is_some() && sampling.sampler == SamplerName::Ddpm {
+            return Err(Error::Usage(
+                "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
+            ));
+        }
+        if let Some(spacing) = self.spacing {
+            sampling.spacing = match spacing {
+                SpacingName::Leading => Spacing::Leading,
+                SpacingName::Linspace => Spacing::Linspace,
+                SpacingName::Trailing => Spacing::Trailing,
+            };
+        }
+        sampling.steps = self.steps.unwrap_or(sampling.steps);
+        sampling.eta = self.eta.unwrap_or(sampling.eta);
+        sampling.guidance = self.guidance.unwrap_or(sampling.guidance);
+        let sampling = *sampling;
+        config.check_sampling(&sampling)
+    }
+}
+
+/// What else may be made of a reverse process.
+#[derive(Debug, Args)]
+pub(super) struct ProcessArguments {
+    /// Diffusion: begin with the tensor noise [n, channels, height, width] of this safetensors file, and not with --seed's
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    init_noise: Option<PathBuf>,
+    /// Diffusion: begin with held-out examples of this data, noised as far as --strength says (img2img)
+    #[arg(long, value_name = "SPEC")]
+    data: Option<crate::data::Spec>,
+    /// Diffusion, with --data: the share of the steps that are made; 1 leaves nothing of the examples
+    #[arg(long, default_value_t = 0.6)]
+    strength: f64,
+    /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
+    #[arg(long, value_name = "PNG")]
+    chain: Option<PathBuf>,
+    /// Diffusion: also the whole reverse process as an animation
+    #[arg(long, value_name = "GIF")]
+    gif: Option<PathBuf>,
+}
+
+impl ProcessArguments {
+    /// The error of these options with a model that has no process.
+    ///
+    /// # Errors
+    /// When one of them is given.
+    pub(super) fn refuse(&self) -> Result<()> {
+        let given = [
+            ("--init-noise", self.init_noise.is_some()),
+            ("--data", self.data.is_some()),
+            ("--chain", self.chain.is_some()),
+            ("--gif", self.gif.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Usage(format!("{name} is for diffusion models"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Samples that are watched while they become.
+const WATCHED: usize = 100;
+
+/// Rows of a picture of chains, and pictures in a row.
+const CHAINS: usize = 8;
+const MOMENTS: usize = 10;
+
+/// `wgen sample` of a diffusion model.
+pub(super) fn sample(
+    output: &Output,
+    device: &Device,
+    config: &Config,
+    weights: &[Vec<f32>],
+    arguments: &SampleArguments,
+    n: usize,
+) -> Result<()> {
+    let ModelConfig::Diffusion(own) = &config.model else {
+        return Err(Error::Usage("no diffusion model".to_owned()));
+    };
+    if arguments.filters || arguments.traverse || arguments.manifold {
+        return Err(Error::Usage(
+            "--filters, --traverse and --manifold are for models with codes; a diffusion model has none"
+                .to_owned(),
+        ));
+    }
+    let process = &arguments.process;
+    let watched = process.chain.is_some() || process.gif.is_some();
+    if watched && n > WATCHED {
+        return Err(Error::Usage(format!(
+            "--n {n}: with --chain or --gif at most {WATCHED} samples"
+        )));
+    }
+    let model = Diffusion::new(own.as_ref().clone())?;
+    let mut evaluator = Evaluator::new(device, &model, weights, n, arguments.seed)?;
+    let runs = model.steps().len();
+    let mut columns = Vec::new();
+    let start = match (&process.init_noise, &process.data) {
+        (Some(path), _) => Start {
+            x: Some(noise_of(path, config, n)?),
+            runs_done: 0,
+        },
+        (None, Some(spec)) => {
+            if !(process.strength > 0.0 && process.strength <= 1.0) {
+                return Err(Error::Usage(format!(
+                    "--strength {} must be above 0 and at most 1",
+                    process.strength
+                )));
+            }
+            let examples = examples(spec, config, n)?;
+            let done = runs - ((runs as f64 * process.strength).round() as usize).clamp(1, runs);
+            columns = forward(&model, &examples, done, arguments.seed)?;
+            Start {
+                x: Some(model.noised(&examples, done, arguments.seed)?.data.to_f32()),
+                runs_done: done,
+            }
+        }
+        (None, None) => Start::default(),
+    };
+    let side = (n as f64).sqrt().ceil() as usize;
+    let mut film = grid::Film::default();
+    let steps = runs - start.runs_done;
+    let samples = evaluator.samples_from(
+        &model,
+        n,
+        arguments.class,
+        &start,
+        &mut |left, executable| {
+            let at = steps - left;
+            // The ends and what lies at equal distances between them.
+            let moment = |count: usize| (at * count) / steps != ((at - 1) * count) / steps;
+            if (process.gif.is_some() && moment(60)) || (process.chain.is_some() && moment(MOMENTS))
+            {
+                let images = executable.read("images")?.data.to_f32();
+                if process.gif.is_some() && moment(60) {
+                    film.push(picture(&images, config, side));
+                }
+                if process.chain.is_some() && moment(MOMENTS) {
+                    columns.push(images);
+                }
+            }
+            Ok(())
+        },
+    )?;
+    grid::save(&picture(&samples.images, config, side), &arguments.out)?;
+    if let Some(path) = &process.gif {
+        grid::save_animation(film.frames(), 60, path)?;
+    }
+    if let Some(path) = &process.chain {
+        grid::save(&chain(&columns, config, n), path)?;
+    }
+    if let Some(path) = &arguments.save_tensor {
+        let image = config.image;
+        let shape = vec![n, image.channels, image.height, image.width];
+        let x = border(&samples.x, config, n, true);
+        let tensors = Tensors::from([
+            (
+                "images".to_owned(),
+                (vec![n, image.count()], samples.images),
+            ),
+            ("x".to_owned(), (shape, x)),
+        ]);
+        write_tensors(path, &tensors)?;
+    }
+    output.say(&format!(
+        "{n} images in {}, {steps} steps",
+        arguments.out.display()
+    ));
+    output.result(&json!({"samples": n, "steps": steps, "file": arguments.out}))
+}
+
+/// Images between the order of files, `[n, channels, height, width]`, and the device's.
+fn border(values: &[f32], config: &Config, n: usize, to_file: bool) -> Vec<f32> {
+    let image = config.image;
+    let shape = [n, image.height, image.width, image.channels];
+    let tensor = Parameter::new("x", shape, Init::Constant(0.0)).with_border(&[0, 3, 1, 2]);
+    if to_file {
+        tensor.to_border(values)
+    } else {
+        tensor.from_border(values)
+    }
+}
+
+/// The noise that a caller brings.
+fn noise_of(path: &Path, config: &Config, n: usize) -> Result<Vec<f32>> {
+    let tensors = read_tensors(path)?;
+    let image = config.image;
+    let wanted = [n, image.channels, image.height, image.width];
+    match tensors.get("noise") {
+        None => Err(Error::format(
+            path,
+            format!(
+                "has no tensor 'noise'; it has {}",
+                tensors.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        )),
+        Some((shape, _)) if *shape != wanted => Err(Error::format(
+            path,
+            format!("noise is {shape:?}; for --n {n} of this model it must be {wanted:?}"),
+        )),
+        Some((_, values)) => Ok(border(values, config, n, false)),
+    }
+}
+
+/// The first held-out examples of a data set, in the range of models.
+fn examples(spec: &crate::data::Spec, config: &Config, n: usize) -> Result<Vec<f32>> {
+    // A folder's images become what the model has.
+    let options = crate::data::images::Options {
+        size: Some(config.image.height as u32),
+        grey: config.image.channels == 1,
+    };
+    let dataset = spec.load(Part::Test, &options)?;
+    if dataset.shape != config.image || dataset.rows() < n {
+        return Err(Error::Usage(format!(
+            "--data has {} examples of {:?}; {n} of {:?} are wanted",
+            dataset.rows(),
+            dataset.shape,
+            config.image
+        )));
+    }
+    let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
+    let (scale, shift) = dataset.scaling();
+    let values = dataset.values.to_f32();
+    Ok(values.into_iter().map(|x| x * scale + shift).collect())
+}
+
+/// How examples are lost, to the step that the reverse process begins with: columns of a chain.
+fn forward(model: &Diffusion, examples: &[f32], last: usize, seed: u64) -> Result<Vec<Vec<f32>>> {
+    let runs = model.steps().len();
+    let mut columns = vec![examples.to_vec()];
+    for i in 1..MOMENTS {
+        let step = runs - 1 - (runs - 1 - last) * i / (MOMENTS - 1);
+        let x = model.noised(examples, step, seed)?.data.to_f32();
+        let pixels = model.config().pixels;
+        let shown = |x: f32| if pixels { 0.5 * x + 0.5 } else { x };
+        columns.push(x.into_iter().map(shown).collect());
+    }
+    Ok(columns)
+}
+
+/// A row for each of the first samples, or of points a picture for each moment.
+fn chain(columns: &[Vec<f32>], config: &Config, n: usize) -> image::RgbImage {
+    let width = config.image.count();
+    if config.image.height == 1 {
+        let each: Vec<_> = columns.iter().map(|c| picture(c, config, 1)).collect();
+        return grid::beside(&each);
+    }
+    let rows = (0..n.min(CHAINS)).flat_map(|i| {
+        columns
+            .iter()
+            .flat_map(move |c| c[i * width..(i + 1) * width].iter().copied())
+    });
+    picture(&rows.collect::<Vec<f32>>(), config, columns.len())
+}
