@@ -366,7 +366,7 @@ fn commands_refuse_what_a_diffusion_model_does_not_have() {
         &[
             "sample", &plain, "--n", "101", "--gif", &picture, "--out", &picture,
         ],
-        &["at most 100"],
+        &["at most 64"],
     );
     assert!(!Path::new(&picture).exists());
     // What is asked for in the end is made.

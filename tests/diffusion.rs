@@ -98,7 +98,6 @@ fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
     // DDIM with eta 1: steps 20 apart are fifty of a thousand, steps of 1 all of them.
     let ddim = sampler(Method::Ddim {
         eta: 1.0,
-        rederive: false,
         set_alpha_to_one: true,
     });
     let expected = tensors["variance/ddim"].data.to_f64();
@@ -302,7 +301,6 @@ fn steps_agree_with_diffusers_schedulers() {
         assert_eq!(ours, theirs, "{name}");
         let method = Method::Ddim {
             eta,
-            rederive: false,
             set_alpha_to_one,
         };
         let sampler = Sampler {
@@ -513,4 +511,39 @@ fn the_posterior_is_what_bayes_says() {
             );
         }
     }
+}
+
+#[test]
+fn ancestral_steps_at_some_timesteps_are_those_of_the_respaced_process() {
+    let process = Process::new(&Config::default()).unwrap();
+    let sampler = Sampler {
+        method: Method::Ancestral {
+            variance: Variance::FixedLarge,
+        },
+        prediction: Prediction::Epsilon,
+        clip: Some(1.0),
+    };
+    let falling = Spacing::Trailing.timesteps(1000, 30, 0).unwrap();
+    let rising: Vec<usize> = falling.iter().rev().copied().collect();
+    let respaced = process.respaced(&rising).unwrap();
+    let all: Vec<usize> = (0..30).rev().collect();
+    let steps = sampler.steps(&process, &falling);
+    for (a, b) in steps.iter().zip(sampler.steps(&respaced, &all)) {
+        assert_eq!(
+            a.timestep, b.timestep,
+            "the network is told the t of its training"
+        );
+        for (a, b) in [
+            (a.mean_x0, b.mean_x0),
+            (a.mean_x, b.mean_x),
+            (a.x0_p, b.x0_p),
+            (variance(a), variance(&b)),
+        ] {
+            assert!((a - b).abs() <= 1e-12 * b.abs().max(1e-9), "{a} {b}");
+        }
+    }
+    // And beta is not that of the timestep alone.
+    assert!((respaced.betas[29] - process.betas[999]).abs() > 0.1);
+    assert!(process.respaced(&[3, 3]).is_err());
+    assert!(process.respaced(&[5, 1000]).is_err());
 }

@@ -14,7 +14,7 @@ use crate::graph::layout::{Init, Parameter};
 use crate::models::diffusion::process::Spacing;
 use crate::models::diffusion::{Diffusion, SamplerName};
 use crate::report::grid;
-use crate::train::evaluate::{Evaluator, Start};
+use crate::train::evaluate::{Evaluator, FEWEST, Start};
 use crate::train::session::Device;
 use crate::train::weights::{Tensors, read_tensors, write_tensors};
 use crate::train::{Config, ModelConfig};
@@ -144,8 +144,8 @@ impl ProcessArguments {
     }
 }
 
-/// Samples that are watched while they become.
-const WATCHED: usize = 100;
+/// Samples that can be watched while they become: as many as a sampler always has at a time.
+const WATCHED: usize = FEWEST;
 
 /// Rows of a picture of chains, and pictures in a row.
 const CHAINS: usize = 8;

@@ -258,6 +258,16 @@ pub trait Model: Debug + Send + Sync {
         self.cannot("estimate a likelihood by importance samples: it has no posterior over codes")
     }
 
+    /// Columns of a sampler's or decoder's input `classes`: the classes, and where there is one the null class as the last; 0 where it has no
+    /// such input.
+    fn class_rows(&self) -> usize {
+        if self.latent().is_some() {
+            self.classes()
+        } else {
+            0
+        }
+    }
+
     /// The input of a conditional model's sampler or decoder: `class` for all of `count` examples from number `first` on, or the classes in
     /// turn.
     ///
@@ -269,31 +279,27 @@ pub trait Model: Debug + Send + Sync {
         class: Option<usize>,
         first: usize,
     ) -> Result<Vec<(&'static str, Value)>> {
-        let classes = if self.latent().is_some() {
-            self.classes()
-        } else {
-            0
-        };
+        let (classes, rows) = (self.classes(), self.class_rows());
         match class {
-            Some(_) if classes == 0 => {
+            Some(_) if rows == 0 => {
                 return Err(Error::Usage(format!(
                     "--class: this {} model is not conditional on classes",
                     self.name()
                 )));
             }
-            Some(class) if class >= classes => {
+            Some(class) if class >= rows => {
                 return Err(Error::Usage(format!(
-                    "--class {class}: the model has {classes} classes, from 0"
+                    "--class {class}: the model has {rows} classes, from 0"
                 )));
             }
-            None if classes == 0 => return Ok(Vec::new()),
+            None if rows == 0 => return Ok(Vec::new()),
             _ => {}
         }
-        let mut rows = vec![0.0; count * classes];
-        for (i, row) in rows.chunks_exact_mut(classes).enumerate() {
+        let mut values = vec![0.0; count * rows];
+        for (i, row) in values.chunks_exact_mut(rows).enumerate() {
             row[class.unwrap_or((first + i) % classes)] = 1.0;
         }
-        Ok(vec![("classes", Value::f32([count, classes], rows)?)])
+        Ok(vec![("classes", Value::f32([count, rows], values)?)])
     }
 
     /// The error of a model that lacks something.

@@ -42,6 +42,9 @@ pub struct Samples {
 /// Values of x that a sampler which is run often has at a time: 127 images of 28x28.
 const SAMPLER_VALUES: usize = 100_000;
 
+/// Samples that it has at a time at least, whatever their size.
+pub const FEWEST: usize = 64;
+
 /// The largest part of a data set that is kept on the device while it is evaluated.
 const RESIDENT_BYTES: u64 = 96 << 20;
 
@@ -249,7 +252,7 @@ impl Evaluator {
         // A network that is run often has large activations of images; of points it had better have many.
         let width = model.sampler_width().max(1);
         let chunk = count.min(if runs > 1 {
-            (SAMPLER_VALUES / width).clamp(64, 4096)
+            (SAMPLER_VALUES / width).clamp(FEWEST, 4096)
         } else {
             500
         });

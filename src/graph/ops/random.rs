@@ -117,6 +117,18 @@ impl Graph {
         examples: usize,
         width: usize,
     ) -> Var<'_> {
+        self.random_by_example(name, Distribution::Normal, draws, examples, width)
+    }
+
+    /// The same of any distribution.
+    pub fn random_by_example(
+        &self,
+        name: &str,
+        distribution: Distribution,
+        draws: usize,
+        examples: usize,
+        width: usize,
+    ) -> Var<'_> {
         let stream = self.stream(name);
         let key = Key::Example {
             examples: examples as u32,
@@ -126,7 +138,7 @@ impl Graph {
         let shape = [draws * examples, width].into();
         self.apply(
             Random {
-                distribution: Distribution::Normal,
+                distribution,
                 key,
                 stream,
                 shape,

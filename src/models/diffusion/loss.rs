@@ -147,11 +147,15 @@ impl Diffusion {
             mean.gaussian_nll(log_variance, p.x0)
         };
         let is_first = of_t(entry::IS_FIRST).reshape(kl.shape());
-        let nats = is_first.select(first.mean(&[1]), kl);
+        is_first.select(first.mean(&[1]), kl) * self.unit()
+    }
+
+    /// What nats are multiplied by: pixels are reported in bits.
+    pub(super) fn unit(&self) -> f64 {
         if self.config.pixels {
-            nats * (1.0 / std::f64::consts::LN_2)
+            1.0 / std::f64::consts::LN_2
         } else {
-            nats
+            1.0
         }
     }
 

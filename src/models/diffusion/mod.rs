@@ -5,7 +5,6 @@
 use super::{DataType, Model, Phase, finish_with, trained};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
-use crate::graph::ops::random::Random;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
@@ -22,6 +21,7 @@ pub mod mlp;
 pub mod process;
 pub mod sampler;
 pub mod unet;
+mod unet_config;
 
 pub use config::{Config, Loss, Network, SamplerName, Sampling};
 use mlp::Mlp;
@@ -162,6 +162,15 @@ impl Diffusion {
         Ok(Some(graph.concat(1, &[labels * (-null + 1.0), null])))
     }
 
+    /// Timesteps (u32) from numbers uniform on [0, 1).
+    fn timesteps<'g>(&self, uniform: Var<'g>) -> Var<'g> {
+        // The product may round up to T.
+        let last = uniform.graph().constant((self.process.len() - 1) as f64);
+        (uniform * self.process.len() as f64)
+            .min(last)
+            .cast(DType::U32)
+    }
+
     /// sqrt(abar), sqrt(1 - abar) of each t.
     fn jumps<'g>(&self, graph: &'g Graph) -> Var<'g> {
         let abar = &self.process.alphas_cumprod;
@@ -193,12 +202,7 @@ impl Diffusion {
         let prior = (x0 * abar.sqrt())
             .gaussian_kl(log_variance, zero, zero)
             .mean(&[1]);
-        let unit = if self.config.pixels {
-            1.0 / std::f64::consts::LN_2
-        } else {
-            1.0
-        };
-        graph.output("prior", prior * unit);
+        graph.output("prior", prior * self.unit());
         Ok(graph)
     }
 
@@ -293,7 +297,6 @@ fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>>
             },
             SamplerName::Ddim => Method::Ddim {
                 eta: sampling.eta,
-                rederive: false,
                 set_alpha_to_one: sampling.set_alpha_to_one,
             },
         },
@@ -345,11 +348,7 @@ impl Model for Diffusion {
         let batch = update.batch;
         let x0 = self.batch(&graph, data, batch)?;
         let labels = self.labels(&graph, data, batch, true)?;
-        let last = (self.process.len() - 1) as f64;
-        let uniform = graph.random("t", Distribution::Uniform, [batch]);
-        let t = (uniform * (last + 1.0))
-            .min(graph.constant(last))
-            .cast(DType::U32);
+        let t = self.timesteps(graph.random("t", Distribution::Uniform, [batch]));
         let noised = x0.q_sample("q_sample", t, self.jumps(&graph));
         // The last part may be smaller.
         let each = batch.div_ceil(self.config.accumulate).max(1);
@@ -384,23 +383,8 @@ impl Model for Diffusion {
         let graph = Graph::new(Domain::Validation);
         let x0 = self.batch(&graph, data, batch)?;
         let labels = self.labels(&graph, data, batch, false)?;
-        let last = (self.process.len() - 1) as f64;
-        let uniform = graph.apply(
-            Random {
-                distribution: Distribution::Uniform,
-                key: Key::Example {
-                    examples: batch as u32,
-                    draws: 1,
-                    width: 1,
-                },
-                stream: philox::stream(Domain::Validation, "t"),
-                shape: [batch].into(),
-            },
-            &[],
-        );
-        let t = (uniform * (last + 1.0))
-            .min(graph.constant(last))
-            .cast(DType::U32);
+        let uniform = graph.random_by_example("t", Distribution::Uniform, 1, batch, 1);
+        let t = self.timesteps(uniform.reshape([batch]));
         let noised = x0.q_sample_by_example("q_sample", t, self.jumps(&graph));
         let pass = Pass::evaluation(&graph);
         let predicted = self.predicted(&pass, x0, noised, t, labels);
@@ -481,32 +465,7 @@ impl Model for Diffusion {
         Ok(vec![("x", x), ("step", Value::f32([1], vec![0.0])?)])
     }
 
-    fn class_inputs(
-        &self,
-        count: usize,
-        class: Option<usize>,
-        first: usize,
-    ) -> Result<Vec<(&'static str, Value)>> {
-        let (classes, rows) = (self.config.classes, self.config.class_rows());
-        match class {
-            Some(_) if classes == 0 => {
-                return Err(Error::Usage(
-                    "--class: this diffusion model is not conditional on classes".to_owned(),
-                ));
-            }
-            // The null class, where there is one, is the last.
-            Some(class) if class >= rows => {
-                return Err(Error::Usage(format!(
-                    "--class {class}: the model has {rows} classes, from 0"
-                )));
-            }
-            None if classes == 0 => return Ok(Vec::new()),
-            _ => {}
-        }
-        let mut values = vec![0.0; count * rows];
-        for (i, row) in values.chunks_exact_mut(rows).enumerate() {
-            row[class.unwrap_or((first + i) % classes)] = 1.0;
-        }
-        Ok(vec![("classes", Value::f32([count, rows], values)?)])
+    fn class_rows(&self) -> usize {
+        self.config.class_rows()
     }
 }

@@ -17,8 +17,6 @@ pub enum Method {
     Ddim {
         /// 0: no noise at all; 1: as much as the ancestral step with the small variance.
         eta: f64,
-        /// Whether the noise is derived again from the clipped x_0, as guided-diffusion does and diffusers does where it is told to.
-        rederive: bool,
         /// Whether the step before the first has abar = 1; otherwise abar of t = 0.
         set_alpha_to_one: bool,
     },
@@ -150,7 +148,6 @@ impl Sampler {
     fn ddim(&self, process: &Process, t: usize, next: Option<usize>) -> ReverseStep {
         let Method::Ddim {
             eta,
-            rederive,
             set_alpha_to_one,
         } = self.method
         else {
@@ -166,18 +163,13 @@ impl Sampler {
         let variance = eta * eta * (1.0 - before) / (1.0 - abar) * (1.0 - abar / before);
         let direction = (1.0 - before - variance).max(0.0).sqrt();
         let step = self.step(process, t);
-        let (mean_x0, [mean_x, mean_p]) = if rederive {
-            let scale = direction / (1.0 - abar).sqrt();
-            (before.sqrt() - scale * abar.sqrt(), [scale, 0.0])
-        } else {
-            let [x, p] = epsilon_of(self.prediction, abar);
-            (before.sqrt(), [direction * x, direction * p])
-        };
+        // As diffusers: the noise is that of the prediction, even where x_0 was clipped.
+        let [of_x, of_p] = epsilon_of(self.prediction, abar);
         let log_variance = variance.ln();
         ReverseStep {
-            mean_x0,
-            mean_x,
-            mean_p,
+            mean_x0: before.sqrt(),
+            mean_x: direction * of_x,
+            mean_p: direction * of_p,
             min_log_variance: log_variance,
             max_log_variance: log_variance,
             ..step
