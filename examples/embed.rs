@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use wgen::gpu::Gpu;
 
 mod shared;
-use shared::{Decoder, Quad, number, option};
+use shared::{Decoder, Pngs, Quad, number, option};
 
 const SIZE: u32 = 256;
 
@@ -43,28 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     decoder.plan.bind("z", (&code).into())?;
 
-    let target = device.create_texture(&wgpu::TextureDescriptor {
-        label: Some("target"),
-        size: wgpu::Extent3d {
-            width: SIZE,
-            height: SIZE,
-            depth_or_array_layers: 1,
-        },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: wgpu::TextureFormat::Rgba8Unorm,
-        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
-        view_formats: &[],
-    });
-    let view = target.create_view(&Default::default());
-    let quad = Quad::new(&device, &decoder.texture, target.format());
-    let back = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("frame"),
-        size: u64::from(4 * SIZE * SIZE),
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let pngs = Pngs::new(&device, SIZE);
+    let quad = Quad::new(&device, &decoder.texture, Pngs::FORMAT);
 
     for frame in 0..frames {
         let angle = std::f32::consts::TAU * frame as f32 / frames as f32;
@@ -76,29 +56,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut encoder = device.create_command_encoder(&Default::default());
         // Everything that wgen does in a frame: some dispatches in the application's encoder.
         decoder.plan.record(&mut encoder);
-        quad.draw(&mut encoder, &view);
-        encoder.copy_texture_to_buffer(
-            target.as_image_copy(),
-            wgpu::TexelCopyBufferInfo {
-                buffer: &back,
-                layout: wgpu::TexelCopyBufferLayout {
-                    offset: 0,
-                    bytes_per_row: Some(4 * SIZE),
-                    rows_per_image: None,
-                },
-            },
-            target.size(),
-        );
+        quad.draw(&mut encoder, &pngs.view);
+        pngs.copy(&mut encoder);
         queue.submit([encoder.finish()]);
 
         // Only because this application wants PNG files.
-        back.map_async(wgpu::MapMode::Read, .., |_| {});
-        device.poll(wgpu::PollType::wait_indefinitely())?;
-        let pixels = back.get_mapped_range(..)?.to_vec();
-        back.unmap();
-        let picture =
-            image::RgbaImage::from_raw(SIZE, SIZE, pixels).ok_or("a frame has another size")?;
-        picture.save(out.join(format!("{frame:04}.png")))?;
+        pngs.save(&device, &out.join(format!("{frame:04}.png")))?;
     }
     println!("{frames} frames in {}", out.display());
     Ok(())

@@ -25,9 +25,9 @@ use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, EventLoop};
 use winit::window::{Window, WindowId};
 
-#[allow(dead_code, reason = "this example takes the options alone")]
+#[allow(dead_code, reason = "this example has a model of its own")]
 mod shared;
-use shared::{number, option};
+use shared::{Pngs, number, option, paint, pipeline};
 
 /// Images beside each other, and pixels of the picture that is saved.
 const SIDE: u32 = 4;
@@ -132,22 +132,7 @@ impl Live {
         }
         self.plan.record(encoder);
         self.step = (self.step + 1) % self.model.steps().len();
-        let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
-            label: Some("images"),
-            color_attachments: &[Some(wgpu::RenderPassColorAttachment {
-                view: target,
-                depth_slice: None,
-                resolve_target: None,
-                ops: wgpu::Operations {
-                    load: wgpu::LoadOp::Clear(wgpu::Color::BLACK),
-                    store: wgpu::StoreOp::Store,
-                },
-            })],
-            ..Default::default()
-        });
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.draw(0..4, 0..1);
+        paint(encoder, target, &self.pipeline, &self.group);
         Ok(())
     }
 }
@@ -159,34 +144,7 @@ fn drawing(
     image: ImageShape,
     target: wgpu::TextureFormat,
 ) -> Result<(wgpu::RenderPipeline, wgpu::BindGroup), Failure> {
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some("images"),
-        source: wgpu::ShaderSource::Wgsl(DRAW.into()),
-    });
-    let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-        label: Some("images"),
-        layout: None,
-        vertex: wgpu::VertexState {
-            module: &module,
-            entry_point: Some("corner"),
-            compilation_options: Default::default(),
-            buffers: &[],
-        },
-        fragment: Some(wgpu::FragmentState {
-            module: &module,
-            entry_point: Some("shade"),
-            compilation_options: Default::default(),
-            targets: &[Some(target.into())],
-        }),
-        primitive: wgpu::PrimitiveState {
-            topology: wgpu::PrimitiveTopology::TriangleStrip,
-            ..Default::default()
-        },
-        depth_stencil: None,
-        multisample: Default::default(),
-        multiview_mask: None,
-        cache: None,
-    });
+    let pipeline = pipeline(device, DRAW, target);
     let words = [
         SIDE,
         image.height as u32,
@@ -388,52 +346,15 @@ fn headless() -> Result<(), Failure> {
     ))?;
     let (device, queue) = request(&adapter)?;
     let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?;
-    let mut live = Live::new(&gpu, wgpu::TextureFormat::Rgba8Unorm)?;
-    let target = device.create_texture(&wgpu::TextureDescriptor {
-        label: Some("target"),
-        size: wgpu::Extent3d {
-            width: SIZE,
-            height: SIZE,
-            depth_or_array_layers: 1,
-        },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: wgpu::TextureFormat::Rgba8Unorm,
-        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
-        view_formats: &[],
-    });
-    let view = target.create_view(&Default::default());
-    let back = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("frame"),
-        size: u64::from(4 * SIZE * SIZE),
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let mut live = Live::new(&gpu, Pngs::FORMAT)?;
+    let pngs = Pngs::new(&device, SIZE);
     for frame in 0..frames {
         let mut encoder = device.create_command_encoder(&Default::default());
-        live.record(&mut encoder, &view)?;
-        encoder.copy_texture_to_buffer(
-            target.as_image_copy(),
-            wgpu::TexelCopyBufferInfo {
-                buffer: &back,
-                layout: wgpu::TexelCopyBufferLayout {
-                    offset: 0,
-                    bytes_per_row: Some(4 * SIZE),
-                    rows_per_image: None,
-                },
-            },
-            target.size(),
-        );
+        live.record(&mut encoder, &pngs.view)?;
+        pngs.copy(&mut encoder);
         queue.submit([encoder.finish()]);
         // Only because this application wants PNG files.
-        back.map_async(wgpu::MapMode::Read, .., |_| {});
-        device.poll(wgpu::PollType::wait_indefinitely())?;
-        let pixels = back.get_mapped_range(..)?.to_vec();
-        back.unmap();
-        let picture =
-            image::RgbaImage::from_raw(SIZE, SIZE, pixels).ok_or("a frame has another size")?;
-        picture.save(out.join(format!("{frame:04}.png")))?;
+        pngs.save(&device, &out.join(format!("{frame:04}.png")))?;
     }
     println!("{frames} frames in {}", out.display());
     Ok(())

@@ -13,6 +13,7 @@ use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, EventLoop};
 use winit::window::{Window, WindowId};
 
+#[allow(dead_code, reason = "this example has a window and writes no PNG")]
 mod shared;
 use shared::{Decoder, Quad, number, option};
 

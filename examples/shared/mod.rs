@@ -1,4 +1,4 @@
-//! What `embed` and `window` share: a trained decoder on the application's device, and a quad that shows a texture.
+//! What the examples with pictures share: a trained decoder on the application's device, a quad that shows a texture, frames as PNG files.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -134,34 +134,7 @@ impl Quad {
         texture: &wgpu::Texture,
         target: wgpu::TextureFormat,
     ) -> Self {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("quad"),
-            source: wgpu::ShaderSource::Wgsl(QUAD.into()),
-        });
-        let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some("quad"),
-            layout: None,
-            vertex: wgpu::VertexState {
-                module: &module,
-                entry_point: Some("corner"),
-                compilation_options: Default::default(),
-                buffers: &[],
-            },
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some("shade"),
-                compilation_options: Default::default(),
-                targets: &[Some(target.into())],
-            }),
-            primitive: wgpu::PrimitiveState {
-                topology: wgpu::PrimitiveTopology::TriangleStrip,
-                ..Default::default()
-            },
-            depth_stencil: None,
-            multisample: Default::default(),
-            multiview_mask: None,
-            cache: None,
-        });
+        let pipeline = pipeline(device, QUAD, target);
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
             mag_filter: wgpu::FilterMode::Linear,
             ..Default::default()
@@ -185,22 +158,142 @@ impl Quad {
     }
 
     pub(crate) fn draw(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::TextureView) {
-        let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
-            label: Some("quad"),
-            color_attachments: &[Some(wgpu::RenderPassColorAttachment {
-                view: target,
-                depth_slice: None,
-                resolve_target: None,
-                ops: wgpu::Operations {
-                    load: wgpu::LoadOp::Clear(wgpu::Color::BLACK),
-                    store: wgpu::StoreOp::Store,
-                },
-            })],
+        paint(encoder, target, &self.pipeline, &self.group);
+    }
+}
+
+/// A pipeline that fills a target: entry points `corner` and `shade`.
+pub(crate) fn pipeline(
+    device: &wgpu::Device,
+    source: &str,
+    target: wgpu::TextureFormat,
+) -> wgpu::RenderPipeline {
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("application"),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: Some("application"),
+        layout: None,
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: Some("corner"),
+            compilation_options: Default::default(),
+            buffers: &[],
+        },
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some("shade"),
+            compilation_options: Default::default(),
+            targets: &[Some(target.into())],
+        }),
+        primitive: wgpu::PrimitiveState {
+            topology: wgpu::PrimitiveTopology::TriangleStrip,
             ..Default::default()
+        },
+        depth_stencil: None,
+        multisample: Default::default(),
+        multiview_mask: None,
+        cache: None,
+    })
+}
+
+/// The application's render pass.
+pub(crate) fn paint(
+    encoder: &mut wgpu::CommandEncoder,
+    target: &wgpu::TextureView,
+    pipeline: &wgpu::RenderPipeline,
+    group: &wgpu::BindGroup,
+) {
+    let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+        label: Some("application"),
+        color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+            view: target,
+            depth_slice: None,
+            resolve_target: None,
+            ops: wgpu::Operations {
+                load: wgpu::LoadOp::Clear(wgpu::Color::BLACK),
+                store: wgpu::StoreOp::Store,
+            },
+        })],
+        ..Default::default()
+    });
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, group, &[]);
+    pass.draw(0..4, 0..1);
+}
+
+/// A square target without a window, and its way to PNG files.
+pub(crate) struct Pngs {
+    target: wgpu::Texture,
+    pub(crate) view: wgpu::TextureView,
+    back: wgpu::Buffer,
+    size: u32,
+}
+
+impl Pngs {
+    pub(crate) const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
+
+    /// `size` pixels wide and high; 64 divides it, as copies want.
+    pub(crate) fn new(device: &wgpu::Device, size: u32) -> Self {
+        let target = device.create_texture(&wgpu::TextureDescriptor {
+            label: Some("target"),
+            size: wgpu::Extent3d {
+                width: size,
+                height: size,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: Self::FORMAT,
+            usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
         });
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.draw(0..4, 0..1);
+        let view = target.create_view(&Default::default());
+        let back = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("frame"),
+            size: u64::from(4 * size * size),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self {
+            target,
+            view,
+            back,
+            size,
+        }
+    }
+
+    /// Ends the frame's encoder with the copy to the host.
+    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.copy_texture_to_buffer(
+            self.target.as_image_copy(),
+            wgpu::TexelCopyBufferInfo {
+                buffer: &self.back,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(4 * self.size),
+                    rows_per_image: None,
+                },
+            },
+            self.target.size(),
+        );
+    }
+
+    /// Waits for the submitted frame and writes it.
+    pub(crate) fn save(
+        &self,
+        device: &wgpu::Device,
+        path: &Path,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        self.back.map_async(wgpu::MapMode::Read, .., |_| {});
+        device.poll(wgpu::PollType::wait_indefinitely())?;
+        let pixels = self.back.get_mapped_range(..)?.to_vec();
+        self.back.unmap();
+        let picture = image::RgbaImage::from_raw(self.size, self.size, pixels)
+            .ok_or("a frame has another size")?;
+        Ok(picture.save(path)?)
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, Call, EvalContext, Fused, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{
+    Argument, Call, EvalContext, Fused, GradientAt, Lowering, Op, Pattern, in_precision,
+};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::reduce::{Combine, Reduce};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference::conv2d as twin;
 use crate::tensor::{DType, Data, TensorType, Value};
 
@@ -184,11 +186,7 @@ impl Op for Convolution {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let output = self.infer(&types.iter().collect::<Vec<_>>())?;
-        let data = match cx.precision {
-            Precision::F32 => self.compute::<f32>(inputs),
-            Precision::F64 => self.compute::<f64>(inputs),
-            Precision::Tracked => self.compute::<Tracked>(inputs),
-        };
+        let data = in_precision!(cx.precision, T => self.compute::<T>(inputs));
         Value::new(output.shape, data)
     }
 

@@ -3,14 +3,14 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern, in_precision};
 use crate::graph::ops::shapes;
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::Function;
 use crate::kernels::map::Map;
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference::functions::apply;
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
@@ -80,11 +80,7 @@ impl Op for Elementwise {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let shape = self.infer(&types.iter().collect::<Vec<_>>())?.shape;
-        let data = match cx.precision {
-            Precision::F32 => evaluate::<f32>(self.function, &shape, inputs),
-            Precision::F64 => evaluate::<f64>(self.function, &shape, inputs),
-            Precision::Tracked => evaluate::<Tracked>(self.function, &shape, inputs),
-        };
+        let data = in_precision!(cx.precision, T => evaluate::<T>(self.function, &shape, inputs));
         Value::new(shape, data)
     }
 

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::gather;
-use crate::real::{Precision, Tracked};
+
 use crate::reference::gather::gather as gathered;
 use crate::tensor::{DType, TensorType, Value};
 
@@ -83,11 +83,7 @@ impl Op for Gather {
         let kernel = self.kernel(&types.iter().collect::<Vec<_>>())?;
         let (data, index) = (&inputs[0].data, inputs[1].data.as_u32());
         let cursor = if kernel.cursor { cx.state.cursor } else { 0 };
-        let out = match cx.precision {
-            Precision::F32 => gathered::<f32>(&kernel, data, index, cursor),
-            Precision::F64 => gathered::<f64>(&kernel, data, index, cursor),
-            Precision::Tracked => gathered::<Tracked>(&kernel, data, index, cursor),
-        };
+        let out = in_precision!(cx.precision, T => gathered::<T>(&kernel, data, index, cursor));
         Value::new([kernel.batch, kernel.width], out)
     }
 

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::pool::{self, Mode, Windows};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, Data, TensorType, Value};
 
@@ -80,11 +80,7 @@ impl Op for Pool {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let output = self.infer(&types.iter().collect::<Vec<_>>())?;
-        let data = match cx.precision {
-            Precision::F32 => self.compute::<f32>(inputs),
-            Precision::F64 => self.compute::<f64>(inputs),
-            Precision::Tracked => self.compute::<Tracked>(inputs),
-        };
+        let data = in_precision!(cx.precision, T => self.compute::<T>(inputs));
         Value::new(output.shape, data)
     }
 

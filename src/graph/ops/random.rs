@@ -1,14 +1,14 @@
 //! Random tensors: uniform, normal, Bernoulli, by counter.
 
 use crate::error::Result;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern, in_precision};
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
 use crate::kernels::expression::{Expression, Term};
 use crate::kernels::functions::Distribution;
 use crate::kernels::map::Map;
 use crate::kernels::philox::Key;
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference::random::draw;
 use crate::tensor::{Data, Shape, TensorType, Value};
 
@@ -46,11 +46,7 @@ impl Op for Random {
     }
 
     fn evaluate(&self, _inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
-        let data = match cx.precision {
-            Precision::F32 => self.compute::<f32>(cx),
-            Precision::F64 => self.compute::<f64>(cx),
-            Precision::Tracked => self.compute::<Tracked>(cx),
-        };
+        let data = in_precision!(cx.precision, T => self.compute::<T>(cx));
         Value::new(self.shape.clone(), data)
     }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, Call, EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{
+    Argument, Call, EvalContext, GradientAt, Lowering, Op, Pattern, in_precision,
+};
 use crate::kernels::Caps;
 use crate::kernels::expression::Expression;
 use crate::kernels::rearrange::Rearrange;
 use crate::kernels::reduce::{self, Combine};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference::Twin;
 use crate::reference::reduce::{argmax, combine};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
@@ -121,11 +123,7 @@ impl Op for Reduce {
 
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let output = self.infer(&[&inputs[0].tensor_type()])?;
-        let data = match cx.precision {
-            Precision::F32 => self.compute::<f32>(inputs[0], &output),
-            Precision::F64 => self.compute::<f64>(inputs[0], &output),
-            Precision::Tracked => self.compute::<Tracked>(inputs[0], &output),
-        };
+        let data = in_precision!(cx.precision, T => self.compute::<T>(inputs[0], &output));
         Value::new(output.shape, data)
     }
 

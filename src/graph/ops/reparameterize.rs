@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::random::Random;
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Key;
 use crate::kernels::reparameterize;
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference;
 use crate::tensor::{Data, TensorType, Value};
 
@@ -79,11 +79,7 @@ impl Op for Reparameterize {
             ))
         }
         let kernel = self.kernel(inputs[0].shape.count());
-        let data = match cx.precision {
-            Precision::F32 => twin::<f32>(&kernel, inputs, cx),
-            Precision::F64 => twin::<f64>(&kernel, inputs, cx),
-            Precision::Tracked => twin::<Tracked>(&kernel, inputs, cx),
-        };
+        let data = in_precision!(cx.precision, T => twin::<T>(&kernel, inputs, cx));
         Value::new(inputs[0].shape.clone(), data)
     }
 

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::resize::{self, Interpolation};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, Data, TensorType, Value};
 
@@ -71,11 +71,7 @@ impl Op for Resize {
             T::into_data(reference::resize::resize(kernel, T::of(&x.data)))
         }
         let kernel = self.kernel();
-        let data = match cx.precision {
-            Precision::F32 => twin::<f32>(&kernel, inputs[0]),
-            Precision::F64 => twin::<f64>(&kernel, inputs[0]),
-            Precision::Tracked => twin::<Tracked>(&kernel, inputs[0]),
-        };
+        let data = in_precision!(cx.precision, T => twin::<T>(&kernel, inputs[0]));
         Value::new(output.shape, data)
     }
 

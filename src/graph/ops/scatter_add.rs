@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, Call, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, Call, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::scatter_add::{self, RankPositions};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, Data, TensorType, Value};
 
@@ -64,11 +64,7 @@ impl Op for ScatterAdd {
         }
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let kernel = self.kernel(&types.iter().collect::<Vec<_>>())?;
-        let data = match cx.precision {
-            Precision::F32 => twin::<f32>(&kernel, inputs),
-            Precision::F64 => twin::<f64>(&kernel, inputs),
-            Precision::Tracked => twin::<Tracked>(&kernel, inputs),
-        };
+        let data = in_precision!(cx.precision, T => twin::<T>(&kernel, inputs));
         Value::new([kernel.rows, kernel.width], data)
     }
 

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::kernels::Caps;
 use crate::kernels::top_k::{self, Kept};
-use crate::real::{Precision, Real, Tracked};
+use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorType, Value};
 
@@ -74,11 +74,7 @@ impl Op for TopK {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let ty = inputs[0].tensor_type();
         let kernel = self.kernel(&Caps::portable(), &ty)?;
-        let data = match cx.precision {
-            Precision::F32 => reference::top_k::top_k(&kernel, f32::of(&inputs[0].data)),
-            Precision::F64 => reference::top_k::top_k(&kernel, f64::of(&inputs[0].data)),
-            Precision::Tracked => reference::top_k::top_k(&kernel, Tracked::of(&inputs[0].data)),
-        };
+        let data = in_precision!(cx.precision, T => reference::top_k::top_k(&kernel, T::of(&inputs[0].data)));
         Value::new(self.infer(&[&ty])?.shape, data)
     }
 
