@@ -33,9 +33,9 @@ pub struct Config {
     pub time_embedding_type: String,
     /// Size of the time embedding after its layers; four times the first channels where it is not given.
     pub time_embedding_dim: Option<usize>,
-    /// See [`Convention::shift`].
+    /// See [`Convention::shift`](crate::kernels::timestep_embedding::Convention::shift).
     pub freq_shift: f64,
-    /// See [`Convention::cosine_first`].
+    /// See [`Convention::cosine_first`](crate::kernels::timestep_embedding::Convention::cosine_first).
     pub flip_sin_to_cos: bool,
     /// From the image down.
     pub down_block_types: Vec<String>,
