@@ -63,16 +63,17 @@ struct Params {
 // Where nothing is: a pixel of the padding.
 const OUTSIDE: u32 = 0xffffffffu;
 
+// Divisions are slow on some devices: where there is but one residue or group, nothing is divided.
 fn residue_y(batch: u32) -> u32 {
-    return batch / params.residues_x % params.residues_y;
+    return ${"0u" if phases == 2 else "batch / params.residues_x % params.residues_y"};
 }
 
 fn residue_x(batch: u32) -> u32 {
-    return params.residues_y + batch % params.residues_x;
+    return ${"1u" if phases == 2 else "params.residues_y + batch % params.residues_x"};
 }
 
 fn group_of(batch: u32) -> u32 {
-    return batch / (params.residues_x * params.residues_y) % params.channel_groups;
+    return ${"batch / (params.residues_x * params.residues_y) % params.channel_groups" if grouped else "0u"};
 }
 
 //# if direction != "weight"
@@ -161,34 +162,45 @@ fn load_a(at: u32, k: u32) -> vec4<f32> {
 //# endif
 //# endif
 
-// The result's element of a row and a channel of its group; OUTSIDE where the row is none of the image's pixels.
-fn index_of(batch: u32, row: u32, channel: u32) -> u32 {
-    //# if direction == "input"
-    let place = place_of_row(row);
-    let y = place.y * params.dest_stride_y + residue_y(batch);
-    let x = place.z * params.dest_stride_x + residue_x(batch) - params.residues_y;
+// Where the results of a residue and of a channel of a group go: that channel among all groups', or OUTSIDE; the residue.
+fn place_c(batch: u32, channel: u32) -> vec3<u32> {
+    let first = group_of(batch) * params.n;
+    //# if variant not in ["depthwise", "fold"]
+    begin_columns(first + ${"min(channel, params.n - 4u)" if vector else "channel"});
+    //# endif
+    let inside = channel < ${"params.dest_channels" if variant == "depthwise" else "params.n"};
+    return vec3<u32>(select(OUTSIDE, first + channel, inside), residue_y(batch), residue_x(batch));
+}
+
+// The result's element of a row at such a place; OUTSIDE where the row is none of the image's pixels.
+fn index_of(place: vec3<u32>, row: u32) -> u32 {
+    //# if direction == "input" and phases > 2
+    let pixel_of = place_of_row(row);
+    let y = pixel_of.y * params.dest_stride_y + place.y;
+    let x = pixel_of.z * params.dest_stride_x + place.z - params.residues_y;
     if y >= params.dest_height || x >= params.dest_width {
         return OUTSIDE;
     }
-    let pixel = (place.x * params.dest_height + y) * params.dest_width + x;
+    let pixel = (pixel_of.x * params.dest_height + y) * params.dest_width + x;
     //# else
     let pixel = row;
     //# endif
-    return pixel * params.dest_channels + group_of(batch) * params.n + channel;
+    return pixel * params.dest_channels + place.x;
 }
 
 //# if variant != "fold"
-fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
-    if row >= params.m || column >= ${"params.dest_channels" if variant == "depthwise" else "params.n"} {
+fn store(place: vec3<u32>, row: u32, sums: vec4<f32>) {
+    if row >= params.m || place.x == OUTSIDE {
         return;
     }
-    let index = index_of(batch, row, column);
+    let index = index_of(place, row);
     if index == OUTSIDE {
         return;
     }
     //# if vector
     finish(index, sums);
     //# else
+    let column = place.x${" % params.n" if grouped};
     for (var i = 0u; i < min(4u, params.n - column); i++) {
         finish(index + i, sums[i]);
     }
@@ -258,14 +270,19 @@ fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
 //# endif
 
 //# if direction == "weight"
+// Which part of the sum this is.
+fn part_of(batch: u32) -> u32 {
+    return ${"batch / params.channel_groups" if grouped and variant != "depthwise" else "batch"};
+}
+
 // Segments are rows of pixels; those of this part of the sum.
 fn segments(batch: u32) -> u32 {
-    let first = ${"batch" if variant == "depthwise" else "batch / params.channel_groups"} * params.segments;
+    let first = part_of(batch) * params.segments;
     return min(params.segments, params.all_segments - min(first, params.all_segments));
 }
 
 fn segment_of(batch: u32, segment: u32) -> u32 {
-    return ${"batch" if variant == "depthwise" else "batch / params.channel_groups"} * params.segments + segment;
+    return part_of(batch) * params.segments + segment;
 }
 
 // The first channel of the group, and the first of four rows. Rows past the end repeat.
@@ -365,11 +382,20 @@ fn load_b(at: Row, k: u32) -> vec4<f32> {
 }
 //# endif
 
-fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+// Where four columns go: the first row among all parts' and groups', and the first of them.
+fn place_c(batch: u32, column: u32) -> vec2<u32> {
+    //# if variant != "depthwise"
+    begin_columns(${"min(column, params.n - 4u)" if vector else "column"});
+    //# endif
+    return vec2<u32>(batch * params.m, column);
+}
+
+fn store(place: vec2<u32>, row: u32, sums: vec4<f32>) {
+    let column = place.y;
     if row >= params.m || column >= params.n {
         return;
     }
-    let index = (batch * params.m + row) * params.n + column;
+    let index = (place.x + row) * params.n + column;
     //# if vector
     finish(index, sums);
     //# else
@@ -395,7 +421,7 @@ fn conv2d(
     //# if variant == "fold"
     let row = unit / params.n;
     let channel = unit % params.n;
-    let index = index_of(batch, row, channel);
+    let index = index_of(place_c(batch, channel), row);
     if index == OUTSIDE {
         return;
     }
@@ -443,7 +469,7 @@ fn conv2d(
         );
         sum += weight * load_a(enter_a(batch, place, segment), channel);
     }
-    store(batch, row, channel, sum);
+    store(place_c(batch, channel), row, sum);
     //# endif
     //# endif
 }

@@ -81,11 +81,18 @@ fn load_${name}(place: vec2<u32>, k: u32) -> vec4<f32> {
 //# endmacro
 ${across("a", "m", a_vector) if layout == "tn" else along_k("a", "m", a_vector)}
 ${along_k("b", "n", b_vector) if layout == "nt" else across("b", "n", b_vector)}
-fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>) {
+// Where four columns of a matrix go: its first row among all matrices', and the first of them.
+fn place_c(batch: u32, column: u32) -> vec2<u32> {
+    begin_columns(${"min(column, params.n - 4u)" if vector else "column"});
+    return vec2<u32>(batch * params.m, column);
+}
+
+fn store(place: vec2<u32>, row: u32, sums: vec4<f32>) {
+    let column = place.y;
     if row >= params.m || column >= params.n {
         return;
     }
-    let index = (batch * params.m + row) * params.n + column;
+    let index = (place.x + row) * params.n + column;
     //# if vector
     finish(index, sums);
     //# else

@@ -25,19 +25,15 @@ struct Params {
 
 //# include "shared/bindings.wgsl"
 
+//# if interpolation == "bilinear"
 // How much pixel `pixel` of `from` gives to pixel `o` of `to`.
 fn weight(pixel: u32, o: u32, extent: u32, to: u32) -> f32 {
-    //# if interpolation == "nearest"
-    return select(0.0, 1.0, o * extent / to == pixel);
-    //# else
     let place = lower_of(o, extent, to);
     let upper = min(place.x + 1u, extent - 1u);
     let share = f32(place.y) / f32(2u * to);
     return select(0.0, 1.0 - share, place.x == pixel) + select(0.0, share, upper == pixel);
-    //# endif
 }
 
-//# if interpolation == "bilinear"
 // The pixel below the place of pixel o, and the rest in parts of 2 to.
 fn lower_of(o: u32, extent: u32, to: u32) -> vec2<u32> {
     let twice = (2u * o + 1u) * extent;
@@ -48,11 +44,16 @@ fn lower_of(o: u32, extent: u32, to: u32) -> vec2<u32> {
 //# endif
 
 //# if transposed
-// Pixels of `to` that pixel `pixel` may give to: from, to.
+// Pixels of `to` that pixel `pixel` ${"gives" if interpolation == "nearest" else "may give"} to: from, to.
 fn reach(pixel: u32, extent: u32, to: u32) -> vec2<u32> {
+    //# if interpolation == "nearest"
+    // o from / to rounds down to `pixel` from the first o on that reaches it to the first that reaches the next.
+    return (vec2<u32>(pixel, pixel + 1u) * to + extent - 1u) / extent;
+    //# else
     // Half a pixel and a whole one to either side, and one for rounding.
     let first = max(pixel, 2u) - 2u;
     return vec2<u32>(first * to / extent, min((pixel + 3u) * to / extent + 1u, to));
+    //# endif
 }
 //# endif
 
@@ -76,11 +77,17 @@ fn resize(
     let columns = reach(x, params.from_width, params.to_width);
     var sum = real(0.0);
     for (var row = rows.x; row < rows.y; row++) {
+        //# if interpolation == "bilinear"
         let along_y = weight(y, row, params.from_height, params.to_height);
+        //# endif
         for (var column = columns.x; column < columns.y; column++) {
-            let along_x = weight(x, column, params.from_width, params.to_width);
             let at = (picture * params.to_height + row) * params.to_width + column;
+            //# if interpolation == "bilinear"
+            let along_x = weight(x, column, params.from_width, params.to_width);
             sum += along_y * along_x * real(image[at * params.channels + channel]);
+            //# else
+            sum += real(image[at * params.channels + channel]);
+            //# endif
         }
     }
     out[unit] = sum;

@@ -65,6 +65,14 @@ fn a_model_is_trained_sampled_evaluated_and_encoded() {
         "20",
     ]);
     assert_eq!(figures["images"], 30);
+    let fewer = ["eval", &run, "--data", "digits:300", "--examples"];
+    assert_eq!(json(&[&fewer[..], &["7"]].concat())["images"], 7);
+    for none in ["0", "31"] {
+        let out = wgen(&[&fewer[..], &[none]].concat());
+        assert_eq!(out.status.code(), Some(2));
+        let message = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(message.contains("the data has 30"), "{message}");
+    }
     let value = |name: &str| figures[name].as_f64().unwrap();
     assert!((value("reconstruction") + value("kl") + value("elbo")).abs() < 1e-9);
     assert!(value("log_likelihood") > value("elbo"));

@@ -1,7 +1,8 @@
 // The body of matrix products, plain and implicit: sums over k of A[row, k] B[k, column], tile by tile.
 //
 // The including template says where operands lie: `place_a(batch, row)` and `place_b(batch, column)` once a tile, `load_a(at, k)` and
-// `load_b(at, k)` for four elements, along k or across as the layout has it, and `store(batch, row, column, sums)`. Where the sum is
+// `load_b(at, k)` for four elements, along k or across as the layout has it, and for the result `place_c(batch, column)`, once for four
+// columns, and `store(place, row, sums)`. Where the sum is
 // segmented (the taps of a convolution), `segments(batch)` says into how many, and `enter_a(batch, place, segment)` and `enter_b` make
 // of a place what the loads of that segment take; k begins at 0 in each.
 //
@@ -133,12 +134,15 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     //# if segmented
     }
     //# endif
+    //# for q in range(quads)
+    let c_place${q} = place_c(batch, column0 + ${4 * q * threads}u + tx * 4u);
     //# for g in range(row_quads)
     //# for c in range(4)
-    //# for q in range(quads)
-    store(batch, row0 + ${4 * g * threads + c}u + ty * 4u, column0 + ${4 * q * threads}u + tx * 4u, sum${4 * g + c}_${q});
+    store(c_place${q}, row0 + ${4 * g * threads + c}u + ty * 4u, sum${4 * g + c}_${q});
     //# endfor
     //# endfor
+    //# endfor
+    //# for g in range(row_quads)
     //# if row_sums
     if group.x == 0u && tx == 0u {
         store_row_sums(batch, row0 + ${4 * g * threads}u + ty * 4u, row_sum${g});
@@ -280,9 +284,10 @@ ${load_block("ahead", "")}
     //# if segmented
     }
     //# endif
-    //# for r in range(rows)
     //# for q in range(quads)
-    store(batch, row0 + ${r}u, column0 + ${4 * lanes * q}u, sum${r}_${q});
+    let c_place${q} = place_c(batch, column0 + ${4 * lanes * q}u);
+    //# for r in range(rows)
+    store(c_place${q}, row0 + ${r}u, sum${r}_${q});
     //# endfor
     //# endfor
     //# if row_sums

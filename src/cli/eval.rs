@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     data: DataArguments,
     #[command(flatten)]
     sampling: SamplingArguments,
+    /// Only the first so many examples of the data, for all figures but the judge's
+    #[arg(long)]
+    examples: Option<usize>,
     /// Also estimate the log-likelihood with this many importance samples an example
     #[arg(long)]
     importance_samples: Option<usize>,
@@ -53,13 +56,15 @@ pub(super) struct Arguments {
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let mut config = crate::train::folder::read_config(&arguments.run.folder)?;
     arguments.sampling.apply(&mut config.model)?;
-    let dataset = arguments.data.load(Part::Test)?;
+    let whole = arguments.data.load(Part::Test)?;
+    let first = first_of(&whole, arguments.examples)?;
+    let dataset = first.as_ref().unwrap_or(&whole);
     let device = open(output, choice)?;
     let (_, weights) = load(&arguments.run.folder, &device)?;
     let model = config.build()?;
     let model = model.as_ref();
     let mut evaluator = Evaluator::new(&device, model, &weights, arguments.batch, arguments.seed)?;
-    let report = model.report(&evaluator.figures(model, &dataset)?);
+    let report = model.report(&evaluator.figures(model, dataset)?);
     let mut result = json!({
         "images": dataset.rows(),
         "data": arguments.data.data.to_string(),
@@ -76,7 +81,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         text.join(", ")
     ));
     if let Some(samples) = arguments.importance_samples {
-        let value = evaluator.log_likelihood(model, &dataset, samples)?;
+        let value = evaluator.log_likelihood(model, dataset, samples)?;
         output.say(&format!(
             "log-likelihood {value:.4} nats an example, {samples} importance samples"
         ));
@@ -88,14 +93,14 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             return Err(Error::Usage("--bound is for diffusion models".to_owned()));
         };
         let model = Diffusion::new(own.as_ref().clone())?;
-        let bound = evaluator.bound(&model, &dataset, count, arguments.seed)?;
+        let bound = evaluator.bound(&model, dataset, count, arguments.seed)?;
         output.say(&format!(
             "at most {:.4} {} by {count} timesteps: the prior's {:.6}, that of t = 0 {:.4}",
             bound.total, bound.unit, bound.prior, bound.terms[0].mean
         ));
         result["bound"] = json!(bound);
     }
-    if let Some((dead, units)) = dead_units(&mut evaluator, model, &dataset)? {
+    if let Some((dead, units)) = dead_units(&mut evaluator, model, dataset)? {
         let share = dead as f64 / units as f64;
         output.say(&format!(
             "{dead} of {units} units are never active ({share:.4})"
@@ -108,16 +113,30 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         let (what, images) = made_by(
             &mut evaluator,
             model,
-            &dataset,
+            &whole,
             arguments.samples,
             arguments.class,
         )?;
         let real = arguments.data.load(Part::Training)?;
-        let judgement = judge.judge(what, &images, &dataset, Some(&real))?;
+        let judgement = judge.judge(what, &images, &whole, Some(&real))?;
         say_judgement(output, &judgement);
         result["judgement"] = json!(judgement);
     }
     output.result(&result)
+}
+
+/// The first `examples` of a data set, where that is asked for.
+fn first_of(dataset: &Dataset, examples: Option<usize>) -> Result<Option<Dataset>> {
+    let Some(count) = examples else {
+        return Ok(None);
+    };
+    if count == 0 || count > dataset.rows() {
+        return Err(Error::Usage(format!(
+            "--examples {count}: the data has {}, so from 1 to that many can be evaluated",
+            dataset.rows()
+        )));
+    }
+    Ok(Some(dataset.select(&(0..count).collect::<Vec<_>>())))
 }
 
 /// Units of a sparse code that no example activates, and all units.

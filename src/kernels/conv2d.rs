@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::expression::{Expression, Width};
+use super::expression::{Columns, Expression, Width};
 use super::matmul::{Layout, Variant};
 use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid, fold};
 use crate::error::{Error, Result};
@@ -466,9 +466,18 @@ impl Kernel for Conv2d {
         let (a_vector, b_vector, vector) = self.vectors();
         let (m, n, k) = self.sizes();
         let (y, x) = (self.phases(0), self.phases(1));
-        let mut context =
-            self.epilogue
-                .context("e", if vector { Width::Four } else { Width::One }, 0);
+        let width = if vector { Width::Four } else { Width::One };
+        let columns = Columns {
+            row: match self.direction {
+                Direction::Forward => g.out_channels,
+                Direction::Input => g.channels,
+                Direction::Weight => n,
+            },
+            count: self.counts().2,
+        };
+        // Only a product's tile has columns; the other bodies make each element on its own.
+        let columns = matches!(self.body, Body::Product(_)).then_some(columns);
+        let mut context = self.epilogue.context("e", width, 0, columns);
         let more = json!({
             "entry": "conv2d",
             "segmented": true,
@@ -484,6 +493,7 @@ impl Kernel for Conv2d {
             "accumulate": false,
             "row_sums": self.row_sums,
             "phases": y.residues.len() + x.residues.len(),
+            "grouped": g.groups > 1,
             "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
                 "a" => a_vector,
                 "b" => b_vector,

@@ -134,10 +134,29 @@ impl Indexing {
             _ if self.dense => "dense",
             [] => "scalar",
             [[1, modulus, 1]] if vector && modulus % 4 == 0 && self.base == 0 => "row",
+            // Four neighbours lie next to each other, and begin at a multiple of four, wherever the outer axes are.
+            [[1, modulus, 1], outer @ ..]
+                if vector
+                    && modulus % 4 == 0
+                    && self.base % 4 == 0
+                    && self.count.is_multiple_of(4)
+                    && outer.iter().all(|g| g[0] % 4 == 0 && g[2] % 4 == 0) =>
+            {
+                "rows"
+            }
             groups if vector && groups.iter().any(|g| g[0] % 4 != 0) => "gather",
             _ => "splat",
         }
     }
+}
+
+/// The result of a kernel that makes it column by column: what an epilogue's operands can be told once a tile.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// Elements of a row.
+    pub row: usize,
+    /// Elements of all.
+    pub count: usize,
 }
 
 /// What a `real` of a kernel's expression is.
@@ -301,8 +320,15 @@ impl Expression {
 
     /// Template variables: operands with their access, and the body as lines of WGSL over `index` and `accumulator`.
     ///
-    /// `first_group` is the number of `groups` before this expression's.
-    pub fn context(&self, prefix: &str, width: Width, first_group: usize) -> Json {
+    /// `first_group` is the number of `groups` before this expression's. With `columns` an operand that lies as the result's rows do is
+    /// found by the column, which the kernel announces once a tile: a remainder less for each element, and of a bias also a read.
+    pub fn context(
+        &self,
+        prefix: &str,
+        width: Width,
+        first_group: usize,
+        columns: Option<Columns>,
+    ) -> Json {
         let distinct = self.distinct_groups();
         let operands: Vec<Json> = self
             .operands
@@ -310,17 +336,25 @@ impl Expression {
             .enumerate()
             .map(|(i, operand)| {
                 let place = |g: &[u32; 3]| distinct.iter().position(|d| d == g).unwrap_or(0);
+                let access = operand.access(width);
+                let column = matches!(access, "row" | "rows")
+                    && columns.is_some_and(|c| c.row == operand.groups[0][1] as usize);
                 let groups: Vec<usize> = if operand.dense {
                     Vec::new()
                 } else {
-                    let places = operand.groups.iter().map(place);
+                    let places = operand.groups.iter().skip(usize::from(column)).map(place);
                     places.map(|p| first_group + p).collect()
                 };
-                let access = operand.access(width);
+                // The outermost run of axes does not come round again within the result.
+                let open = operand.groups.last().is_some_and(|&[d, m, _]| {
+                    columns.is_some_and(|c| d as usize * m as usize >= c.count)
+                });
                 json!({
                     "name": format!("{prefix}{i}"),
                     "access": access,
-                    "vector": width == Width::Four && matches!(access, "dense" | "row"),
+                    "vector": width == Width::Four && matches!(access, "dense" | "row" | "rows"),
+                    "column": column,
+                    "open": open,
                     "base": operand.base,
                     "groups": groups,
                 })
@@ -376,6 +410,7 @@ impl Expression {
             "results": self.results.iter().map(|&r| name(r)).collect::<Vec<_>>(),
             "functions": self.functions(),
             "random": self.is_random(),
+            "columns": columns.is_some(),
             "by_example": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Example { .. }, .. })),
             "by_step": width == Width::Four && self.terms.iter().any(|t| matches!(t, Term::Random { key: Key::Step, .. })),
             "groups": first_group + distinct.len(),

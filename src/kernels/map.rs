@@ -75,7 +75,7 @@ impl Kernel for Map {
         let vector = self.is_vector();
         let mut context =
             self.expression
-                .context("x", if vector { Width::Four } else { Width::One }, 0);
+                .context("x", if vector { Width::Four } else { Width::One }, 0, None);
         let more = json!({
                 "vector": vector,
                 "per_thread": self.per_thread(),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::expression::{Expression, Width};
+use super::expression::{Columns, Expression, Width};
 use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid};
 use crate::error::Result;
 use crate::tensor::DType;
@@ -373,9 +373,12 @@ impl Kernel for Matmul {
 
     fn launch(&self) -> Launch {
         let (a_vector, b_vector, vector) = self.vectors();
-        let mut context =
-            self.epilogue
-                .context("e", if vector { Width::Four } else { Width::One }, 0);
+        let width = if vector { Width::Four } else { Width::One };
+        let columns = Columns {
+            row: self.n,
+            count: self.counts().2,
+        };
+        let mut context = self.epilogue.context("e", width, 0, Some(columns));
         let more = json!({
                 "entry": "matmul",
                 "segmented": false,

@@ -77,6 +77,28 @@ impl Rearrange {
         self.axes.iter().map(|a| a.size).product()
     }
 
+    /// The same axes with those made one that the source does not tell apart: a kernel divides once an axis.
+    fn merged(&self) -> Vec<Axis> {
+        let mut merged: Vec<Axis> = Vec::new();
+        for &axis in self.axes.iter().rev() {
+            if let Some(inner) = merged.last_mut() {
+                let whole = inner.offset == 0 && inner.bound == inner.size;
+                if whole && axis.stride == inner.stride * inner.size {
+                    *inner = Axis {
+                        size: axis.size * inner.size,
+                        stride: inner.stride,
+                        offset: axis.offset * inner.size as isize,
+                        bound: axis.bound * inner.size,
+                    };
+                    continue;
+                }
+            }
+            merged.push(axis);
+        }
+        merged.reverse();
+        merged
+    }
+
     /// Whether four neighbours of the last axis stay neighbours, aligned, and are inside or outside together.
     fn is_vector(&self) -> bool {
         let four = |n: usize| n.is_multiple_of(4);
@@ -116,7 +138,8 @@ impl Kernel for Rearrange {
             _ => self.fill as u32,
         };
         let mut params = vec![units as u32, fill, 0, 0];
-        for (i, axis) in self.axes.iter().rev().enumerate() {
+        let axes = self.merged();
+        for (i, axis) in axes.iter().rev().enumerate() {
             let (w, stride) = if i == 0 {
                 (width, axis.stride)
             } else {
@@ -133,7 +156,7 @@ impl Kernel for Rearrange {
         Launch {
             template: "rearrange",
             entry: "rearrange",
-            context: json!({"vector": vector, "rank": self.axes.len()}),
+            context: json!({"vector": vector, "rank": axes.len()}),
             constants: vec![("WORKGROUP", 64.0)],
             params,
             workgroups: fold(units.div_ceil(64) as u64),

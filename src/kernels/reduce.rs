@@ -209,9 +209,9 @@ impl Kernel for Reduce {
             Mode::Rows => ("rows", Width::Four, Width::Splat),
             Mode::Elements => ("elements", Width::One, Width::One),
         };
-        let value = self.prologue.context("x", body, 0);
+        let value = self.prologue.context("x", body, 0, None);
         let first_group = value["groups"].as_u64().unwrap_or(0) as usize;
-        let mut context = self.epilogue.context("e", end, first_group);
+        let mut context = self.epilogue.context("e", end, first_group, None);
         let both = |field: &str| {
             let list = |c: &serde_json::Value| c[field].as_array().cloned().unwrap_or_default();
             [list(&value), list(&context)].concat()

@@ -1,0 +1,47 @@
+#!/bin/sh
+# The class-conditional U-Net on MNIST: training, bits per dimension at some of its steps, samples of the null class judged beside anchors, guided
+# samples judged by class, and pictures. See docs/results.md for the figures and times.
+#
+#     scripts/mnist_diffusion.sh [FOLDER OF THE FOUR MNIST FILES]
+#
+# Needs target/release/wgen (cargo build --release). STEPS and BATCH change the training.
+set -eu
+cd "$(dirname "$0")/.."
+mnist=${1:-../shared/data/mnist}
+if [ ! -f "$mnist/train-images-idx3-ubyte.gz" ]; then
+    echo "no MNIST in $mnist: nothing is measured" >&2
+    exit 2
+fi
+wgen=target/release/wgen
+run=runs/mnist-diffusion
+steps=${STEPS:-4500}
+if [ ! -f runs/mnist-classifier/model.safetensors ]; then
+    $wgen -q train classifier --data "idx:$mnist" --epochs 8 --lr-schedule cosine --out runs/mnist-classifier
+fi
+if [ ! -f $run/model.safetensors ]; then
+    # A copy of the folder is kept at some checkpoints, for the bound's way down.
+    $wgen -q train diffusion --data "idx:$mnist" --conditional --prediction v --schedule cosine --steps "$steps" --batch "${BATCH:-16}" \
+        --lr 1e-3 --lr-warmup 200 --lr-schedule cosine --clip 1 --ema 0.999 --checkpoint-steps 500 --out $run &
+    training=$!
+    while kill -0 $training 2>/dev/null; do
+        sleep 3
+        now=$(cat $run/checkpoints/latest 2>/dev/null || true)
+        case "$now" in
+        500 | 1500 | 3000) [ -d "$run-$now" ] || cp -r $run "$run-$now" ;;
+        esac
+    done
+    wait $training
+fi
+for folder in $run-500 $run-1500 $run-3000 $run; do
+    if [ -d $folder ]; then
+        echo "$folder:"
+        $wgen eval $folder --data "idx:$mnist" --examples 500 --bound 20
+    fi
+done
+# The null class, unguided: nothing says which digit.
+$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 2000 --class 10
+# By class, guided.
+$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 1000 --guidance 2
+$wgen sample $run --n 64 --class 10 --out $run/unguided.png
+$wgen sample $run --n 100 --guidance 2 --out $run/guided.png
+$wgen sample $run --n 10 --guidance 2 --gif $run/reverse.gif --out $run/ten.png
