@@ -138,7 +138,7 @@ impl Indexing {
             [[1, modulus, 1], outer @ ..]
                 if vector
                     && modulus % 4 == 0
-                    && self.base % 4 == 0
+                    && self.base.is_multiple_of(4)
                     && self.count.is_multiple_of(4)
                     && outer.iter().all(|g| g[0] % 4 == 0 && g[2] % 4 == 0) =>
             {
