@@ -1,6 +1,6 @@
 #!/bin/sh
-# The class-conditional U-Net on MNIST: training, bits per dimension at some of its steps, samples of the null class judged beside anchors, guided
-# samples judged by class, and pictures. See docs/results.md for the figures and times.
+# The class-conditional U-Net on MNIST: training, bits per dimension at some of its steps, samples by class, of the null class and guided, judged
+# beside anchors, and pictures. See docs/results.md for the figures and times.
 #
 #     scripts/mnist_diffusion.sh [FOLDER OF THE FOUR MNIST FILES]
 #
@@ -38,10 +38,12 @@ for folder in $run-500 $run-1500 $run-3000 $run; do
         $wgen eval $folder --data "idx:$mnist" --examples 500 --bound 20
     fi
 done
-# The null class, unguided: nothing says which digit.
+# By class in turn, unguided.
+$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 2000
+# The null class: nothing says which digit.
 $wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 2000 --class 10
 # By class, guided.
-$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 1000 --guidance 2
+$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 1000 --guidance 2 --steps 25
 $wgen sample $run --n 64 --class 10 --out $run/unguided.png
 $wgen sample $run --n 100 --guidance 2 --out $run/guided.png
 $wgen sample $run --n 10 --guidance 2 --gif $run/reverse.gif --out $run/ten.png
