@@ -70,6 +70,7 @@ def main():
     parser.add_argument("--judge")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--class-deviation", type=float, default=1.0, help="of the class embedding's first values")
     parser.add_argument("--zero", action="store_true", help="branches begin as zero, as wgen's do")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -82,6 +83,7 @@ def main():
                        up_block_types=[("Attn" if 28 >> i in arguments.attention else "") + "UpBlock2D" for i in reversed(range(levels))],
                        norm_num_groups=8, attention_head_dim=32, num_class_embeds=11,
                        resnet_time_scale_shift="scale_shift" if arguments.scale_shift else "default")
+    torch.nn.init.normal_(unet.class_embedding.weight, std=arguments.class_deviation)
     if arguments.zero:
         for name, parameter in unet.named_parameters():
             if ".conv2." in name or ".to_out." in name or name.startswith("conv_out."):

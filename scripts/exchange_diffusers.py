@@ -20,20 +20,25 @@ from safetensors.torch import load_file, save_file
 COUNT = 4
 
 
-def ddim(unet, scheduler, noise, labels=None):
+def ddim(unet, scheduler, noise, labels=None, guidance=1.0):
     scheduler = DDIMScheduler.from_config(scheduler.config)
     scheduler.set_timesteps(50)
     x = noise
     with torch.no_grad():
         for t in scheduler.timesteps:
-            x = scheduler.step(unet(x, t, class_labels=labels).sample, t, x, eta=0.0).prev_sample
+            prediction = unet(x, t, class_labels=labels).sample
+            if guidance != 1.0:
+                # The null class is the last one.
+                null = unet(x, t, class_labels=torch.full_like(labels, unet.config.num_class_embeds - 1)).sample
+                prediction = null + guidance * (prediction - null)
+            x = scheduler.step(prediction, t, x, eta=0.0, use_clipped_model_output=guidance != 1.0).prev_sample
     return x
 
 
-def compare(name, wgen, folder, unet, scheduler, labels=None, more=()):
+def compare(name, wgen, folder, unet, scheduler, labels=None, guidance=1.0, more=()):
     size = unet.config.sample_size
     noise = torch.randn(COUNT, unet.config.in_channels, size, size, generator=torch.Generator().manual_seed(3))
-    expected = ddim(unet.eval(), scheduler, noise, labels)
+    expected = ddim(unet.eval(), scheduler, noise, labels, guidance)
     with tempfile.TemporaryDirectory() as work:
         save_file({"noise": noise}, f"{work}/noise.safetensors")
         subprocess.run([wgen, "-q", "sample", folder, "--sampler", "ddim", "--steps", "50", "--eta", "0", "--n", str(COUNT), "--init-noise",
@@ -69,7 +74,9 @@ def main():
                 unet = UNet2DModel.from_pretrained(f"{folder}/unet")
                 scheduler = DDPMScheduler.from_pretrained(f"{folder}/scheduler")
                 labels = torch.full((COUNT,), 3)
-                passed &= compare(f"ours in diffusers, class 3: {folder}", arguments.wgen, folder, unet, scheduler, labels, ["--class", "3"])
+                passed &= compare(f"ours in diffusers, class 3: {folder}", arguments.wgen, folder, unet, scheduler, labels, more=["--class", "3"])
+                passed &= compare(f"the same, guided by 2: {folder}", arguments.wgen, folder, unet, scheduler, labels, 2.0,
+                                  ["--class", "3", "--guidance", "2"])
         torch.manual_seed(5)
         unet = UNet2DModel(sample_size=16, in_channels=3, out_channels=3, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
                            down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))

@@ -1,10 +1,10 @@
 #!/bin/sh
-# The class-conditional U-Net on MNIST: training, bits per dimension at some of its steps, samples by class, of the null class and guided, judged
-# beside anchors, and pictures. See docs/results.md for the figures and times.
+# The class-conditional U-Net on MNIST: training, samples guided, by class and of the null class, judged beside anchors, bits per dimension at
+# some of its steps, and pictures. See docs/results.md for the figures and times.
 #
 #     scripts/mnist_diffusion.sh [FOLDER OF THE FOUR MNIST FILES]
 #
-# Needs target/release/wgen (cargo build --release). STEPS and BATCH change the training.
+# Needs target/release/wgen (cargo build --release), or another one in WGEN. STEPS and BATCH change the training.
 set -eu
 cd "$(dirname "$0")/.."
 mnist=${1:-../shared/data/mnist}
@@ -12,7 +12,7 @@ if [ ! -f "$mnist/train-images-idx3-ubyte.gz" ]; then
     echo "no MNIST in $mnist: nothing is measured" >&2
     exit 2
 fi
-wgen=target/release/wgen
+wgen=${WGEN:-target/release/wgen}
 run=runs/mnist-diffusion
 steps=${STEPS:-4500}
 if [ ! -f runs/mnist-classifier/model.safetensors ]; then
@@ -27,23 +27,26 @@ if [ ! -f $run/model.safetensors ]; then
         sleep 3
         now=$(cat $run/checkpoints/latest 2>/dev/null || true)
         case "$now" in
-        500 | 1500 | 3000) [ -d "$run-$now" ] || cp -r $run "$run-$now" ;;
+        500 | 1500) [ -d "$run-$now" ] || cp -r $run "$run-$now" ;;
         esac
     done
     wait $training
 fi
-for folder in $run-500 $run-1500 $run-3000 $run; do
+judge() {
+    $wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier "$@"
+}
+# By class in turn, guided.
+judge --samples 1000 --guidance 2
+# By class in turn, unguided.
+judge --samples 2000
+# The null class: nothing says which digit.
+judge --samples 1000 --class 10
+for folder in $run-500 $run-1500 $run; do
     if [ -d $folder ]; then
         echo "$folder:"
         $wgen eval $folder --data "idx:$mnist" --examples 500 --bound 20
     fi
 done
-# By class in turn, unguided.
-$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 2000
-# The null class: nothing says which digit.
-$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 2000 --class 10
-# By class, guided.
-$wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier --samples 1000 --guidance 2 --steps 25
-$wgen sample $run --n 64 --class 10 --out $run/unguided.png
 $wgen sample $run --n 100 --guidance 2 --out $run/guided.png
+$wgen sample $run --n 64 --class 10 --out $run/unguided.png
 $wgen sample $run --n 10 --guidance 2 --gif $run/reverse.gif --out $run/ten.png

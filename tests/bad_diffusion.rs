@@ -345,6 +345,12 @@ fn commands_refuse_what_a_diffusion_model_does_not_have() {
     sample(&conditional, &["--class", "4"], &["4 classes"]);
     sample(&plain, &["--steps", "21"], &["21 sampling steps", "20"]);
     sample(&plain, &["--sampler", "ddpm", "--eta", "0.5"], &["--eta"]);
+    let clipped = "--use-clipped-model-output";
+    sample(
+        &plain,
+        &["--sampler", "ddpm", clipped, "true"],
+        &[clipped, "ddim"],
+    );
     sample(&plain, &["--filters"], &["no"]);
     let noise = path("noise.safetensors");
     let tensors = Tensors::from([("noise".to_owned(), (vec![2, 1, 8, 7], vec![0.0; 112]))]);

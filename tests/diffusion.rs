@@ -99,6 +99,7 @@ fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
     let ddim = sampler(Method::Ddim {
         eta: 1.0,
         set_alpha_to_one: true,
+        use_clipped_model_output: false,
     });
     let expected = tensors["variance/ddim"].data.to_f64();
     let steps = |count: usize| {
@@ -289,6 +290,28 @@ fn steps_agree_with_diffusers_schedulers() {
             true,
             None,
         ),
+        (
+            "ddim_clipped",
+            base(),
+            Epsilon,
+            one,
+            10,
+            Leading,
+            0.0,
+            true,
+            None,
+        ),
+        (
+            "ddim_clipped_v",
+            base(),
+            Velocity,
+            one,
+            6,
+            Leading,
+            0.5,
+            true,
+            None,
+        ),
     ];
     for (name, config, prediction, clip, count, spacing, eta, set_alpha_to_one, figure) in cases {
         let process = Process::new(&config).unwrap();
@@ -302,6 +325,7 @@ fn steps_agree_with_diffusers_schedulers() {
         let method = Method::Ddim {
             eta,
             set_alpha_to_one,
+            use_clipped_model_output: name.starts_with("ddim_clipped"),
         };
         let sampler = Sampler {
             method,

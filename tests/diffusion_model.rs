@@ -212,6 +212,28 @@ fn samples_are_the_same_on_gpu_and_cpu_and_whatever_their_number() {
 }
 
 #[test]
+fn guided_ddim_goes_on_from_the_clipped_x0_unless_told_otherwise() {
+    for (guidance, told, clipped) in [
+        (1.0, None, false),
+        (2.0, None, true),
+        (2.0, Some(false), false),
+        (1.0, Some(true), true),
+    ] {
+        let model = points(Sampling {
+            guidance,
+            use_clipped_model_output: told,
+            ..Sampling::default()
+        });
+        // The prediction enters by x_0 alone.
+        assert!(
+            model.steps()[..49]
+                .iter()
+                .all(|s| (s.mean_p == 0.0) == clipped)
+        );
+    }
+}
+
+#[test]
 fn a_process_that_is_interrupted_goes_on_to_the_same_samples() {
     let model = points(Sampling {
         steps: 10,

@@ -50,6 +50,10 @@ pub(super) struct SamplingArguments {
     /// Diffusion: scale of classifier-free guidance; 1 for none
     #[arg(long)]
     guidance: Option<f64>,
+    /// Diffusion, ddim: the noise is the one that takes the clipped x_0 to x (true), or the prediction's (false, as pipelines of diffusers
+    /// have it) [default: true with guidance, else false]
+    #[arg(long, value_name = "BOOL")]
+    use_clipped_model_output: Option<bool>,
 }
 
 impl SamplingArguments {
@@ -59,6 +63,7 @@ impl SamplingArguments {
             && self.eta.is_none()
             && self.spacing.is_none()
             && self.guidance.is_none()
+            && self.use_clipped_model_output.is_none()
     }
 
     /// Puts what was asked for into a model's configuration.
@@ -71,7 +76,7 @@ impl SamplingArguments {
         }
         let ModelConfig::Diffusion(config) = model else {
             return Err(Error::Usage(
-                "--sampler, --steps, --eta, --spacing and --guidance are for diffusion models"
+                "--sampler, --steps, --eta, --spacing, --guidance and --use-clipped-model-output are for diffusion models"
                     .to_owned(),
             ));
         };
@@ -90,6 +95,12 @@ impl SamplingArguments {
                 "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
             ));
         }
+        if self.use_clipped_model_output.is_some() && sampling.sampler == SamplerName::Ddpm {
+            return Err(Error::Usage(
+                "--use-clipped-model-output is of ddim; ancestral steps always go on from the clipped x_0"
+                    .to_owned(),
+            ));
+        }
         if let Some(spacing) = self.spacing {
             sampling.spacing = match spacing {
                 SpacingName::Leading => Spacing::Leading,
@@ -100,6 +111,9 @@ impl SamplingArguments {
         sampling.steps = self.steps.unwrap_or(sampling.steps);
         sampling.eta = self.eta.unwrap_or(sampling.eta);
         sampling.guidance = self.guidance.unwrap_or(sampling.guidance);
+        if self.use_clipped_model_output.is_some() {
+            sampling.use_clipped_model_output = self.use_clipped_model_output;
+        }
         let sampling = *sampling;
         config.check_sampling(&sampling)
     }

@@ -110,6 +110,8 @@ def steps():
         "ddim_zero_snr": (DDIMScheduler(**base, clip_sample=True, rescale_betas_zero_snr=True, timestep_spacing="trailing",
                                         prediction_type="v_prediction"), 10, 0.0),
         "ddim_eta": (DDIMScheduler(**base, clip_sample=True), 10, 1.0),
+        "ddim_clipped": (DDIMScheduler(**base, clip_sample=True), 10, 0.0),
+        "ddim_clipped_v": (DDIMScheduler(**base, clip_sample=True, prediction_type="v_prediction"), 6, 0.5),
     }
     for name, (scheduler, count, eta) in cases.items():
         scheduler.set_timesteps(count)
@@ -118,7 +120,8 @@ def steps():
         for t in scheduler.timesteps:
             noise = torch.randn(sample.shape, generator=generator)
             noises.append(noise)
-            sample = scheduler.step(oracle_model(sample, t), t, sample, eta, variance_noise=noise).prev_sample
+            sample = scheduler.step(oracle_model(sample, t), t, sample, eta, use_clipped_model_output=name.startswith("ddim_clipped"),
+                                    variance_noise=noise).prev_sample
             xs.append(sample)
         out[f"step/{name}/timesteps"] = scheduler.timesteps.to(torch.int32)
         out[f"step/{name}/x"] = torch.stack(xs).double().contiguous()

@@ -50,6 +50,19 @@ pub struct Sampling {
     pub guidance: f64,
     /// DDIM: whether the step before the first has abar 1, else abar of t = 0.
     pub set_alpha_to_one: bool,
+    /// DDIM: whether the noise is the one that takes the clipped x_0 to x, and not the prediction's, which belongs to x_0 before it was
+    /// clipped. `None`: where there is guidance. Guided predictions leave the range of images everywhere; what clipping took from x_0 would
+    /// stay in the noise, step after step.
+    #[serde(default)]
+    pub use_clipped_model_output: Option<bool>,
+}
+
+impl Sampling {
+    /// [`Self::use_clipped_model_output`], decided.
+    pub fn clipped_model_output(&self) -> bool {
+        self.use_clipped_model_output
+            .unwrap_or(self.guidance != 1.0)
+    }
 }
 
 /// A sampler's name.
@@ -72,6 +85,7 @@ impl Default for Sampling {
             steps_offset: 0,
             guidance: 1.0,
             set_alpha_to_one: true,
+            use_clipped_model_output: None,
         }
     }
 }

@@ -298,6 +298,7 @@ fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>>
             SamplerName::Ddim => Method::Ddim {
                 eta: sampling.eta,
                 set_alpha_to_one: sampling.set_alpha_to_one,
+                use_clipped_model_output: sampling.clipped_model_output(),
             },
         },
         prediction: config.prediction,

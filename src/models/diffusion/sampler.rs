@@ -19,6 +19,9 @@ pub enum Method {
         eta: f64,
         /// Whether the step before the first has abar = 1; otherwise abar of t = 0.
         set_alpha_to_one: bool,
+        /// Whether the noise is the one that takes the clipped x_0 to x (diffusers' name); otherwise the prediction's, which belongs to x_0
+        /// before it was clipped.
+        use_clipped_model_output: bool,
     },
 }
 
@@ -149,6 +152,7 @@ impl Sampler {
         let Method::Ddim {
             eta,
             set_alpha_to_one,
+            use_clipped_model_output,
         } = self.method
         else {
             return self.step(process, t);
@@ -163,11 +167,16 @@ impl Sampler {
         let variance = eta * eta * (1.0 - before) / (1.0 - abar) * (1.0 - abar / before);
         let direction = (1.0 - before - variance).max(0.0).sqrt();
         let step = self.step(process, t);
-        // As diffusers: the noise is that of the prediction, even where x_0 was clipped.
-        let [of_x, of_p] = epsilon_of(self.prediction, abar);
+        let [of_x0, of_x, of_p] = if use_clipped_model_output {
+            let sigma = (1.0 - abar).sqrt();
+            [-abar.sqrt() / sigma, 1.0 / sigma, 0.0]
+        } else {
+            let [of_x, of_p] = epsilon_of(self.prediction, abar);
+            [0.0, of_x, of_p]
+        };
         let log_variance = variance.ln();
         ReverseStep {
-            mean_x0: before.sqrt(),
+            mean_x0: before.sqrt() + direction * of_x0,
             mean_x: direction * of_x,
             mean_p: direction * of_p,
             min_log_variance: log_variance,
