@@ -62,12 +62,15 @@ pub(super) fn attention(quick: bool, cases: &mut Vec<Case>) {
         [2, 49, 49, 2, 16],
         [1, 6, 7, 3, 20],
         [1, 3, 10, 1, 68],
+        // Rows that no vector divides, with three and with two left over; the first in several workgroups.
+        [2, 70, 5, 2, 7],
+        [2, 3, 5, 1, 6],
     ];
     if !quick {
         sizes.extend([
             [1, 130, 65, 1, 4],
             [1, 4, 9, 2, 33],
-            [3, 17, 2, 2, 7],
+            [3, 17, 2, 2, 11],
             [1, 5, 6, 1, 100],
         ]);
     }
