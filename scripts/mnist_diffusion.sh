@@ -36,7 +36,7 @@ judge() {
     $wgen eval $run --data "idx:$mnist" --examples 500 --judge runs/mnist-classifier "$@"
 }
 # By class in turn, guided.
-judge --samples 1000 --guidance 2
+judge --samples 1000 --guidance 2 --steps 25
 # By class in turn, unguided.
 judge --samples 2000
 # The null class: nothing says which digit.
