@@ -14,20 +14,26 @@ if [ ! -f "$mnist/train-images-idx3-ubyte.gz" ]; then
 fi
 wgen=${WGEN:-target/release/wgen}
 run=runs/mnist-diffusion
-steps=${STEPS:-4500}
+steps=${STEPS:-12000}
 if [ ! -f runs/mnist-classifier/model.safetensors ]; then
     $wgen -q train classifier --data "idx:$mnist" --epochs 8 --lr-schedule cosine --out runs/mnist-classifier
 fi
 if [ ! -f $run/model.safetensors ]; then
-    # A copy of the folder is kept at some checkpoints, for the bound's way down.
+    # The averaged weights of some checkpoints are kept as folders of their own, for the bound's way down.
     $wgen -q train diffusion --data "idx:$mnist" --conditional --prediction v --schedule cosine --steps "$steps" --batch "${BATCH:-16}" \
-        --lr 1e-3 --lr-warmup 200 --lr-schedule cosine --clip 1 --ema 0.999 --checkpoint-steps 500 --out $run &
+        --lr 1e-3 --lr-warmup 200 --lr-schedule cosine --clip 1 --ema 0.999 --checkpoint-steps 1500 --out $run &
     training=$!
     while kill -0 $training 2>/dev/null; do
         sleep 3
         now=$(cat $run/checkpoints/latest 2>/dev/null || true)
         case "$now" in
-        500 | 1500) [ -d "$run-$now" ] || cp -r $run "$run-$now" ;;
+        1500 | 4500)
+            if [ ! -d "$run-$now" ]; then
+                mkdir "$run-$now"
+                cp $run/config.json "$run-$now/"
+                cp "$run/checkpoints/$now/ema.safetensors" "$run-$now/model.safetensors"
+            fi
+            ;;
         esac
     done
     wait $training
@@ -41,7 +47,7 @@ judge --samples 1000 --guidance 2 --steps 25
 judge --samples 2000
 # The null class: nothing says which digit.
 judge --samples 1000 --class 10
-for folder in $run-500 $run-1500 $run; do
+for folder in $run-1500 $run-4500 $run; do
     if [ -d $folder ]; then
         echo "$folder:"
         $wgen eval $folder --data "idx:$mnist" --examples 500 --bound 20
