@@ -19,7 +19,8 @@ if [ ! -f runs/mnist-classifier/model.safetensors ]; then
     $wgen -q train classifier --data "idx:$mnist" --epochs 8 --lr-schedule cosine --out runs/mnist-classifier
 fi
 if [ ! -f $run/model.safetensors ]; then
-    # The averaged weights of some checkpoints are kept as folders of their own, for the bound's way down.
+    # The averaged weights of some checkpoints are kept as folders of their own, for the bound's way down: none of a training before this one.
+    rm -rf $run-1500 $run-4500
     $wgen -q train diffusion --data "idx:$mnist" --conditional --prediction v --schedule cosine --steps "$steps" --batch "${BATCH:-16}" \
         --lr 1e-3 --lr-warmup 200 --lr-schedule cosine --clip 1 --ema 0.999 --checkpoint-steps 1500 --out $run &
     training=$!
@@ -54,5 +55,6 @@ for folder in $run-1500 $run-4500 $run; do
     fi
 done
 $wgen sample $run --n 100 --guidance 2 --out $run/guided.png
-$wgen sample $run --n 64 --class 10 --out $run/unguided.png
+$wgen sample $run --n 64 --out $run/by_class.png
+$wgen sample $run --n 64 --class 10 --out $run/null_class.png
 $wgen sample $run --n 10 --guidance 2 --gif $run/reverse.gif --out $run/ten.png
