@@ -18,9 +18,19 @@ use crate::verify::cases::{Values, numbers};
 
 /// Graphs of random element-wise chains, products, reductions and rearrangements, with their gradients, each verified like a model.
 pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
-    (0..if quick { 12 } else { 40 })
-        .map(|seed| Ok((format!("chain {seed}"), chain(gpu, seed)?)))
+    (0..count(quick))
+        .map(|seed| Ok((name(seed), chain(gpu, seed)?)))
         .collect()
+}
+
+/// How many random graphs are verified.
+pub fn count(quick: bool) -> u64 {
+    if quick { 12 } else { 40 }
+}
+
+/// The name of one of them.
+pub fn name(seed: u64) -> String {
+    format!("chain {seed}")
 }
 
 /// The parameters of a random graph.

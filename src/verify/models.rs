@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::layout::{Init, Layout, Role};
 use crate::graph::update::{Rule, Update};
+use crate::kernels::Caps;
 use crate::kernels::philox::RandomState;
 use crate::kernels::schedule;
 use crate::models::autoencoder::contractive::{self, Contractive};
@@ -28,7 +29,7 @@ pub type Run = fn(&Gpu, bool) -> Result<Vec<(String, Comparison)>>;
 
 /// The models whose training steps are verified.
 pub const MODELS: &[(&str, Run)] = &[
-    ("vae", |gpu, quick| each(gpu, vae(gpu, quick)?)),
+    ("vae", |gpu, quick| each(gpu, vae(gpu.caps(), quick)?)),
     ("ae", |gpu, quick| each(gpu, ae(quick)?)),
     ("sparse-ae", |gpu, _| each(gpu, sparse_ae()?)),
     ("contractive-ae", |gpu, _| each(gpu, contractive_ae()?)),
@@ -38,15 +39,39 @@ pub const MODELS: &[(&str, Run)] = &[
     ("chains", super::chains::random_chains),
 ];
 
+/// The steps of each model that are verified on a device of these capabilities.
+///
+/// # Errors
+/// Never in practice: the sizes are sound.
+pub fn steps(caps: &Caps, quick: bool) -> Result<Vec<(&'static str, Vec<Step>)>> {
+    Ok(vec![
+        ("vae", vae(caps, quick)?),
+        ("ae", ae(quick)?),
+        ("sparse-ae", sparse_ae()?),
+        ("contractive-ae", contractive_ae()?),
+        ("classifier", a_classifier()?),
+        ("gan", gans(quick)?),
+        ("diffusion", diffusions(quick)?),
+    ])
+}
+
 /// A training step to be verified.
-struct Step {
-    name: String,
-    model: Box<dyn Model>,
-    phase: usize,
-    batch: usize,
-    rule: Rule,
-    max_norm: f32,
-    options: PlanOptions,
+#[derive(Debug)]
+pub struct Step {
+    /// What is special about it.
+    pub name: String,
+    /// The model.
+    pub model: Box<dyn Model>,
+    /// Which of its updates.
+    pub phase: usize,
+    /// Examples.
+    pub batch: usize,
+    /// The optimiser.
+    pub rule: Rule,
+    /// Gradients are scaled down to this norm; 0 for never.
+    pub max_norm: f32,
+    /// How its plan is compiled.
+    pub options: PlanOptions,
 }
 
 impl Step {
@@ -75,7 +100,7 @@ const CLASSES: usize = 10;
 
 /// The VAE: Bernoulli and Gaussian decoders, sizes that are no multiple of four, clipping, EMA, without subgroups, convolutional,
 /// conditional.
-fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<Step>> {
+fn vae(caps: &Caps, quick: bool) -> Result<Vec<Step>> {
     let model = |hidden: &[usize], latent, decoder| {
         Vae::new(vae::Config {
             width: 784,
@@ -150,7 +175,7 @@ fn vae(gpu: &Gpu, quick: bool) -> Result<Vec<Step>> {
             9,
         ));
     }
-    if gpu.caps().f16 {
+    if caps.f16 {
         let options = PlanOptions {
             half: true,
             ..usual
