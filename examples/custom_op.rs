@@ -12,7 +12,7 @@ use wgen::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
 use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
-use wgen::plan::PlanOptions;
+use wgen::program::PlanOptions;
 use wgen::real::{Precision, Real, Tracked};
 use wgen::tensor::{DType, Data, TensorType, Value};
 use wgen::verify::cases::{Values, numbers};

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
-use wgen::gpu::template::Templates;
 use wgen::gpu::{Choice, Gpu};
+use wgen::program::template::Templates;
 use wgen::verify::{cases, run};
 
 /// (name, what it finds, what it puts there)
@@ -166,7 +166,7 @@ fn main() {
             "shared/product" => vec!["matmul", "conv2d"],
             "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
-                wgen::gpu::template::families()
+                wgen::program::template::families()
                     .find(|t| *t == other)
                     .expect("a template"),
             ],

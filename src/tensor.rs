@@ -402,6 +402,27 @@ impl Value {
     }
 }
 
+/// Height, width and channels of an image; toys are `[1, 2, 1]`-like points with `[1, dimensions, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Values of one image.
+    pub fn count(&self) -> usize {
+        self.height
+            .saturating_mul(self.width)
+            .saturating_mul(self.channels)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use wgen::data::{idx, images};
+use wgen::files::{folder, weights};
 use wgen::graph::layout::Layout;
 use wgen::models::Model;
 use wgen::models::vae::{Config, Vae};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
-use wgen::train::{folder, metrics, weights};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
+use wgen::train::metrics;
 
 /// Counts what each thread allocates.
 struct Counting;

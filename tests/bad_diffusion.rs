@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::tempdir;
-use wgen::data::ImageShape;
+use wgen::files::folder::{read_config, read_weights};
+use wgen::files::weights::{Tensors, write_tensors};
 use wgen::graph::Graph;
 use wgen::kernels::philox::Domain;
 use wgen::models::diffusion::process::{self, Prediction, Spacing, Variance};
 use wgen::models::diffusion::{Config, Diffusion, Loss, Network, Sampling, mlp, unet};
+use wgen::tensor::ImageShape;
 use wgen::tensor::TensorType;
-use wgen::train::folder::{read_config, read_weights};
-use wgen::train::weights::{Tensors, write_tensors};
 
 fn wgen(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wgen"))

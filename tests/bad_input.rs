@@ -323,12 +323,12 @@ fn damaged_run_folders_are_refused() {
     // A tensor missing, superfluous, misshapen, with a NaN inside.
     let tensors = {
         fs::write(&weights, &good).unwrap();
-        wgen::train::weights::read_tensors(&weights).unwrap()
+        wgen::files::weights::read_tensors(&weights).unwrap()
     };
-    let change = |change: &dyn Fn(&mut wgen::train::weights::Tensors)| {
+    let change = |change: &dyn Fn(&mut wgen::files::weights::Tensors)| {
         let mut tensors = tensors.clone();
         change(&mut tensors);
-        wgen::train::weights::write_tensors(&weights, &tensors).unwrap();
+        wgen::files::weights::write_tensors(&weights, &tensors).unwrap();
     };
     change(&|t| drop(t.remove("fc21.bias")));
     eval(&["lacks tensor 'fc21.bias'"]);
@@ -502,7 +502,7 @@ fn a_full_disk_and_a_folder_that_cannot_be_written_lose_nothing() {
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     let latest = fs::read_to_string(Path::new(&run).join("checkpoints/latest"));
     let whole = latest.as_ref().ok().map(|step| {
-        wgen::train::weights::read_tensors(
+        wgen::files::weights::read_tensors(
             &Path::new(&run)
                 .join("checkpoints")
                 .join(step)
@@ -535,7 +535,7 @@ fn every_file_that_is_read_survives_random_damage() {
         fs::write(&path, bytes).unwrap();
         // Any result but a panic or an allocation far beyond the file.
         let _ = wgen::data::idx::read(&path);
-        let _ = wgen::train::weights::read_tensors(&path);
+        let _ = wgen::files::weights::read_tensors(&path);
     };
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
     let good = idx(&[5, 4, 4], 80);

@@ -121,7 +121,7 @@ fn a_model_is_trained_sampled_evaluated_and_encoded() {
     }
     let codes = path("codes.safetensors");
     json(&["encode", &run, "--data", "digits:300", "--out", &codes]);
-    let tensors = wgen::train::weights::read_tensors(Path::new(&codes)).unwrap();
+    let tensors = wgen::files::weights::read_tensors(Path::new(&codes)).unwrap();
     assert_eq!(tensors["mu"].0, [30, 2]);
     assert_eq!(tensors["labels"].0, [30]);
     // The same seed gives the same samples, another one others.
@@ -192,7 +192,7 @@ fn toys_have_a_gaussian_decoder_and_train() {
         loss(records.len() - 1)
     );
     let tensors =
-        wgen::train::weights::read_tensors(&Path::new(&run).join("model.safetensors")).unwrap();
+        wgen::files::weights::read_tensors(&Path::new(&run).join("model.safetensors")).unwrap();
     assert!(
         tensors.contains_key("decoder_log_variance") && tensors.contains_key("encoder.1.weight")
     );

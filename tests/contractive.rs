@@ -1,6 +1,5 @@
 //! The contractive autoencoder's penalty: closed form, product of Jacobians, Hutchinson's estimate, explicit Jacobian, and its gradient.
 
-use wgen::data::ImageShape;
 use wgen::graph::layout::Layout;
 use wgen::graph::op::EvalContext;
 use wgen::graph::update::{Rule, Update};
@@ -10,6 +9,7 @@ use wgen::models::autoencoder::contractive::{Config, Contractive};
 use wgen::models::{DataType, Model};
 use wgen::nn::init;
 use wgen::real::Precision;
+use wgen::tensor::ImageShape;
 use wgen::tensor::{DType, Data, Value};
 use wgen::verify::cases::{Values, numbers};
 

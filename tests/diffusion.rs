@@ -17,7 +17,8 @@ use wgen::models::diffusion::process::{
     BetaSchedule, Config, Prediction, Process, Rounding, Spacing, Variance,
 };
 use wgen::models::diffusion::sampler::{Method, ReverseStep, Sampler};
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::PlanOptions;
 use wgen::real::Precision;
 use wgen::tensor::{Data, TensorType, Value};
 

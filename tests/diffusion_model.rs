@@ -3,7 +3,7 @@
 mod common;
 
 use common::{gpu, relative_difference};
-use wgen::data::ImageShape;
+use wgen::evaluate::{Evaluator, Start};
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
@@ -11,11 +11,12 @@ use wgen::kernels::philox::Domain;
 use wgen::models::diffusion::{Config, Diffusion, Network, SamplerName, Sampling, mlp, unet};
 use wgen::models::{DataType, Model};
 use wgen::nn::init;
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
+use wgen::session::Device;
+use wgen::tensor::ImageShape;
 use wgen::tensor::{DType, Data, TensorType};
-use wgen::train::evaluate::{Evaluator, Start};
-use wgen::train::session::Device;
 
 fn image(side: usize) -> ImageShape {
     ImageShape {

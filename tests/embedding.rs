@@ -16,8 +16,9 @@ use wgen::kernels::Texel;
 use wgen::kernels::present::Picture;
 use wgen::models::Model;
 use wgen::models::vae::{Config, Vae};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
 use wgen::tensor::Data;
 use wgen::verify::cases::{Values, numbers};
 

@@ -3,7 +3,6 @@
 mod common;
 
 use common::gpu;
-use wgen::data::ImageShape;
 use wgen::gpu::Gpu;
 use wgen::graph::layout::{Layout, Parameter, Role};
 use wgen::graph::update::{Rule, Update};
@@ -13,9 +12,11 @@ use wgen::kernels::philox::Domain;
 use wgen::models::Model;
 use wgen::models::gan::{Config, Gan, Loss, Networks};
 use wgen::nn::{Pass, init};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
 use wgen::tensor::Data;
+use wgen::tensor::ImageShape;
 
 const BATCH: usize = 512;
 const STEPS: u64 = 1000;

@@ -131,8 +131,8 @@ fn operators_and_their_gradients_agree_with_pytorch() {
 fn optimizers_agree_with_pytorch_over_ten_steps() {
     use wgen::graph::layout::{Init, Layout, Parameter};
     use wgen::graph::update::Update;
-    use wgen::plan::lower::lower_update;
-    use wgen::plan::program::{Flat, Origin};
+    use wgen::program::lower::lower_update;
+    use wgen::program::{Flat, Origin};
 
     let tensors = golden("optimizers");
     let gradients = tensors["gradients"].data.to_f64();

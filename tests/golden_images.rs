@@ -14,7 +14,8 @@ use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;
 use wgen::nn::{BatchNorm, Pass};
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::PlanOptions;
 use wgen::real::Precision;
 use wgen::tensor::Value;
 
@@ -155,7 +156,7 @@ fn on_gpu(
     let store = Store::new(gpu, layout, StoreOptions::default()).unwrap();
     if !values.is_empty() {
         store
-            .write(wgen::plan::program::Flat::Parameters, values)
+            .write(wgen::program::Flat::Parameters, values)
             .unwrap();
     }
     let plan = Plan::compile(graph, &store, &[], PlanOptions::default()).unwrap();
@@ -225,7 +226,7 @@ fn running_statistics_follow_pytorch_over_twenty_steps() {
     let plan = Plan::compile(&step_graph, &store, &[], PlanOptions::default()).unwrap();
     for step in 0..20 {
         store
-            .write(wgen::plan::program::Flat::Parameters, &values)
+            .write(wgen::program::Flat::Parameters, &values)
             .unwrap();
         let x = wgen::tensor::Data::F32(xs[step * each..(step + 1) * each].to_vec());
         plan.write("x", &x).unwrap();
@@ -245,7 +246,7 @@ fn running_statistics_follow_pytorch_over_twenty_steps() {
     }
     assert_eq!(values[4], [20.0]);
     store
-        .write(wgen::plan::program::Flat::Parameters, &values)
+        .write(wgen::program::Flat::Parameters, &values)
         .unwrap();
     let plan = Plan::compile(&evaluation, &store, &[], PlanOptions::default()).unwrap();
     plan.write("x", &wgen::tensor::Data::F32(xs[..each].to_vec()))

@@ -11,8 +11,9 @@ use wgen::kernels::functions::Distribution;
 use wgen::kernels::philox::{Domain, Key, RandomState, stream};
 use wgen::models::vae::{Config, Vae};
 use wgen::models::{DataType, Model};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
 use wgen::tensor::{DType, Data, TensorType, Value};
 use wgen::{Error, error::Result};
 
@@ -352,19 +353,19 @@ fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
     let graph = model.training(0, &data, &update).unwrap();
     for caps in [gpu().caps().clone(), wgen::kernels::Caps::portable()] {
         let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
-        let options = wgen::plan::lower::LowerOptions {
+        let options = wgen::program::lower::LowerOptions {
             fuse: true,
             half: false,
         };
-        let program = wgen::plan::lower::lower(&graph, &caps, &layout, options).unwrap();
+        let program = wgen::program::lower::lower(&graph, &caps, &layout, options).unwrap();
         assert!(
             program.dispatches.len() <= 28,
             "{}",
             program.dispatches.len()
         );
-        let slots = wgen::plan::memory::assign(&program, true);
-        assert_eq!(wgen::plan::memory::overlap(&program, &slots), None);
-        let text = wgen::plan::explain(&program, &slots);
+        let slots = wgen::program::memory::assign(&program, true);
+        assert_eq!(wgen::program::memory::overlap(&program, &slots), None);
+        let text = wgen::program::explain::explain(&program, &slots);
         assert!(
             text.contains("reparameterize") && text.contains("adam"),
             "{text}"
@@ -372,7 +373,7 @@ fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
         // A slot assignment that forgets lifetimes is caught.
         let mut stale = slots.clone();
         stale.of.iter_mut().flatten().for_each(|s| *s = 0);
-        assert!(wgen::plan::memory::overlap(&program, &stale).is_some());
+        assert!(wgen::program::memory::overlap(&program, &stale).is_some());
     }
 }
 

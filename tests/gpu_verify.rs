@@ -25,7 +25,7 @@ families! { adam advance cast concat ema gather guard map matmul rearrange reduc
 #[test]
 fn every_family_has_cases() {
     let cases = wgen::verify::cases::all(gpu().caps(), true);
-    for template in wgen::gpu::template::families() {
+    for template in wgen::program::template::families() {
         assert!(
             cases.iter().any(|c| c.kernel.family() == template),
             "{template} has no cases"

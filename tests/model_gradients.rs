@@ -4,7 +4,6 @@
 mod common;
 
 use common::{golden, gpu};
-use wgen::data::ImageShape;
 use wgen::graph::layout::{Layout, Role};
 use wgen::graph::update::{Rule, Update};
 use wgen::models::autoencoder::contractive::{self, Contractive};
@@ -14,9 +13,11 @@ use wgen::models::classifier::{self, Classifier};
 use wgen::models::gan::{self, Gan, Networks};
 use wgen::models::vae::{self, Vae};
 use wgen::models::{DataType, Model};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
 use wgen::real::Precision;
+use wgen::tensor::ImageShape;
 use wgen::tensor::{DType, Data};
 
 const BATCH: usize = 6;

@@ -7,15 +7,15 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use wgen::gpu::template::Templates;
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::Update;
 use wgen::kernels::Caps;
 use wgen::models::{DataType, Model};
 use wgen::nn::init::hash;
-use wgen::plan::lower::{LowerOptions, lower};
-use wgen::plan::{PlanOptions, explain, memory};
+use wgen::program::lower::{LowerOptions, lower};
+use wgen::program::template::Templates;
+use wgen::program::{PlanOptions, explain::explain, memory};
 use wgen::tensor::DType;
 use wgen::verify::models::{Step, steps};
 use wgen::verify::{cases, chains};

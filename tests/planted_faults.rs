@@ -17,9 +17,9 @@ use wgen::kernels::reparameterize::Reparameterize;
 use wgen::models::vae::{Config, Decoder, Vae};
 use wgen::models::{DataType, Model};
 use wgen::nn::init;
-use wgen::plan::PlanOptions;
-use wgen::plan::memory::Slots;
-use wgen::plan::program::{BufferId, Origin, Program};
+use wgen::program::PlanOptions;
+use wgen::program::memory::Slots;
+use wgen::program::{BufferId, Origin, Program};
 use wgen::reference::Twin;
 use wgen::tensor::{DType, Data, TensorType, Value};
 use wgen::verify::Comparison;
@@ -104,7 +104,7 @@ fn a_stale_slot_is_caught() {
     let comparison = vae_step(&|program: &mut Program, slots: &mut Slots| {
         // A value is put into the slot of another one that still waits to be read. Both get room enough.
         let lives = |b: usize| {
-            let used = |d: &wgen::plan::program::Dispatch| d.buffers.contains(&BufferId(b));
+            let used = |d: &wgen::program::Dispatch| d.buffers.contains(&BufferId(b));
             let first = program.dispatches.iter().position(used);
             first.zip(program.dispatches.iter().rposition(used))
         };
@@ -114,7 +114,7 @@ fn a_stale_slot_is_caught() {
             .flat_map(|a| (0..program.buffers.len()).map(move |b| (a, b)));
         // b is written after a was, and before a is read for the last time; never in one dispatch.
         let waits = |a: usize, b: usize| {
-            let together = |d: &wgen::plan::program::Dispatch| {
+            let together = |d: &wgen::program::Dispatch| {
                 d.buffers.contains(&BufferId(a)) && d.buffers.contains(&BufferId(b))
             };
             lives(a)
@@ -204,7 +204,7 @@ impl Twin for Uncorrected {
 #[test]
 fn a_missing_bias_correction_is_caught() {
     let gpu = gpu();
-    let source = wgen::gpu::template::Templates::embedded()
+    let source = wgen::program::template::Templates::embedded()
         .source("adam")
         .unwrap()
         .to_owned();

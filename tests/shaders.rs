@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use wgen::gpu::template::Templates;
-use wgen::gpu::translate::{Target, translate};
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
@@ -13,7 +11,9 @@ use wgen::models::diffusion::process::Variance;
 use wgen::models::diffusion::{self, Diffusion, unet};
 use wgen::models::vae::{Config, Decoder, Vae};
 use wgen::models::{DataType, Model};
-use wgen::plan::lower::{LowerOptions, lower};
+use wgen::program::lower::{LowerOptions, lower};
+use wgen::program::template::Templates;
+use wgen::program::translate::{Target, translate};
 use wgen::tensor::DType;
 use wgen::verify::{cases, chains};
 
@@ -226,7 +226,7 @@ fn kernels_are_valid_for_tint() {
 #[test]
 fn each_shader_has_a_descriptor_and_a_twin_of_its_stem() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for template in wgen::gpu::template::families() {
+    for template in wgen::program::template::families() {
         for dir in ["src/kernels", "src/reference"] {
             assert!(
                 root.join(dir).join(format!("{template}.rs")).is_file(),

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use common::{config, file, gpu, small_graph, small_store, train};
 use wgen::Error;
 use wgen::data::digits::digits;
+use wgen::files::Training;
 use wgen::gpu::Gpu;
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
@@ -14,11 +15,12 @@ use wgen::graph::update::{Rule, Update};
 use wgen::kernels::philox::Domain;
 use wgen::models::vae::{Config, Vae};
 use wgen::models::{DataType, Model};
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
+use wgen::session::Device;
 use wgen::tensor::{DType, Data, TensorType};
-use wgen::train::session::Device;
-use wgen::train::{Event, Trainer, Training};
+use wgen::train::{Event, Trainer};
 
 #[test]
 fn a_lost_device_is_an_error_value() {
@@ -275,7 +277,7 @@ fn five_steps(gpu: &Gpu, options: PlanOptions) -> (f64, Vec<Vec<f32>>, Vec<u64>)
         .filter(|(id, _)| {
             matches!(
                 program.buffers[id.0].origin,
-                wgen::plan::program::Origin::Transient
+                wgen::program::Origin::Transient
             )
         })
         .map(|(_, binding)| binding.bytes())

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use common::{config, file, gpu, train};
 use wgen::Error;
+use wgen::data::Dataset;
 use wgen::data::digits::digits;
-use wgen::data::{Dataset, ImageShape};
+use wgen::evaluate::Evaluator;
+use wgen::files::{ModelConfig, Storage, Training};
 use wgen::graph::update::Rule;
 use wgen::models::Model as _;
 use wgen::models::vae::{Config as VaeConfig, Decoder, Vae};
 use wgen::nn::schedule::{LearningRate, Shape};
+use wgen::session::Device;
 use wgen::tensor::Data;
-use wgen::train::evaluate::Evaluator;
+use wgen::tensor::ImageShape;
 use wgen::train::metrics;
-use wgen::train::session::Device;
-use wgen::train::{ModelConfig, Storage, Training};
 
 const WGEN: &str = env!("CARGO_BIN_EXE_wgen");
 
@@ -207,7 +208,7 @@ fn a_loss_that_explodes_names_a_tensor_and_keeps_the_weights() {
             "{error}"
         );
         // The last checkpoint is of the step before and holds no NaN.
-        let weights = wgen::train::weights::read_tensors(
+        let weights = wgen::files::weights::read_tensors(
             &out.join(format!("checkpoints/{step}/model.safetensors")),
         );
         assert!(
@@ -225,9 +226,9 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
     use wgen::graph::update::Update;
     use wgen::models::Model;
     use wgen::plan::StoreOptions;
-    use wgen::plan::program::Flat;
-    use wgen::train::feed::{Feed, Wants};
-    use wgen::train::session::Session;
+    use wgen::program::Flat;
+    use wgen::session::Session;
+    use wgen::session::feed::{Feed, Wants};
 
     let device = Device::Gpu(gpu());
     let data = digits(700, 1);
@@ -324,7 +325,7 @@ fn validation_chooses_the_best_weights_and_patience_ends_the_run() {
     // The weights on disk are the best ones: they give that loss again.
     let model = config.build().unwrap();
     let layout = wgen::graph::layout::Layout::new(model.parameters(), 1 << 27).unwrap();
-    let weights = wgen::train::folder::read_weights(&out, &layout).unwrap();
+    let weights = wgen::files::folder::read_weights(&out, &layout).unwrap();
     let (_, held_out) = data.split(100, 0).unwrap();
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 50, 0).unwrap();
     let figures = evaluator

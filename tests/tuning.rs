@@ -45,7 +45,7 @@ fn a_shape_is_measured_once_and_remembered() {
     );
 
     // A kernel whose text has changed is another kernel.
-    let source = wgen::gpu::template::Templates::embedded()
+    let source = wgen::program::template::Templates::embedded()
         .source("shared/product")
         .unwrap()
         .to_owned();

@@ -11,8 +11,9 @@ use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::kernels::philox::Domain;
 use wgen::models::diffusion::unet::{Config, UNet2DModel};
 use wgen::nn::Pass;
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
 use wgen::tensor::{Data, TensorType};
 
 const BATCH: usize = 2;

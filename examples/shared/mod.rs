@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use wgen::data::digits::digits;
+use wgen::files::folder::{read_config, read_weights};
+use wgen::files::{Config, ModelConfig, Training};
 use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
 use wgen::kernels::Texel;
 use wgen::kernels::present::Picture;
 use wgen::models::vae;
-use wgen::plan::program::Flat;
-use wgen::plan::{Plan, PlanOptions, Store, StoreOptions};
-use wgen::train::folder::{read_config, read_weights};
-use wgen::train::session::Device;
-use wgen::train::{Config, ModelConfig, Trainer, Training};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::program::PlanOptions;
+use wgen::session::Device;
+use wgen::train::Trainer;
 
 /// A plan that turns one code into one picture, in a texture that a render pass samples.
 pub(crate) struct Decoder {

@@ -6,7 +6,7 @@ use std::path::Path;
 use wgen::graph::layout::Layout;
 use wgen::models::Model;
 use wgen::models::vae::{Config, Decoder, Vae};
-use wgen::train::weights::{from_file, tensors_from_bytes};
+use wgen::files::weights::{from_file, tensors_from_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("fuzzed");

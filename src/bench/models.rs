@@ -1,6 +1,5 @@
 //! Training steps and samplers of the models, ready to be run on built-in data.
 
-use crate::data::ImageShape;
 use crate::data::digits::digits;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -17,9 +16,11 @@ use crate::models::gan::{self, Gan};
 use crate::models::vae::{Config, Vae};
 use crate::models::{DataType, Model};
 use crate::nn::init;
-use crate::plan::program::Flat;
-use crate::plan::{Plan, PlanOptions, Store, StoreOptions};
+use crate::plan::{Plan, Store, StoreOptions};
+use crate::program::Flat;
+use crate::program::PlanOptions;
 use crate::real::Precision;
+use crate::tensor::ImageShape;
 use crate::tensor::{DType, Data, Value};
 use crate::verify::step::{Setup, leaves};
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;
 use crate::gpu::{Choice, Gpu};
 use crate::report::roofline;
-use crate::train::session::Device;
+use crate::session::Device;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

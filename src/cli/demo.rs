@@ -11,15 +11,16 @@ use super::{Output, open};
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
+use crate::evaluate::{Evaluator, Start, mean_pixel_loss};
+use crate::files::{Config, ModelConfig, Training};
 use crate::gpu::Choice;
 use crate::models::diffusion::{self, Diffusion, mlp};
 use crate::models::vae;
 use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::grid;
+use crate::session::Device;
 use crate::tensor::Data;
-use crate::train::evaluate::{Evaluator, Start, mean_pixel_loss};
-use crate::train::session::Device;
-use crate::train::{Config, ModelConfig, Trainer, Training};
+use crate::train::Trainer;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -45,7 +46,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     ));
     // Only a folder that a demo made is replaced.
     if arguments.out.join("config.json").exists() {
-        let config = crate::train::folder::read_config(&arguments.out)?;
+        let config = crate::files::folder::read_config(&arguments.out)?;
         if config.data != "digits, by wgen demo" {
             let path = &arguments.out;
             return Err(Error::format(

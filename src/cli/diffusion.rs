@@ -6,12 +6,12 @@ use super::models::classes_of;
 use super::train::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::files::ModelConfig;
 use crate::models::diffusion::process::{
     self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
 };
 use crate::models::diffusion::{Config, Loss, Network, Sampling, mlp, unet};
 use crate::tensor::DType;
-use crate::train::ModelConfig;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ScheduleName {

@@ -11,12 +11,12 @@ use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::judge::{Judge, Judgement, made_by};
+use crate::files::ModelConfig;
 use crate::gpu::Choice;
 use crate::models::diffusion::Diffusion;
 use crate::models::{DataType, Model};
-use crate::train::ModelConfig;
-use crate::train::evaluate::Evaluator;
-use crate::train::judge::{Judge, Judgement, made_by};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
-    let mut config = crate::train::folder::read_config(&arguments.run.folder)?;
+    let mut config = crate::files::folder::read_config(&arguments.run.folder)?;
     arguments.sampling.apply(&mut config.model)?;
     let whole = arguments.data.load(Part::Test)?;
     let first = first_of(&whole, arguments.examples)?;

@@ -11,13 +11,13 @@ use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::files::ModelConfig;
+use crate::files::weights::{Tensors, write_tensors};
 use crate::gpu::Choice;
 use crate::models::{Model, vae};
 use crate::report::grid;
 use crate::tensor::Value;
-use crate::train::ModelConfig;
-use crate::train::evaluate::Evaluator;
-use crate::train::weights::{Tensors, write_tensors};
 
 #[derive(Debug, Args)]
 pub(super) struct SampleArguments {

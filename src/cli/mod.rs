@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
-use crate::train::session::Device;
+use crate::session::Device;
 
 mod bench;
 mod demo;

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::train::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::files::ModelConfig;
 use crate::models::autoencoder::contractive::{self, Norm};
 use crate::models::autoencoder::sparse::{self, Sparsity};
 use crate::models::autoencoder::{self, Corruption};
@@ -13,7 +14,6 @@ use crate::models::gan::{self, Networks};
 use crate::models::vae::{self, Decoder};
 use crate::nn::Activation;
 use crate::tensor::DType;
-use crate::train::ModelConfig;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DecoderName {

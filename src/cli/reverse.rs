@@ -10,14 +10,14 @@ use super::generate::SampleArguments;
 use super::train::picture;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
+use crate::evaluate::{Evaluator, FEWEST, Start};
+use crate::files::weights::{Tensors, read_tensors, write_tensors};
+use crate::files::{Config, ModelConfig};
 use crate::graph::layout::{Init, Parameter};
 use crate::models::diffusion::process::Spacing;
 use crate::models::diffusion::{Diffusion, SamplerName};
 use crate::report::grid;
-use crate::train::evaluate::{Evaluator, FEWEST, Start};
-use crate::train::session::Device;
-use crate::train::weights::{Tensors, read_tensors, write_tensors};
-use crate::train::{Config, ModelConfig};
+use crate::session::Device;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum SamplerChoice {

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::Output;
 use crate::error::{Error, Result};
-use crate::gpu::template::Templates;
-use crate::gpu::translate::{Target, translate};
 use crate::kernels::Caps;
+use crate::program::template::Templates;
+use crate::program::translate::{Target, translate};
 use crate::verify::cases;
 
 #[derive(Debug, Args)]

@@ -14,17 +14,18 @@ use super::{DataArguments, Output, diffusion, models, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::judge::{Judge, made_by};
+use crate::files::folder::read_config;
+use crate::files::{Config, ModelConfig, Storage, Training};
 use crate::gpu::Choice;
 use crate::graph::update::Rule;
 use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::{curves, grid};
-use crate::train::evaluate::Evaluator;
-use crate::train::folder::read_config;
-use crate::train::judge::{Judge, made_by};
+use crate::session::Device;
 use crate::train::metrics;
 use crate::train::recover;
-use crate::train::session::Device;
-use crate::train::{Config, Event, ModelConfig, Storage, Summary, Trainer, Training};
+use crate::train::{Event, Summary, Trainer};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -520,6 +521,6 @@ pub(super) fn load(folder: &Path, device: &Device) -> Result<(Config, Vec<Vec<f3
         config.build()?.parameters(),
         device.caps().binding_bytes,
     )?;
-    let weights = crate::train::folder::read_weights(folder, &layout)?;
+    let weights = crate::files::folder::read_weights(folder, &layout)?;
     Ok((config, weights))
 }

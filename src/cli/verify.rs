@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Output, open};
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
-use crate::train::session::Device;
+use crate::session::Device;
 use crate::verify::{Options, all};
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
 use crate::nn::init::generator;
-use crate::tensor::{DType, Data};
+use crate::tensor::{DType, Data, ImageShape};
 
 pub mod digits;
 pub mod idx;
@@ -13,27 +13,6 @@ pub mod spec;
 pub mod toy;
 
 pub use spec::Spec;
-
-/// Height, width and channels of an image; toys are `[1, 2, 1]`-like points with `[1, dimensions, 1]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageShape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 for grey, 3 for RGB.
-    pub channels: usize,
-}
-
-impl ImageShape {
-    /// Values of one image.
-    pub fn count(&self) -> usize {
-        self.height
-            .saturating_mul(self.width)
-            .saturating_mul(self.channels)
-    }
-}
 
 /// Examples in memory: bytes (pixels) or reals (coordinates), row after row.
 #[derive(Clone, Debug)]

@@ -5,21 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::kernels::{Caps, Launch};
+use crate::program::template::Templates;
 
 pub mod adapter;
 mod buffer;
 mod cache;
 pub mod kernel;
-pub mod template;
 mod texture;
 pub mod timing;
-pub mod translate;
 pub mod tuning;
 
 pub use adapter::{AdapterSummary, Choice};
 pub use buffer::Readback;
 pub use kernel::{Bound, BufferSlice, Prepared, Resource};
-use template::Templates;
 
 /// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.
 #[derive(Clone)]

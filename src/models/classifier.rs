@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DataType, Figures, Model, Phase, finish_step};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::nn::{Conv2d, Linear, Pass};
+use crate::tensor::ImageShape;
 
 /// What a classifier is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

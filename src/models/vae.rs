@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::autoencoder::{check_widths, halving};
 use super::{DataType, Figures, Model, Phase, finish_step};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
@@ -14,6 +13,7 @@ use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
 use crate::nn::{Activation, Layer, Linear, Pass, Sequential};
+use crate::tensor::ImageShape;
 use crate::tensor::{Data, TensorType, Value};
 
 /// The distribution p(x | z) that the decoder parameterises.

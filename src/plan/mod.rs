@@ -4,7 +4,6 @@
 //! [`Plan::run`]'s own.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -12,63 +11,15 @@ use crate::gpu::kernel::exact;
 use crate::gpu::{Bound, BufferSlice, Gpu, Resource};
 use crate::graph::{Graph, Node};
 use crate::kernels::present::{Picture, Present};
-use crate::kernels::{Access, Binding, Caps, Cost, Texel};
+use crate::kernels::{Binding, Cost, Texel};
+use crate::program::explain::explain;
+use crate::program::lower::{self, LowerOptions};
+use crate::program::{BufferId, BufferSpec, Origin, PlanOptions, Program, memory};
 use crate::tensor::{DType, Data, Value};
 
-pub mod lower;
-pub mod memory;
-pub mod program;
 mod store;
 
-use program::{BufferId, Origin, Program};
 pub use store::{Store, StoreOptions};
-
-/// How a plan is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanOptions {
-    /// Whether neighbouring nodes become one kernel.
-    pub fuse: bool,
-    /// Whether every transient buffer keeps its value until the next run: for verification.
-    pub retain: bool,
-    /// Whether subgroup variants may be taken.
-    pub subgroups: bool,
-    /// Whether variants are measured where they are not known yet; never on a software adapter.
-    pub tune: bool,
-    /// Whether activations and their gradients are stored as f16; arithmetic, sums, parameters and results stay f32. The device must
-    /// have [`Caps::f16`](crate::kernels::Caps::f16).
-    pub half: bool,
-    /// The largest binding in bytes, where it should be smaller than the device's: tensors beyond it are cut into ranges.
-    pub binding_bytes: Option<u64>,
-}
-
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            fuse: true,
-            retain: false,
-            subgroups: true,
-            tune: true,
-            half: false,
-            binding_bytes: None,
-        }
-    }
-}
-
-impl PlanOptions {
-    /// What of a device's capabilities a plan may use.
-    pub fn caps(&self, caps: &Caps) -> Caps {
-        let caps = if self.subgroups {
-            caps.clone()
-        } else {
-            caps.without_subgroups()
-        };
-        let binding_bytes = self.binding_bytes.unwrap_or(caps.binding_bytes);
-        Caps {
-            binding_bytes: binding_bytes.min(caps.binding_bytes),
-            ..caps
-        }
-    }
-}
 
 /// Bytes of guard on both sides of a plan's own buffers.
 const GUARD: u64 = 256;
@@ -114,7 +65,7 @@ impl Plan {
             graph,
             &caps,
             store.layout(),
-            lower::LowerOptions {
+            LowerOptions {
                 fuse: options.fuse,
                 half: options.half,
             },
@@ -225,8 +176,7 @@ impl Plan {
     pub fn write_tables(&self) -> Result<()> {
         for leaf in self.nodes.iter().filter_map(|node| node.op.as_leaf()) {
             let Some(value) = &leaf.value else { continue };
-            let is =
-                |b: &program::BufferSpec| matches!(&b.origin, Origin::Input(n) if *n == leaf.name);
+            let is = |b: &BufferSpec| matches!(&b.origin, Origin::Input(n) if *n == leaf.name);
             if let Some(position) = self.program.buffers.iter().position(is) {
                 let place = &self.places[position];
                 if self.own.contains(&place.buffer) {
@@ -376,7 +326,7 @@ impl Plan {
             .find(|(n, _)| n == name)
             .map(|(_, b)| *b);
         let input = || {
-            let is = |b: &program::BufferSpec| matches!(&b.origin, Origin::Input(n) if n == name);
+            let is = |b: &BufferSpec| matches!(&b.origin, Origin::Input(n) if n == name);
             self.program.buffers.iter().position(is).map(BufferId)
         };
         match output.or_else(input) {
@@ -605,60 +555,6 @@ impl Plan {
     pub fn explain(&self) -> String {
         explain(&self.program, &self.slots)
     }
-}
-
-/// A program as a table. See [`Plan::explain`].
-pub fn explain(program: &Program, slots: &memory::Slots) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers",
-        "#", "kernel", "variant", "MFLOP", "KiB"
-    );
-    let mut total = Cost::default();
-    for (i, dispatch) in program.dispatches.iter().enumerate() {
-        let cost = dispatch.kernel.cost();
-        total = Cost {
-            flops: total.flops + cost.flops,
-            bytes: total.bytes + cost.bytes,
-        };
-        let bindings = dispatch.kernel.bindings();
-        let mut parts: [Vec<String>; 2] = Default::default();
-        for (id, binding) in dispatch.buffers.iter().zip(&bindings) {
-            let spec = &program.buffers[id.0];
-            let place = match &spec.origin {
-                Origin::Transient => format!("slot {}", slots.of[id.0].unwrap_or(0)),
-                Origin::Output(name) | Origin::Input(name) => name.clone(),
-                Origin::Parameter(i) => format!("parameter {i}"),
-                Origin::Gradient(i) => format!("gradient {i}"),
-                Origin::Segment(flat, i) => format!("{flat:?} {i}").to_lowercase(),
-                other => format!("{other:?}").to_lowercase(),
-            };
-            let written = usize::from(binding.access != Access::Read);
-            parts[written].push(format!("{place} {:?}", spec.ty.shape));
-        }
-        let _ = writeln!(
-            text,
-            "{i:>3}  {:<14} {:<46} {:>9.3} {:>9.1}  {} -> {}",
-            dispatch.kernel.family(),
-            dispatch.kernel.variant(),
-            cost.flops / 1e6,
-            cost.bytes / 1024.0,
-            parts[0].join(", "),
-            parts[1].join(", "),
-        );
-    }
-    let bytes: u64 = slots.sizes.iter().sum();
-    let _ = writeln!(
-        text,
-        "{} dispatches, {:.1} MFLOP, {:.1} KiB moved, {} slots of {:.1} KiB together",
-        program.dispatches.len(),
-        total.flops / 1e6,
-        total.bytes / 1024.0,
-        slots.sizes.len(),
-        bytes as f64 / 1024.0
-    );
-    text
 }
 
 /// No segment, and no dispatch, should take longer by estimate: drivers reset a device that does not answer for about 2 s.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::program::{Flat, Origin};
 use crate::error::{Error, Result};
 use crate::gpu::{BufferSlice, Gpu};
 use crate::graph::layout::Layout;
 use crate::kernels::{
     CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
 };
+use crate::program::{Flat, Origin};
 
 /// What a store keeps beside parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

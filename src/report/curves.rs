@@ -49,7 +49,7 @@ pub fn save(records: &[Record], path: &Path) -> Result<()> {
     let mut text = String::new();
     draw(&mut text, &series, last, low - margin, high + margin)
         .map_err(|e| Error::format(path, format!("cannot be drawn: {e}")))?;
-    crate::train::folder::write_synced(path, text.as_bytes())
+    crate::files::folder::write_synced(path, text.as_bytes())
 }
 
 fn draw(

@@ -5,8 +5,8 @@ use std::path::Path;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::tensor::ImageShape;
 
 /// Pixels between images.
 const GAP: u32 = 2;
@@ -87,7 +87,7 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
         .map_err(|e| Error::format(path, format!("cannot be encoded: {e}")))?;
-    crate::train::folder::write_synced(path, bytes.get_ref())
+    crate::files::folder::write_synced(path, bytes.get_ref())
 }
 
 /// Pictures of a run of any length in bounded memory: as they become too many, every other one goes.
@@ -157,7 +157,7 @@ pub fn save_animation(pictures: &[RgbImage], milliseconds: u32, path: &Path) -> 
             encoder.encode_frame(frame).map_err(fail)?;
         }
     }
-    crate::train::folder::write_synced(path, &bytes)
+    crate::files::folder::write_synced(path, &bytes)
 }
 
 #[cfg(test)]

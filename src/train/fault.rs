@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use super::feed::Feed;
-use super::session::{Resident, Session};
-use super::{Storage, Training, update_of};
+use super::update_of;
 use crate::data::epoch_order;
 use crate::error::Result;
+use crate::files::{Storage, Training};
 use crate::graph::interpreter::{Known, evaluate};
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
@@ -19,9 +18,12 @@ use crate::graph::{NodeId, Sink};
 use crate::kernels::philox::RandomState;
 use crate::kernels::{Access, SCHEDULE_COLUMNS};
 use crate::models::{DataType, Model};
-use crate::plan::program::{Flat, Origin};
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::Plan;
+use crate::program::PlanOptions;
+use crate::program::{Flat, Origin};
 use crate::real::Precision;
+use crate::session::feed::Feed;
+use crate::session::{Resident, Session};
 use crate::tensor::{Data, Value};
 
 /// What was asked to be computed when the step was refused.

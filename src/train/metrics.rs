@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder;
 use crate::error::{Error, Result};
+use crate::files::folder;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,35 +6,26 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub mod bound;
-mod config;
-pub mod evaluate;
 mod fault;
-pub mod feed;
-pub mod folder;
-pub mod judge;
 pub mod metrics;
-pub mod pipeline;
 pub mod recover;
-pub mod session;
-pub mod statistics;
 mod submit;
-pub mod weights;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::evaluate;
+use crate::files::folder::{Checkpoint, Progress, RunFolder};
+use crate::files::{Config, Storage, Training, diffusers, weights};
 use crate::graph::layout::Layout;
 use crate::graph::update::Update;
 use crate::kernels::{self, RING_ROWS, SCHEDULE_COLUMNS};
 use crate::models::{Figures, Model, Phase};
 use crate::nn::{init, schedule};
 use crate::plan::StoreOptions;
-use crate::plan::program::Flat;
-pub use config::{Config, ModelConfig, Storage, Training};
-use feed::{Feed, Wants};
-use folder::{Checkpoint, Progress, RunFolder};
+use crate::program::Flat;
+use crate::session::feed::{self, Feed, Wants};
+use crate::session::{self, Device, Executable, Session};
 use metrics::{Metrics, Record};
-use session::{Device, Executable, Session};
 
 /// The loss scale that a run in f16 begins with. It is halved where a gradient overflows and doubled after [`GROWTH`] steps in which
 /// none did.
@@ -581,7 +572,7 @@ impl Trainer {
             let path = self.folder.path().join(format!("{part}.safetensors"));
             weights::write_tensors(&path, &own.collect())?;
         }
-        pipeline::write(self.folder.path(), &self.config, &tensors)?;
+        diffusers::write(self.folder.path(), &self.config, &tensors)?;
         weights::write_tensors(&self.folder.path().join("model.safetensors"), &tensors)
     }
 

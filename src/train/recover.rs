@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::Summary;
-use super::folder;
-use super::session::Device;
 use crate::error::{Error, Result};
+use crate::files::folder;
+use crate::session::Device;
 
 /// Losses without a new checkpoint between them after which it is given up: something is wrong that a new device does not mend.
 const ATTEMPTS: usize = 3;

@@ -1,11 +1,12 @@
 //! What the trainer does in the loop: submits steps, reads their figures, and finds out why one was refused.
 
 use super::metrics::Record;
-use super::session::{self, Executable};
-use super::{CHUNK, GROWTH, LARGEST_LOSS_SCALE, Stopped, Storage, Trainer, batches_of, fault};
+use super::{CHUNK, GROWTH, LARGEST_LOSS_SCALE, Stopped, Trainer, batches_of, fault};
 use crate::error::{Error, Result};
+use crate::files::Storage;
 use crate::kernels::{RING_COLUMNS, RING_ROWS, TABLE_ROWS, state};
 use crate::models::Figures;
+use crate::session::{self, Executable};
 
 impl Trainer {
     /// Submits steps from `step` on, none beyond `boundary`; says how many.

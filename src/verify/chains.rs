@@ -11,7 +11,7 @@ use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::{Domain, RandomState};
 use crate::nn::init::{draw, generator};
-use crate::plan::PlanOptions;
+use crate::program::PlanOptions;
 use crate::tensor::Value;
 use crate::tensor::{DType, TensorType};
 use crate::verify::cases::{Values, numbers};

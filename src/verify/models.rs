@@ -2,7 +2,6 @@
 
 use super::Comparison;
 use super::step::{self, Setup};
-use crate::data::ImageShape;
 use crate::data::digits::digits;
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -21,7 +20,8 @@ use crate::models::gan::{self, Gan, Loss, Networks};
 use crate::models::vae::{self, Decoder, Vae};
 use crate::models::{DataType, Model};
 use crate::nn::{Activation, init};
-use crate::plan::PlanOptions;
+use crate::program::PlanOptions;
+use crate::tensor::ImageShape;
 use crate::tensor::{DType, Data, Value};
 
 /// Verifies a model's plans; `true` for a quick run.

@@ -8,16 +8,17 @@ use std::sync::atomic::AtomicBool;
 
 use wgen::Result;
 use wgen::data::Dataset;
+use wgen::files::{Config, ModelConfig, Training};
 use wgen::gpu::{Choice, Gpu};
 use wgen::graph::Graph;
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::kernels::philox::Domain;
 use wgen::models::vae::{Config as VaeConfig, Decoder};
-use wgen::plan::program::Flat;
 use wgen::plan::{Store, StoreOptions};
+use wgen::program::Flat;
+use wgen::session::Device;
 use wgen::tensor::{Data, TensorType, Value};
-use wgen::train::session::Device;
-use wgen::train::{Config, ModelConfig, Summary, Trainer, Training};
+use wgen::train::{Summary, Trainer};
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
 pub(crate) fn gpu() -> Gpu {

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Corruption, check_widths, with_mean_squared_error};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
@@ -15,6 +14,7 @@ use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
 use crate::models::{DataType, Figures, Model, Phase, finish_step};
 use crate::nn::Activation;
+use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
 /// How the norm of the Jacobian is computed.

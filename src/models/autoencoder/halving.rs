@@ -1,9 +1,9 @@
 //! Convolutional encoders and decoders: each convolution halves the image, each transposed one doubles it (4-2-1, as DCGAN's).
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::nn::{Activation, Sequential};
+use crate::tensor::ImageShape;
 
 /// Kernel, stride, padding.
 const SIZES: [usize; 3] = [4, 2, 1];

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::process::{self, Prediction, Spacing, Variance};
 use super::{mlp, unet};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::tensor::ImageShape;
 
 /// What training minimises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::kernels::attention::LARGEST_HEAD;
+use crate::tensor::ImageShape;
 
 /// One number for a square, or height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::autoencoder::halving;
 use super::{DataType, Figures, Model, Phase, finish_step};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
@@ -14,6 +13,7 @@ use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Domain;
 use crate::nn::{Activation, Pass, Sequential};
+use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
 mod networks;

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::models::autoencoder::check_widths;
 use crate::nn::{Activation, Sequential};
+use crate::tensor::ImageShape;
 
 /// The kind of both networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

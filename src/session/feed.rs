@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::models::DataType;
 use crate::tensor::{DType, Data, Value};
 
-use super::session::{Executable, Resident, Session};
+use super::{Executable, Resident, Session};
 
 /// What a model wants of its examples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -213,7 +213,7 @@ impl Feed {
 }
 
 /// What graphs have to know of a data set of which `rows` are on the device.
-pub(super) fn data_type(dataset: &Dataset, rows: usize) -> DataType {
+pub(crate) fn data_type(dataset: &Dataset, rows: usize) -> DataType {
     let (scale, shift) = dataset.scaling();
     DataType {
         rows,

@@ -267,8 +267,8 @@ pub fn newest_step(folder: &Path) -> Option<u64> {
 /// # Errors
 /// When it is missing, malformed, or its sizes are absurd.
 pub fn read_config(folder: &Path) -> Result<Config> {
-    if super::pipeline::is_pipeline(folder) {
-        return super::pipeline::read_config(folder);
+    if super::diffusers::is_pipeline(folder) {
+        return super::diffusers::read_config(folder);
     }
     let path = folder.join("config.json");
     if !path.exists() {
@@ -306,8 +306,8 @@ pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
 /// # Errors
 /// When they are missing, damaged or of another model.
 pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
-    if super::pipeline::is_pipeline(folder) {
-        let (path, tensors) = super::pipeline::read_weights(folder)?;
+    if super::diffusers::is_pipeline(folder) {
+        let (path, tensors) = super::diffusers::read_weights(folder)?;
         return from_file(&path, &tensors, layout, "");
     }
     let path = folder.join("model.safetensors");

@@ -5,18 +5,19 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::ModelConfig;
-use super::evaluate::{Evaluator, Samples};
-use super::folder::{read_config, read_weights};
-use super::session::Device;
 use super::statistics::{self, Comparison, Features};
-use crate::data::{Dataset, ImageShape};
+use super::{Evaluator, Samples};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::files::ModelConfig;
+use crate::files::folder::{read_config, read_weights};
 use crate::graph::layout::Layout;
 use crate::models::Model;
 use crate::models::classifier::Classifier;
 use crate::nn::init::{generator, hash, normal_pair};
+use crate::session::Device;
 use crate::tensor::Data;
+use crate::tensor::ImageShape;
 
 /// A trained classifier on a device.
 #[derive(Debug)]

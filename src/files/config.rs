@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
@@ -15,6 +14,7 @@ use crate::models::diffusion::{self, Diffusion};
 use crate::models::gan::{self, Gan};
 use crate::models::vae::{self, Vae};
 use crate::nn::schedule;
+use crate::tensor::ImageShape;
 
 /// All that is needed to rebuild a model and its data scaling, and to go on with its training: `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

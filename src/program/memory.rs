@@ -1,6 +1,6 @@
 //! Where transient buffers live: slots, reused as soon as their last reader has run.
 
-use super::program::{BufferId, Origin, Program};
+use super::{BufferId, Origin, Program};
 
 /// The slot of each transient buffer, and the size of each slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::kernels::Caps;
-use crate::plan::program::{Origin, Program};
+use crate::program::{Origin, Program};
 use crate::reference::half::Half;
 use crate::tensor::DType;
 

@@ -1,15 +1,19 @@
 //! Figures of a trained model on a data set: per example on the device, summed in f64 here.
 
-use super::feed::{Feed, Wants, data_type};
-use super::session::{Device, Executable, Session};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::layout::Layout;
 use crate::models::{DataType, Figures, Model};
 use crate::plan::StoreOptions;
-use crate::plan::program::Flat;
+use crate::program::Flat;
+use crate::session::feed::{Feed, Wants, data_type};
+use crate::session::{Device, Executable, Session};
 use crate::tensor::Value;
+
+pub mod bound;
+pub mod judge;
+pub mod statistics;
 
 /// A model's weights on a device, ready to be sampled and evaluated.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use serde::Serialize;
 
-use super::evaluate::Evaluator;
+use super::Evaluator;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::models::DataType;

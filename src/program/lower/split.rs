@@ -1,7 +1,7 @@
 //! Tensors larger than one binding: their kernels become several, on ranges.
 
 use crate::kernels::{Access, Caps, Kernel};
-use crate::plan::program::{Dispatch, Program};
+use crate::program::{Dispatch, Program};
 
 /// Cuts every dispatch that binds more than the device allows, where its kernel can be cut. The others are refused when they are made,
 /// with the limit's name.

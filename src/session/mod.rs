@@ -13,11 +13,14 @@ use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::{
     Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
 };
-use crate::plan::program::{Flat, Origin, Program};
-use crate::plan::{Plan, PlanOptions, Store, StoreOptions, lower};
+use crate::plan::{Plan, Store, StoreOptions};
+use crate::program::{Flat, Origin, Program};
+use crate::program::{PlanOptions, lower};
 use crate::real::Precision;
 use crate::reference::random_state;
 use crate::tensor::{DType, Data, Value};
+
+pub mod feed;
 
 /// What computations run on.
 #[derive(Clone, Debug)]

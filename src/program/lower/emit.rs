@@ -15,7 +15,7 @@ use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::map::Map;
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::kernels::{Caps, SCHEDULE_COLUMNS, STATE_WORDS};
-use crate::plan::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
+use crate::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
 use crate::tensor::{Shape, TensorType};
 
 pub(super) fn emit(

@@ -15,7 +15,7 @@ use crate::graph::op::Pattern;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::Caps;
-use crate::plan::program::{Origin, Program};
+use crate::program::{Origin, Program};
 use crate::tensor::TensorType;
 
 /// The most storage buffers that a fused kernel takes, on every device: the portable floor, so that plans are the same everywhere.

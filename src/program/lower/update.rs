@@ -18,7 +18,7 @@ use crate::kernels::sgd::Sgd;
 use crate::kernels::{
     CONTROL_FLOATS, Caps, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS,
 };
-use crate::plan::program::{BufferId, Dispatch, Flat, Origin, Program};
+use crate::program::{BufferId, Dispatch, Flat, Origin, Program};
 use crate::reference::Twin;
 use crate::tensor::TensorType;
 

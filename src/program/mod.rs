@@ -1,10 +1,64 @@
-//! A graph as a list of kernels over virtual buffers: what lowering makes and a device or an explanation takes.
+//! A graph as a list of kernels over virtual buffers: what lowering makes and a device or an explanation takes. No device in it.
 
 use std::sync::Arc;
 
 use crate::graph::NodeId;
+use crate::kernels::Caps;
 use crate::reference::Twin;
 use crate::tensor::TensorType;
+
+pub mod explain;
+pub mod lower;
+pub mod memory;
+pub mod template;
+pub mod translate;
+
+/// How a plan is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Whether neighbouring nodes become one kernel.
+    pub fuse: bool,
+    /// Whether every transient buffer keeps its value until the next run: for verification.
+    pub retain: bool,
+    /// Whether subgroup variants may be taken.
+    pub subgroups: bool,
+    /// Whether variants are measured where they are not known yet; never on a software adapter.
+    pub tune: bool,
+    /// Whether activations and their gradients are stored as f16; arithmetic, sums, parameters and results stay f32. The device must
+    /// have [`Caps::f16`](crate::kernels::Caps::f16).
+    pub half: bool,
+    /// The largest binding in bytes, where it should be smaller than the device's: tensors beyond it are cut into ranges.
+    pub binding_bytes: Option<u64>,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            fuse: true,
+            retain: false,
+            subgroups: true,
+            tune: true,
+            half: false,
+            binding_bytes: None,
+        }
+    }
+}
+
+impl PlanOptions {
+    /// What of a device's capabilities a plan may use.
+    pub fn caps(&self, caps: &Caps) -> Caps {
+        let caps = if self.subgroups {
+            caps.clone()
+        } else {
+            caps.without_subgroups()
+        };
+        let binding_bytes = self.binding_bytes.unwrap_or(caps.binding_bytes);
+        Caps {
+            binding_bytes: binding_bytes.min(caps.binding_bytes),
+            ..caps
+        }
+    }
+}
 
 /// A virtual buffer of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
