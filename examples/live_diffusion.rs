@@ -10,15 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use wgen::data::digits::digits;
-use wgen::files::folder::{read_config, read_weights};
-use wgen::files::{Config, ModelConfig, Training};
+use wgen::files::{Config, Training};
 use wgen::gpu::Gpu;
-use wgen::graph::layout::Layout;
-use wgen::models::Model;
+use wgen::models::diffusion::samplers::SamplerSettings;
 use wgen::models::diffusion::{Config as Diffusing, Diffusion, Network, unet};
-use wgen::plan::{Plan, Store, StoreOptions};
-use wgen::program::Flat;
-use wgen::program::PlanOptions;
+use wgen::plan::{Plan, Sampler};
+use wgen::run::Run;
 use wgen::session::Device;
 use wgen::tensor::ImageShape;
 use wgen::train::Trainer;
@@ -68,52 +65,39 @@ fn shade(in: Corner) -> @location(0) vec4<f32> {
 
 /// The sampler on the application's device, and the application's pipeline that draws its buffer.
 struct Live {
-    model: Diffusion,
-    store: Store,
-    plan: Plan,
+    sampler: Sampler,
     pipeline: wgpu::RenderPipeline,
     group: wgpu::BindGroup,
-    step: usize,
     seed: u64,
 }
 
 impl Live {
     fn new(gpu: &Gpu, target: wgpu::TextureFormat) -> Result<Self, Failure> {
         let trained;
-        let run = option("--run").map(PathBuf::from);
-        let folder: &Path = match &run {
+        let given = option("--run").map(PathBuf::from);
+        let folder: &Path = match &given {
             Some(folder) => folder,
             None => {
                 trained = train(gpu, number("--steps", 150))?;
                 &trained
             }
         };
-        let ModelConfig::Diffusion(mut config) = read_config(folder)?.model else {
-            return Err(format!("{} has no diffusion model", folder.display()).into());
-        };
-        config.sampling.steps = number("--sampling-steps", 50) as usize;
-        let image = config.image;
-        let model = Diffusion::new(*config)?;
-        let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
-        let weights = read_weights(folder, &layout)?;
-        if run.is_none() {
+        let run = Run::open(folder)?;
+        if given.is_none() {
             std::fs::remove_dir_all(folder).ok();
         }
-        let store = Store::new(gpu, layout, StoreOptions::default())?;
-        store.write(Flat::Parameters, &weights)?;
-        let count = (SIDE * SIDE) as usize;
-        let plan = Plan::compile(&model.sampler(count)?, &store, &[], PlanOptions::default())?;
-        for (name, value) in model.class_inputs(count, None, 0)? {
-            plan.write(name, &value.data)?;
-        }
-        let (pipeline, group) = drawing(gpu.device(), &plan, image, target)?;
+        let settings = SamplerSettings {
+            steps: number("--sampling-steps", 50) as usize,
+            ..run.sampler_settings().cloned().unwrap_or_default()
+        };
+        let run = run.with_sampler_settings(&settings)?;
+        let mut sampler = run.sampler(gpu, (SIDE * SIDE) as usize)?;
+        sampler.begin(1, 0, None)?;
+        let (pipeline, group) = drawing(gpu.device(), sampler.plan(), run.image(), target)?;
         Ok(Self {
-            model,
-            store,
-            plan,
+            sampler,
             pipeline,
             group,
-            step: 0,
             seed: 1,
         })
     }
@@ -124,16 +108,11 @@ impl Live {
         encoder: &mut wgpu::CommandEncoder,
         target: &wgpu::TextureView,
     ) -> Result<(), Failure> {
-        if self.step == 0 {
-            let count = (SIDE * SIDE) as usize;
-            for (name, value) in self.model.sampler_inputs(count, self.seed, 0)? {
-                self.plan.write(name, &value.data)?;
-            }
-            self.store.set_state(0, self.seed, 0)?;
+        if self.sampler.is_done() {
             self.seed += 1;
+            self.sampler.begin(self.seed, 0, None)?;
         }
-        self.plan.record(encoder);
-        self.step = (self.step + 1) % self.model.steps().len();
+        self.sampler.record(encoder);
         paint(encoder, target, &self.pipeline, &self.group);
         Ok(())
     }
@@ -194,7 +173,7 @@ fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
     };
     let model = Diffusing::of(data.shape, true, Network::Unet(Box::new(unet)));
     let config = Config {
-        model: ModelConfig::Diffusion(Box::new(model)),
+        model: Arc::new(Diffusion::new(model)?),
         image: data.shape,
         data: "digits".to_owned(),
         training: Training {

@@ -18,6 +18,7 @@ pub mod program;
 pub mod real;
 pub mod reference;
 pub mod report;
+pub mod run;
 pub mod session;
 pub mod tensor;
 

@@ -12,7 +12,8 @@ use wgen::files::weights::{Tensors, write_tensors};
 use wgen::graph::Graph;
 use wgen::kernels::philox::Domain;
 use wgen::models::diffusion::process::{self, Prediction, Spacing, Variance};
-use wgen::models::diffusion::{Config, Diffusion, Loss, Network, Sampling, mlp, unet};
+use wgen::models::diffusion::samplers::SamplerSettings;
+use wgen::models::diffusion::{Config, Denoiser, Diffusion, Loss, Network, mlp, unet};
 use wgen::tensor::ImageShape;
 use wgen::tensor::TensorType;
 
@@ -123,11 +124,11 @@ fn processes_that_are_none_are_refused() {
     let said = with(&|c| c.accumulate = 0);
     assert!(said.contains("at least 1 part"), "{said}");
     let said = with(&|c| {
-        c.sampling = Sampling {
+        c.sampling = SamplerSettings {
             spacing: Spacing::Leading,
             steps: 500,
             steps_offset: 2,
-            ..c.sampling
+            ..c.sampling.clone()
         }
     });
     assert!(said.contains("offset 2"), "{said}");
@@ -274,8 +275,7 @@ fn folders_of_diffusers_that_lack_something_are_refused() {
     };
     let folder = fresh("whole");
     let config = read_config(&folder).unwrap();
-    let layout =
-        wgen::graph::layout::Layout::new(config.build().unwrap().parameters(), 1 << 27).unwrap();
+    let layout = wgen::graph::layout::Layout::new(config.model.parameters(), 1 << 27).unwrap();
     assert!(read_weights(&folder, &layout).is_ok());
 
     for file in ["unet/config.json", "scheduler/scheduler_config.json"] {

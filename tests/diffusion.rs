@@ -12,11 +12,10 @@ use wgen::graph::op::EvalContext;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::reverse_step::COLUMNS;
 use wgen::kernels::timestep_embedding::Convention;
-use wgen::models::diffusion::coefficients;
 use wgen::models::diffusion::process::{
     BetaSchedule, Config, Prediction, Process, Rounding, Spacing, Variance,
 };
-use wgen::models::diffusion::sampler::{Method, ReverseStep, Sampler};
+use wgen::models::diffusion::samplers::{Ddim, Ddpm, Reverse, ReverseStep, Sampler};
 use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::PlanOptions;
 use wgen::real::Precision;
@@ -80,32 +79,35 @@ fn variance(step: &ReverseStep) -> f64 {
     step.min_log_variance.exp()
 }
 
+/// A network that predicts noise, x_0 clipped to [-1, 1].
+fn of_noise(process: &Process, variance: Variance) -> Reverse<'_> {
+    Reverse {
+        process,
+        prediction: Prediction::Epsilon,
+        clip: Some(1.0),
+        variance,
+    }
+}
+
 #[test]
 fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
     let tensors = golden("diffusion");
     let process = Process::new(&Config::default()).unwrap();
-    let sampler = |method| Sampler {
-        method,
-        prediction: Prediction::Epsilon,
-        clip: Some(1.0),
-    };
-    let ancestral = sampler(Method::Ancestral {
-        variance: Variance::FixedSmall,
-    });
-    let of = |t: usize| variance(&ancestral.steps(&process, &[t, t - 1, 0])[0]);
+    let reverse = of_noise(&process, Variance::FixedSmall);
+    let of = |t: usize| variance(&Ddpm.steps(&reverse, &[t, t - 1, 0])[0]);
     let expected = tensors["variance/ddpm"].data.to_f64();
     assert!((of(487) - 0.00979).abs() < 1e-5 && (of(487) - expected[1]).abs() < 1e-7);
     assert!((of(999) - 0.02).abs() < 1e-4 && (of(999) - expected[2]).abs() < 1e-7);
     // DDIM with eta 1: steps 20 apart are fifty of a thousand, steps of 1 all of them.
-    let ddim = sampler(Method::Ddim {
+    let ddim = Ddim {
         eta: 1.0,
         set_alpha_to_one: true,
         use_clipped_model_output: false,
-    });
+    };
     let expected = tensors["variance/ddim"].data.to_f64();
     let steps = |count: usize| {
         let timesteps = Spacing::Leading.timesteps(1000, count, 0).unwrap();
-        let rows = ddim.steps(&process, &timesteps);
+        let rows = ddim.steps(&reverse, &timesteps);
         timesteps
             .into_iter()
             .zip(rows)
@@ -166,7 +168,7 @@ fn run_steps(steps: &[ReverseStep], sample: &[f32], noise: Option<&[f64]>) -> Ve
         let t = step.timestep as f32;
         plan.write("factor", &Data::F32(vec![t / (t + 1.0)]))
             .unwrap();
-        plan.write("row", &Data::F32(coefficients(step, 1.0, 0).to_vec()))
+        plan.write("row", &Data::F32(step.coefficients(1.0, 0).to_vec()))
             .unwrap();
         if let Some(noise) = noise.and_then(|n| n.get(i * 768..(i + 1) * 768)) {
             let noise = noise.iter().map(|&z| z as f32).collect();
@@ -323,20 +325,21 @@ fn steps_agree_with_diffusers_schedulers() {
             .to_vec();
         let ours: Vec<u32> = timesteps.iter().map(|&t| t as u32).collect();
         assert_eq!(ours, theirs, "{name}");
-        let method = Method::Ddim {
+        let sampler = Ddim {
             eta,
             set_alpha_to_one,
             use_clipped_model_output: name.starts_with("ddim_clipped"),
         };
-        let sampler = Sampler {
-            method,
+        let reverse = Reverse {
+            process: &process,
             prediction,
             clip,
+            variance: Variance::FixedSmall,
         };
         let noise = tensors
             .get(&format!("step/{name}/noise"))
             .map(|n| n.data.to_f64());
-        let steps = sampler.steps(&process, &timesteps);
+        let steps = sampler.steps(&reverse, &timesteps);
         let xs = run_steps(&steps, &sample, noise.as_deref());
         let expected = tensors[&format!("step/{name}/x")].data.to_f64();
         for (i, x) in xs.iter().enumerate() {
@@ -370,14 +373,11 @@ fn a_thousand_ancestral_steps_agree_with_diffusers() {
         ("ddpm", Prediction::Epsilon, 258.9606),
         ("ddpm_v", Prediction::Velocity, 202.0296),
     ] {
-        let sampler = Sampler {
-            method: Method::Ancestral {
-                variance: Variance::FixedSmall,
-            },
+        let reverse = Reverse {
             prediction,
-            clip: Some(1.0),
+            ..of_noise(&process, Variance::FixedSmall)
         };
-        let steps = sampler.steps(&process, &timesteps);
+        let steps = Ddpm.steps(&reverse, &timesteps);
         let xs = run_steps(&steps, &sample, Some(&noise));
         let sum = sum_of_magnitudes(&xs[999]);
         assert!((sum - figure).abs() < 1e-2, "{name}: {sum}, not {figure}");
@@ -541,19 +541,13 @@ fn the_posterior_is_what_bayes_says() {
 #[test]
 fn ancestral_steps_at_some_timesteps_are_those_of_the_respaced_process() {
     let process = Process::new(&Config::default()).unwrap();
-    let sampler = Sampler {
-        method: Method::Ancestral {
-            variance: Variance::FixedLarge,
-        },
-        prediction: Prediction::Epsilon,
-        clip: Some(1.0),
-    };
     let falling = Spacing::Trailing.timesteps(1000, 30, 0).unwrap();
     let rising: Vec<usize> = falling.iter().rev().copied().collect();
     let respaced = process.respaced(&rising).unwrap();
     let all: Vec<usize> = (0..30).rev().collect();
-    let steps = sampler.steps(&process, &falling);
-    for (a, b) in steps.iter().zip(sampler.steps(&respaced, &all)) {
+    let steps = Ddpm.steps(&of_noise(&process, Variance::FixedLarge), &falling);
+    let visited = Ddpm.steps(&of_noise(&respaced, Variance::FixedLarge), &all);
+    for (a, b) in steps.iter().zip(visited) {
         assert_eq!(
             a.timestep, b.timestep,
             "the network is told the t of its training"

@@ -8,7 +8,8 @@ use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::kernels::philox::Domain;
-use wgen::models::diffusion::{Config, Diffusion, Network, SamplerName, Sampling, mlp, unet};
+use wgen::models::diffusion::samplers::SamplerSettings;
+use wgen::models::diffusion::{Config, Diffusion, Network, mlp, unet};
 use wgen::models::{DataType, Model};
 use wgen::nn::init;
 use wgen::plan::{Plan, Store, StoreOptions};
@@ -157,7 +158,7 @@ fn the_memory_of_attention_grows_linearly() {
     assert!(sizes[3] < 16 << 20, "{sizes:?}");
 }
 
-fn points(sampling: Sampling) -> Diffusion {
+fn points(sampling: SamplerSettings) -> Diffusion {
     let network = mlp::Config {
         width: 2,
         hidden: 16,
@@ -182,15 +183,15 @@ fn points(sampling: Sampling) -> Diffusion {
 
 #[test]
 fn samples_are_the_same_on_gpu_and_cpu_and_whatever_their_number() {
-    let ancestral = Sampling {
-        sampler: SamplerName::Ddpm,
+    let ancestral = SamplerSettings {
+        sampler: "ddpm".to_owned(),
         steps: 8,
         guidance: 1.7,
-        ..Sampling::default()
+        ..SamplerSettings::default()
     };
-    let deterministic = Sampling {
+    let deterministic = SamplerSettings {
         steps: 8,
-        ..Sampling::default()
+        ..SamplerSettings::default()
     };
     for sampling in [ancestral, deterministic] {
         let model = points(sampling);
@@ -220,10 +221,10 @@ fn guided_ddim_goes_on_from_the_clipped_x0_unless_told_otherwise() {
         (2.0, Some(false), false),
         (1.0, Some(true), true),
     ] {
-        let model = points(Sampling {
+        let model = points(SamplerSettings {
             guidance,
             use_clipped_model_output: told,
-            ..Sampling::default()
+            ..SamplerSettings::default()
         });
         // The prediction enters by x_0 alone.
         assert!(
@@ -236,9 +237,9 @@ fn guided_ddim_goes_on_from_the_clipped_x0_unless_told_otherwise() {
 
 #[test]
 fn a_process_that_is_interrupted_goes_on_to_the_same_samples() {
-    let model = points(Sampling {
+    let model = points(SamplerSettings {
         steps: 10,
-        ..Sampling::default()
+        ..SamplerSettings::default()
     });
     let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
     let weights = weights(&layout);

@@ -11,13 +11,13 @@ use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::Update;
 use wgen::kernels::Caps;
-use wgen::models::{DataType, Model};
+use wgen::models::registry::Case;
+use wgen::models::{ALL, DataType, Model};
 use wgen::nn::init::hash;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
 use wgen::program::{PlanOptions, explain::explain, memory};
 use wgen::tensor::DType;
-use wgen::verify::models::{Step, steps};
 use wgen::verify::{cases, chains};
 
 /// lavapipe of Mesa 22.3.6, as `wgen info --json` describes it.
@@ -108,7 +108,7 @@ fn text(graph: &Graph, model: &dyn Model, caps: &Caps, options: PlanOptions) -> 
 }
 
 /// The update of a step, as `verify` has it.
-fn update(step: &Step) -> Update {
+fn update(step: &Case) -> Update {
     let phase = step.model.phases().swap_remove(step.phase);
     Update {
         rule: step.rule,
@@ -123,7 +123,7 @@ fn update(step: &Step) -> Update {
 }
 
 /// All graphs of a step's model: its training, and once a model the graphs that do not train.
-fn graphs(step: &Step, others: bool) -> Vec<(&'static str, wgen::Result<Graph>)> {
+fn graphs(step: &Case, others: bool) -> Vec<(&'static str, wgen::Result<Graph>)> {
     let model = step.model.as_ref();
     let mut graphs = vec![("training", model.training(step.phase, &DATA, &update(step)))];
     if others {
@@ -131,7 +131,7 @@ fn graphs(step: &Step, others: bool) -> Vec<(&'static str, wgen::Result<Graph>)>
             ("evaluation", model.evaluation(&DATA, 6)),
             ("encoding", model.encoding(&DATA, 5)),
             ("decoding", model.decoding(3)),
-            ("sampling", model.sampler(4)),
+            ("sampling", model.sampling(4).map(|s| s.graph)),
             ("importance", model.importance(&DATA, 3, 2)),
         ]);
         graphs.extend(model.filters().map(|graph| ("filters", Ok(graph))));
@@ -170,7 +170,8 @@ fn compare(name: &str, text: &str) -> Result<(), String> {
 fn plans_are_what_they_were() {
     let mut wrong = Vec::new();
     for (device, caps) in devices() {
-        for (name, steps) in steps(&caps, false).unwrap() {
+        for entry in ALL {
+            let (name, steps) = (entry.name, (entry.cases)(&caps, false).unwrap());
             let mut all = String::new();
             let mut seen: Vec<String> = Vec::new();
             for step in &steps {
@@ -207,8 +208,9 @@ fn no_case_of_verify_is_missing() {
                 .iter()
                 .map(|c| format!("{}: {}", c.kernel.family(), c.name))
                 .collect();
-            for (model, steps) in steps(&caps, quick).unwrap() {
-                names.extend(steps.iter().map(|s| format!("{model}: {}", s.name)));
+            for entry in ALL {
+                let cases = (entry.cases)(&caps, quick).unwrap();
+                names.extend(cases.iter().map(|c| format!("{}: {}", entry.name, c.name)));
             }
             names.extend((0..chains::count(quick)).map(|s| format!("chains: {}", chains::name(s))));
             let name = format!("verify.{device}.{length}.txt");

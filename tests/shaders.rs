@@ -5,12 +5,14 @@ use std::process::Command;
 
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
-use wgen::graph::update::{Rule, Update};
+use wgen::graph::update::Update;
 use wgen::kernels::{Caps, Launch};
 use wgen::models::diffusion::process::Variance;
-use wgen::models::diffusion::{self, Diffusion, unet};
-use wgen::models::vae::{Config, Decoder, Vae};
-use wgen::models::{DataType, Model};
+use wgen::models::diffusion::samplers::SamplerSettings;
+use wgen::models::diffusion::{self, Diffusion};
+use wgen::models::registry::{CLASSES, Case, IMAGE};
+use wgen::models::{ALL, DataType};
+use wgen::program::PlanOptions;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
 use wgen::program::translate::{Target, translate};
@@ -35,120 +37,32 @@ fn devices() -> Vec<Caps> {
     vec![Caps::portable(), with(4), with(32), software, half]
 }
 
-/// Every distinct source with its launch: the cases of `verify`, the plans of the models, random chains.
+/// Every distinct source with its launch: the cases of `verify`, the plans of all models, random chains.
 fn sources() -> BTreeMap<String, Launch> {
     let templates = Templates::embedded();
     let mut launches: Vec<Launch> = Vec::new();
     for caps in devices() {
         launches.extend(cases::all(&caps, true).iter().map(|c| c.kernel.launch()));
-        for (hidden, decoder) in [
-            (vec![400], Decoder::Bernoulli),
-            (vec![32, 17], Decoder::Gaussian),
-        ] {
-            let model = Vae::new(Config {
-                width: 784,
-                hidden,
-                latent: 20,
-                decoder,
-                ..Config::mnist()
-            })
-            .unwrap();
-            let data = DataType {
-                rows: 640,
-                width: 784,
-                dtype: DType::U8,
-                indices: 640,
-                scale: 1.0 / 255.0,
-                shift: 0.0,
-                classes: 0,
-            };
-            let update = Update {
-                rule: Rule::ADAM,
-                max_norm: 1.0,
-                ema: true,
-                metrics: model.metrics(),
-                set: 0,
-                takes_data: true,
-                batch: 96,
-                loss_scale: false,
-            };
-            let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
-            let graphs = [
-                model.training(0, &data, &update).unwrap(),
-                model.evaluation(&data, 64).unwrap(),
-                model.importance(&data, 8, 5).unwrap(),
-                model.encoding(&data, 7).unwrap(),
-                model.sampler(10).unwrap(),
-            ];
-            launches.extend(graphs.iter().flat_map(|g| fused(g, &caps, &layout)));
+        for entry in ALL {
+            for case in (entry.cases)(&caps, false).unwrap() {
+                launches.extend(of_model(&case, &caps));
+            }
+            for usual in (entry.usual)().unwrap() {
+                let case = Case {
+                    phase: usual.phase,
+                    ..Case::of(usual.name, usual.model, usual.batch)
+                };
+                launches.extend(of_model(&case, &caps));
+            }
         }
-        // The hybrid loss and guidance have the longest expressions.
-        let hybrid = diffusion::Config {
-            variance: Variance::LearnedRange,
-            loss: diffusion::Loss::Hybrid,
-            sampling: diffusion::Sampling {
-                guidance: 2.0,
-                ..Default::default()
-            },
-            ..diffusion::Config::mnist()
-        };
-        let hybrid = match hybrid.network.clone() {
-            diffusion::Network::Unet(unet) => diffusion::Config {
-                network: diffusion::Network::Unet(Box::new(unet::Config {
-                    out_channels: 2,
-                    resnet_time_scale_shift: "scale_shift".to_owned(),
-                    ..*unet
-                })),
-                ..hybrid
-            },
-            diffusion::Network::Mlp(_) => hybrid,
-        };
-        for config in [diffusion::Config::mnist(), hybrid] {
-            let model = Diffusion::new(config).unwrap();
-            let data = DataType {
-                rows: 640,
-                width: 784,
-                dtype: DType::U8,
-                indices: 640,
-                scale: 1.0 / 255.0,
-                shift: 0.0,
-                classes: 10,
-            };
-            let update = Update {
-                rule: Rule::ADAM,
-                max_norm: 1.0,
-                ema: true,
-                metrics: model.metrics(),
-                set: 0,
-                takes_data: true,
-                batch: 16,
-                loss_scale: false,
-            };
-            let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
-            let graphs = [
-                model.training(0, &data, &update).unwrap(),
-                model.evaluation(&data, 16).unwrap(),
-                model.bound(&data, 16).unwrap(),
-                model.sampler(9).unwrap(),
-            ];
-            launches.extend(graphs.iter().flat_map(|g| fused(g, &caps, &layout)));
-        }
+        launches.extend(of_model(&guided(), &caps));
     }
     for seed in 0..24 {
         let graph = chains::random_graph(seed, 12, 5, 8 + 2 * (seed as usize % 3));
         let parameters = chains::parameters(12, 5, 8 + 2 * (seed as usize % 3));
         let layout = Layout::new(parameters, 1 << 27).unwrap();
-        let program = lower(
-            &graph,
-            &Caps::portable(),
-            &layout,
-            LowerOptions {
-                fuse: true,
-                half: false,
-            },
-        )
-        .unwrap();
-        launches.extend(program.dispatches.iter().map(|d| d.kernel.launch()));
+        let options = PlanOptions::default();
+        launches.extend(fused(&graph, &Caps::portable(), &layout, options));
     }
     launches
         .into_iter()
@@ -156,11 +70,73 @@ fn sources() -> BTreeMap<String, Launch> {
         .collect()
 }
 
+/// The hybrid loss and guidance have the longest expressions.
+fn guided() -> Case {
+    let mut config = diffusion::Config {
+        variance: Variance::LearnedRange,
+        loss: diffusion::Loss::Hybrid,
+        sampling: SamplerSettings {
+            guidance: 2.0,
+            ..Default::default()
+        },
+        ..diffusion::Config::mnist()
+    };
+    if let diffusion::Network::Unet(unet) = &mut config.network {
+        unet.out_channels = 2;
+        unet.resnet_time_scale_shift = "scale_shift".to_owned();
+    }
+    Case::new("guided", Diffusion::new(config).unwrap(), 16)
+}
+
+/// The kernels of every graph of a case's model: its training, evaluation, encoding, decoding, sampling, and what it has beside.
+fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
+    let model = case.model.as_ref();
+    let data = DataType {
+        rows: 640,
+        width: IMAGE.count(),
+        dtype: DType::U8,
+        indices: 640,
+        scale: 1.0 / 255.0,
+        shift: 0.0,
+        classes: CLASSES,
+    };
+    let phase = model.phases().swap_remove(case.phase);
+    let update = Update {
+        rule: case.rule,
+        max_norm: case.max_norm,
+        ema: true,
+        metrics: phase.metrics,
+        set: phase.set,
+        takes_data: phase.takes_data,
+        batch: case.batch,
+        loss_scale: case.options.half,
+    };
+    let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
+    let mut graphs = vec![model.training(case.phase, &data, &update).unwrap()];
+    let others = [
+        model.evaluation(&data, 64),
+        model.encoding(&data, 7),
+        model.decoding(5),
+        model.sampling(10).map(|s| s.graph),
+        model.importance(&data, 8, 5),
+    ];
+    graphs.extend(others.into_iter().flatten());
+    graphs.extend(model.filters());
+    if let Some(diffusion) = model.as_any().downcast_ref::<Diffusion>() {
+        graphs.push(diffusion.bound(&data, 16).unwrap());
+    }
+    let options = case.options;
+    graphs
+        .iter()
+        .flat_map(|g| fused(g, &options.caps(caps), &layout, options))
+        .collect()
+}
+
 /// The kernels of a graph's plan.
-fn fused(graph: &Graph, caps: &Caps, layout: &Layout) -> Vec<Launch> {
+fn fused(graph: &Graph, caps: &Caps, layout: &Layout, options: PlanOptions) -> Vec<Launch> {
     let options = LowerOptions {
-        fuse: true,
-        half: false,
+        fuse: options.fuse,
+        half: options.half,
     };
     let program = lower(graph, caps, layout, options).unwrap();
     program

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{config, file, gpu, train};
@@ -11,7 +12,7 @@ use wgen::Error;
 use wgen::data::Dataset;
 use wgen::data::digits::digits;
 use wgen::evaluate::Evaluator;
-use wgen::files::{ModelConfig, Storage, Training};
+use wgen::files::{Storage, Training};
 use wgen::graph::update::Rule;
 use wgen::models::Model as _;
 use wgen::models::vae::{Config as VaeConfig, Decoder, Vae};
@@ -323,7 +324,7 @@ fn validation_chooses_the_best_weights_and_patience_ends_the_run() {
         losses.iter().position(|l| *l == best).unwrap() + 3
     );
     // The weights on disk are the best ones: they give that loss again.
-    let model = config.build().unwrap();
+    let model = config.model.clone();
     let layout = wgen::graph::layout::Layout::new(model.parameters(), 1 << 27).unwrap();
     let weights = wgen::files::folder::read_weights(&out, &layout).unwrap();
     let (_, held_out) = data.split(100, 0).unwrap();
@@ -490,10 +491,12 @@ fn a_value_that_overflows_on_the_device_is_named_by_its_dispatch() {
         ..Training::default()
     };
     let mut config = config(&data, 8, 2, training);
-    let ModelConfig::Vae(model) = &mut config.model else {
-        panic!("the test's model is a VAE");
+    let vae = config.model.as_any().downcast_ref::<Vae>().unwrap();
+    let gaussian = VaeConfig {
+        decoder: Decoder::Gaussian,
+        ..vae.config().clone()
     };
-    model.decoder = Decoder::Gaussian;
+    config.model = Arc::new(Vae::new(gaussian).unwrap());
     let error = train(&device, config, data, &dir.path().join("run"), false).unwrap_err();
     let Error::NotFinite {
         step: 0, tensor, ..

@@ -9,6 +9,7 @@ use common::{golden, gpu, relative_difference};
 use wgen::graph::Graph;
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::kernels::philox::Domain;
+use wgen::models::diffusion::Denoiser;
 use wgen::models::diffusion::unet::{Config, UNet2DModel};
 use wgen::nn::Pass;
 use wgen::plan::{Plan, Store, StoreOptions};

@@ -1,19 +1,17 @@
 //! What the examples with pictures share: a trained decoder on the application's device, a quad that shows a texture, frames as PNG files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use wgen::data::digits::digits;
-use wgen::files::folder::{read_config, read_weights};
-use wgen::files::{Config, ModelConfig, Training};
+use wgen::files::{Config, Training};
 use wgen::gpu::Gpu;
-use wgen::graph::layout::Layout;
 use wgen::kernels::Texel;
 use wgen::kernels::present::Picture;
-use wgen::models::vae;
-use wgen::plan::{Plan, Store, StoreOptions};
-use wgen::program::Flat;
-use wgen::program::PlanOptions;
+use wgen::models::vae::{self, Vae};
+use wgen::plan::Plan;
+use wgen::run::Run;
 use wgen::session::Device;
 use wgen::train::Trainer;
 
@@ -37,24 +35,19 @@ impl Decoder {
                 &trained
             }
         };
-        let config = read_config(folder)?;
-        let model = config.build()?;
-        let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
-        let weights = read_weights(folder, &layout)?;
+        let trained = Run::open(folder)?;
         if run.is_none() {
             std::fs::remove_dir_all(folder).ok();
         }
-        let store = Store::new(gpu, layout, StoreOptions::default())?;
-        store.write(Flat::Parameters, &weights)?;
-        let mut plan = Plan::compile(&model.decoding(1)?, &store, &[], PlanOptions::default())?;
+        let mut plan = trained.decoder(gpu, 1)?;
 
         // From here on each recording also leaves the picture in the texture: nothing crosses the bus.
-        let image = config.image;
+        let image = trained.image();
         let (width, height) = (image.width as u32, image.height as u32);
         let texture = gpu.create_texture("picture", width, height, Texel::Rgba8Unorm)?;
         let picture = Picture::grid(image.height, image.width, image.channels, 1);
         plan.bind_texture("images", &texture, picture)?;
-        let latent = model.latent().unwrap_or(0);
+        let latent = trained.latent().unwrap_or(0);
         let axis = |seed: f32| -> Vec<f32> {
             // Any two directions do; these have the length of a typical code.
             (0..latent)
@@ -79,11 +72,11 @@ impl Decoder {
 fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
     let data = digits(4000, 1);
     let config = Config {
-        model: ModelConfig::Vae(vae::Config {
+        model: Arc::new(Vae::new(vae::Config {
             hidden: vec![256],
             latent: 8,
             ..vae::Config::mnist()
-        }),
+        })?),
         image: data.shape,
         data: "digits".to_owned(),
         training: Training {

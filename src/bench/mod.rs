@@ -16,6 +16,7 @@ mod check;
 pub mod models;
 pub mod profile;
 
+use crate::models::registry::Usual;
 pub use ceilings::Ceilings;
 use models::Ready;
 
@@ -187,83 +188,9 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     let mut contest = ceilings::Contest::new(gpu)?;
     contest.calibrate(&mut timer)?;
 
-    let mut items = Vec::new();
-    for case in cases::all(gpu.caps())? {
-        let name = format!("{} ({})", case.name, case.kernel.family());
-        if !wanted(&name) {
-            continue;
-        }
-        progress(&case.name);
-        let mut buffers: Vec<BufferSlice> = Vec::new();
-        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
-            let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
-            if binding.access != Access::Write {
-                gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
-            }
-            buffers.push((&buffer).into());
-        }
-        let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
-        gpu.dispatch(&bound);
-        let comparison = check::check(gpu, &case, &buffers)?;
-        items.push(Item {
-            variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
-            cost: case.kernel.cost(),
-            name: case.name,
-            work: Work::Kernel(bound),
-            repeats: 1,
-            times: Vec::new(),
-            of_tolerance: if comparison.passed() {
-                comparison.worst_of_tolerance
-            } else {
-                comparison.worst_of_tolerance.max(f64::INFINITY)
-            },
-        });
-    }
-    let mut plans: Vec<(String, Make<'_>)> = Vec::new();
-    for (model, usual) in models::steps() {
-        // The large batches are of the step that is small.
-        let large: &[(usize, bool)] = if model == "vae" {
-            &[(1024, false), (1024, true)]
-        } else {
-            &[]
-        };
-        for &(batch, half) in [(usual, false)].iter().chain(large) {
-            if half && !gpu.caps().f16 {
-                continue;
-            }
-            let note = if half { ", f16" } else { "" };
-            plans.push((
-                format!("{model}, training step, batch {batch}{note}"),
-                Box::new(move || models::training(gpu, model, Some(batch), half)),
-            ));
-        }
-    }
-    for count in [1, 64] {
-        plans.push((
-            format!("vae samples, {count}"),
-            Box::new(move || models::sampling(gpu, count)),
-        ));
-    }
-    plans.push((
-        "diffusion, sampling step, batch 16".to_owned(),
-        Box::new(move || models::reverse_step(gpu, 16)),
-    ));
-    for (name, make) in plans {
-        if !wanted(&name) {
-            continue;
-        }
-        progress(&name);
-        let ready = make()?;
-        items.push(Item {
-            name: ready.name.clone(),
-            variant: format!("{} dispatches", ready.plan.program().dispatches.len()),
-            cost: ready.plan.cost(),
-            of_tolerance: ready.check()?,
-            work: Work::Plan(Box::new(ready)),
-            repeats: 1,
-            times: Vec::new(),
-        });
-    }
+    let steps = models::steps()?;
+    let mut items = kernels(gpu, &wanted, &mut progress)?;
+    items.extend(plans(gpu, &steps, &wanted, &mut progress)?);
     if items.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
         return Err(Error::Usage(format!(
@@ -298,6 +225,98 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         ceilings,
         seconds: begin.elapsed().as_secs_f64(),
     })
+}
+
+/// Single kernels, run once and checked.
+fn kernels(
+    gpu: &Gpu,
+    wanted: &impl Fn(&str) -> bool,
+    progress: &mut impl FnMut(&str),
+) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for case in cases::all(gpu.caps())? {
+        let name = format!("{} ({})", case.name, case.kernel.family());
+        if !wanted(&name) {
+            continue;
+        }
+        progress(&case.name);
+        let mut buffers: Vec<BufferSlice> = Vec::new();
+        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
+            let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
+            if binding.access != Access::Write {
+                gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
+            }
+            buffers.push((&buffer).into());
+        }
+        let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
+        gpu.dispatch(&bound);
+        let comparison = check::check(gpu, &case, &buffers)?;
+        items.push(Item {
+            variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
+            cost: case.kernel.cost(),
+            name: case.name,
+            work: Work::Kernel(bound),
+            repeats: 1,
+            times: Vec::new(),
+            of_tolerance: if comparison.passed() {
+                comparison.worst_of_tolerance
+            } else {
+                comparison.worst_of_tolerance.max(f64::INFINITY)
+            },
+        });
+    }
+    Ok(items)
+}
+
+/// Training steps and samplers of the models, run once and checked.
+fn plans(
+    gpu: &Gpu,
+    steps: &[Usual],
+    wanted: &impl Fn(&str) -> bool,
+    progress: &mut impl FnMut(&str),
+) -> Result<Vec<Item>> {
+    let mut plans: Vec<(String, Make<'_>)> = Vec::new();
+    for usual in steps {
+        let large = usual.large.map(|batch| [(batch, false), (batch, true)]);
+        let batches = std::iter::once((usual.batch, false)).chain(large.into_iter().flatten());
+        for (batch, half) in batches {
+            if half && !gpu.caps().f16 {
+                continue;
+            }
+            let note = if half { ", f16" } else { "" };
+            plans.push((
+                format!("{}, training step, batch {batch}{note}", usual.name),
+                Box::new(move || models::training(gpu, usual.name, Some(batch), half)),
+            ));
+        }
+    }
+    for usual in steps {
+        for &count in usual.samples {
+            let name = models::sampling_name(usual, count)?;
+            plans.push((
+                format!("{} samples, {count}: {name}", usual.name),
+                Box::new(move || models::sampling(gpu, usual, count)),
+            ));
+        }
+    }
+    let mut items = Vec::new();
+    for (name, make) in plans {
+        if !wanted(&name) {
+            continue;
+        }
+        progress(&name);
+        let ready = make()?;
+        items.push(Item {
+            name: ready.name.clone(),
+            variant: format!("{} dispatches", ready.plan.program().dispatches.len()),
+            cost: ready.plan.cost(),
+            of_tolerance: ready.check()?,
+            work: Work::Plan(Box::new(ready)),
+            repeats: 1,
+            times: Vec::new(),
+        });
+    }
+    Ok(items)
 }
 
 fn line(mut item: Item, ceilings: &Ceilings) -> Line {

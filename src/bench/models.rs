@@ -9,18 +9,12 @@ use crate::graph::op::EvalContext;
 use crate::graph::update::{Rule, Update};
 use crate::graph::{Graph, Sink};
 use crate::kernels::philox::RandomState;
-use crate::models::autoencoder::{self, Autoencoder};
-use crate::models::classifier::{self, Classifier};
-use crate::models::diffusion::{self, Diffusion};
-use crate::models::gan::{self, Gan};
-use crate::models::vae::{Config, Vae};
-use crate::models::{DataType, Model};
+use crate::models::registry::{CLASSES, Usual};
+use crate::models::{ALL, DataType, Model};
 use crate::nn::init;
 use crate::plan::{Plan, Store, StoreOptions};
-use crate::program::Flat;
-use crate::program::PlanOptions;
+use crate::program::{Flat, PlanOptions};
 use crate::real::Precision;
-use crate::tensor::ImageShape;
 use crate::tensor::{DType, Data, Value};
 use crate::verify::step::{Setup, leaves};
 
@@ -47,79 +41,32 @@ pub struct Ready {
     fed_back: Vec<(String, Data)>,
 }
 
-/// A step that is timed: a name, the batch where none is asked for, the model and which of its updates.
-type Timed = (&'static str, usize, fn() -> Result<Box<dyn Model>>, usize);
-
-/// 28x28 grey images.
-const IMAGE: ImageShape = ImageShape {
-    height: 28,
-    width: 28,
-    channels: 1,
-};
-
 /// The steps that are timed.
-const STEPS: &[Timed] = &[
-    ("vae", 128, || Ok(Box::new(Vae::new(Config::mnist())?)), 0),
-    (
-        "ae",
-        128,
-        || {
-            Ok(Box::new(Autoencoder::new(autoencoder::Config::deep(
-                IMAGE,
-            ))?))
-        },
-        0,
-    ),
-    (
-        "classifier",
-        64,
-        || {
-            Ok(Box::new(Classifier::new(classifier::Config::mnist(
-                IMAGE, 10,
-            ))?))
-        },
-        0,
-    ),
-    (
-        "gan-discriminator",
-        16,
-        || Ok(Box::new(Gan::new(gan::Config::for_data(IMAGE, true))?)),
-        0,
-    ),
-    (
-        "gan-generator",
-        16,
-        || Ok(Box::new(Gan::new(gan::Config::for_data(IMAGE, true))?)),
-        1,
-    ),
-    (
-        "diffusion",
-        16,
-        || Ok(Box::new(Diffusion::new(diffusion::Config::mnist())?)),
-        0,
-    ),
-];
-
-/// Names of the steps that are timed, and the batch of each.
-pub fn steps() -> impl Iterator<Item = (&'static str, usize)> {
-    STEPS.iter().map(|&(name, batch, _, _)| (name, batch))
+///
+/// # Errors
+/// Never in practice: the usual sizes are sound.
+pub fn steps() -> Result<Vec<Usual>> {
+    let each = ALL.iter().map(|entry| (entry.usual)());
+    Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// The training step of a model in its default size: data and index resident, Adam; with `half`, activations stored as f16. Without a
+/// The training step of a model in its usual size: data and index resident, Adam; with `half`, activations stored as f16. Without a
 /// batch, that of [`steps`].
 ///
 /// # Errors
 /// When there is no such model, or the device refuses.
 pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Result<Ready> {
-    let Some(&(_, usual, build, phase)) = STEPS.iter().find(|(n, ..)| *n == name) else {
-        let known: Vec<&str> = steps().map(|(n, _)| n).collect();
+    let steps = steps()?;
+    let Some(usual) = steps.iter().find(|step| step.name == name) else {
+        let known: Vec<&str> = steps.iter().map(|step| step.name).collect();
         return Err(Error::Usage(format!(
             "there is no model '{name}'; there is {}",
             known.join(", ")
         )));
     };
-    let (model, batch) = (build()?, batch.unwrap_or(usual));
-    let classes = 10;
+    let (model, phase) = (&usual.model, usual.phase);
+    let batch = batch.unwrap_or(usual.batch);
+    let classes = CLASSES;
     let data = DataType {
         rows: ROWS,
         width: 784,
@@ -167,41 +114,39 @@ pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Resu
     )
 }
 
-/// Samples from a model's prior.
+/// Samples of a model: all at once, or of a sampler that is run often one run.
 ///
 /// # Errors
-/// When the device refuses.
-pub fn sampling(gpu: &Gpu, count: usize) -> Result<Ready> {
-    let model = Vae::new(Config::mnist())?;
-    let graph = model.sampler(count)?;
-    let plural = if count == 1 { "sample" } else { "samples" };
+/// When the model has no samples, or the device refuses.
+pub fn sampling(gpu: &Gpu, usual: &Usual, count: usize) -> Result<Ready> {
+    let sampling = usual.model.sampling(count)?;
+    let mut inputs = sampling.begin(1, 0, 0)?;
+    inputs.extend(sampling.classes.input(count, None, 0)?);
     ready(
         gpu,
-        format!("VAE 784-400-20, {count} {plural}"),
-        &model,
-        &graph,
-        Vec::new(),
+        name_of(usual, count, sampling.runs),
+        usual.model.as_ref(),
+        &sampling.graph,
+        inputs,
         (false, false),
     )
 }
 
-/// A step of a diffusion model's sampler.
+/// What the samples of a model are called in a report.
 ///
 /// # Errors
-/// When the device refuses.
-pub fn reverse_step(gpu: &Gpu, count: usize) -> Result<Ready> {
-    let model = Diffusion::new(diffusion::Config::mnist())?;
-    let graph = model.sampler(count)?;
-    let mut inputs = model.sampler_inputs(count, 1, 0)?;
-    inputs.extend(model.class_inputs(count, None, 0)?);
-    ready(
-        gpu,
-        format!("diffusion, sampling step, batch {count}"),
-        &model,
-        &graph,
-        inputs,
-        (false, false),
-    )
+/// When the model has no samples.
+pub fn sampling_name(usual: &Usual, count: usize) -> Result<String> {
+    let runs = usual.model.sampling(1)?.runs;
+    Ok(name_of(usual, count, runs))
+}
+
+fn name_of(usual: &Usual, count: usize, runs: usize) -> String {
+    match (runs, count) {
+        (1, 1) => format!("{}, 1 sample", usual.title),
+        (1, _) => format!("{}, {count} samples", usual.title),
+        _ => format!("{}, sampling step, batch {count}", usual.title),
+    }
 }
 
 fn ready(

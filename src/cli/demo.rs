@@ -1,21 +1,22 @@
 //! `wgen demo`: the main job on built-in data, in about a minute.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
-use super::train::{drive, picture};
+use super::train::drive;
 use super::{Output, open};
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, Start, mean_pixel_loss};
-use crate::files::{Config, ModelConfig, Training};
+use crate::files::{Config, Training};
 use crate::gpu::Choice;
 use crate::models::diffusion::{self, Diffusion, mlp};
-use crate::models::vae;
+use crate::models::vae::{self, Vae};
 use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::grid;
 use crate::session::Device;
@@ -57,7 +58,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         std::fs::remove_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
     }
     let config = Config {
-        model: ModelConfig::Vae(vae::Config::mnist()),
+        model: Arc::new(Vae::new(vae::Config::mnist())?),
         image: training.shape,
         data: "digits, by wgen demo".to_owned(),
         training: Training {
@@ -80,14 +81,14 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     )?;
     let summary = drive(output, &device, &mut trainer, None)?;
     let weights = trainer.weights()?;
-    let model = config.build()?;
-    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 100, arguments.seed)?;
-    let figures = evaluator.figures(model.as_ref(), &held_out)?;
+    let model = config.model.as_ref();
+    let mut evaluator = Evaluator::new(&device, model, &weights, 100, arguments.seed)?;
+    let figures = evaluator.figures(model, &held_out)?;
     let loss = model.validation_loss(&figures);
 
     let samples = arguments.out.join("samples.png");
-    let images = evaluator.samples(model.as_ref(), 100, None)?.images;
-    grid::save(&picture(&images, &config, 10), &samples)?;
+    let images = evaluator.samples(model, 100, None)?.images;
+    grid::save(&grid::picture(&images, config.image, 10), &samples)?;
     let animation = diffusion(output, &device, &arguments.out, arguments)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
@@ -125,9 +126,12 @@ fn diffusion(
         outputs: 2,
         classes: 0,
     };
-    let model = diffusion::Config::of(data.shape, false, diffusion::Network::Mlp(network));
+    let network = diffusion::Network::Mlp(network);
+    let model = Arc::new(Diffusion::new(diffusion::Config::of(
+        data.shape, false, network,
+    ))?);
     let config = Config {
-        model: ModelConfig::Diffusion(Box::new(model.clone())),
+        model: model.clone(),
         image: data.shape,
         data: "toy:swissroll, by wgen demo".to_owned(),
         training: Training {
@@ -147,14 +151,23 @@ fn diffusion(
     };
     let mut trainer = Trainer::new(device, config.clone(), data, &out.join("diffusion"), false)?;
     drive(output, device, &mut trainer, None)?;
-    let model = Diffusion::new(model)?;
     let weights = trainer.weights()?;
-    let mut evaluator = Evaluator::new(device, &model, &weights, POINTS, arguments.seed)?;
+    let mut evaluator = Evaluator::new(device, model.as_ref(), &weights, POINTS, arguments.seed)?;
     let mut film = grid::Film::default();
-    evaluator.samples_from(&model, POINTS, None, &Start::default(), &mut |_, run| {
-        film.push(picture(&run.read("images")?.data.to_f32(), &config, 1));
-        Ok(())
-    })?;
+    evaluator.samples_from(
+        model.as_ref(),
+        POINTS,
+        None,
+        &Start::default(),
+        &mut |_, run| {
+            film.push(grid::picture(
+                &run.read("images")?.data.to_f32(),
+                config.image,
+                1,
+            ));
+            Ok(())
+        },
+    )?;
     let animation = out.join("diffusion.gif");
     grid::save_animation(film.frames(), 60, &animation)?;
     Ok(animation)

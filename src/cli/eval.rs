@@ -6,17 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::reverse::SamplingArguments;
-use super::train::load;
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, Judgement, made_by};
-use crate::files::ModelConfig;
 use crate::gpu::Choice;
 use crate::models::diffusion::Diffusion;
-use crate::models::{DataType, Model};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -54,16 +51,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
-    let mut config = crate::files::folder::read_config(&arguments.run.folder)?;
-    arguments.sampling.apply(&mut config.model)?;
+    let run = arguments.sampling.apply(arguments.run.open()?)?;
     let whole = arguments.data.load(Part::Test)?;
     let first = first_of(&whole, arguments.examples)?;
     let dataset = first.as_ref().unwrap_or(&whole);
     let device = open(output, choice)?;
-    let (_, weights) = load(&arguments.run.folder, &device)?;
-    let model = config.build()?;
-    let model = model.as_ref();
-    let mut evaluator = Evaluator::new(&device, model, &weights, arguments.batch, arguments.seed)?;
+    let model = run.model();
+    let mut evaluator = Evaluator::of(&device, &run, arguments.batch, arguments.seed)?;
     let report = model.report(&evaluator.figures(model, dataset)?);
     let mut result = json!({
         "images": dataset.rows(),
@@ -89,18 +83,17 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         result["importance_samples"] = json!(samples);
     }
     if let Some(count) = arguments.bound {
-        let ModelConfig::Diffusion(own) = &config.model else {
+        let Some(model) = model.as_any().downcast_ref::<Diffusion>() else {
             return Err(Error::Usage("--bound is for diffusion models".to_owned()));
         };
-        let model = Diffusion::new(own.as_ref().clone())?;
-        let bound = evaluator.bound(&model, dataset, count, arguments.seed)?;
+        let bound = evaluator.bound(model, dataset, count, arguments.seed)?;
         output.say(&format!(
             "at most {:.4} {} by {count} timesteps: the prior's {:.6}, that of t = 0 {:.4}",
             bound.total, bound.unit, bound.prior, bound.terms[0].mean
         ));
         result["bound"] = json!(bound);
     }
-    if let Some((dead, units)) = dead_units(&mut evaluator, model, dataset)? {
+    if let Some((dead, units)) = evaluator.dead_units(model, dataset)? {
         let share = dead as f64 / units as f64;
         output.say(&format!(
             "{dead} of {units} units are never active ({share:.4})"
@@ -139,28 +132,8 @@ fn first_of(dataset: &Dataset, examples: Option<usize>) -> Result<Option<Dataset
     Ok(Some(dataset.select(&(0..count).collect::<Vec<_>>())))
 }
 
-/// Units of a sparse code that no example activates, and all units.
-fn dead_units(
-    evaluator: &mut Evaluator,
-    model: &dyn Model,
-    dataset: &Dataset,
-) -> Result<Option<(usize, usize)>> {
-    if !model.codes().contains(&"active") {
-        return Ok(None);
-    }
-    let units = model.latent().unwrap_or(0);
-    let mut ever = vec![false; units];
-    let build = |data: &DataType, batch: usize| model.encoding(data, batch);
-    evaluator.over(dataset, 1, build, &["active"], |_, real, values| {
-        for row in values[0].data.to_f32()[..real * units].chunks_exact(units) {
-            ever.iter_mut().zip(row).for_each(|(e, a)| *e |= *a > 0.0);
-        }
-    })?;
-    Ok(Some((ever.iter().filter(|e| !**e).count(), units)))
-}
-
 /// The judgement as a table.
-pub(super) fn say_judgement(output: &Output, judgement: &Judgement) {
+fn say_judgement(output: &Output, judgement: &Judgement) {
     output.say(&format!(
         "{:<22} {:>9} {:>8} {:>8} {:>9} {:>9} {:>10}",
         format!("n = {}", judgement.comparison.n),

@@ -8,18 +8,22 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
+use crate::run::Run;
 use crate::session::Device;
 
 mod bench;
 mod demo;
-mod diffusion;
+mod encode;
 mod eval;
-mod generate;
 mod info;
+mod interpolate;
 mod models;
+mod reconstruct;
 mod reverse;
+mod sample;
 mod shaders;
 mod train;
+mod training;
 mod verify;
 
 /// Generative models, trained and sampled by hand-written WGSL compute kernels on any GPU.
@@ -60,13 +64,13 @@ enum Command {
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
-    Sample(generate::SampleArguments),
+    Sample(sample::Arguments),
     /// Inputs and what the model makes of them
-    Reconstruct(generate::ReconstructArguments),
+    Reconstruct(reconstruct::Arguments),
     /// From one input to another through latent space
-    Interpolate(generate::InterpolateArguments),
+    Interpolate(interpolate::Arguments),
     /// Codes of a data set as safetensors
-    Encode(generate::EncodeArguments),
+    Encode(encode::Arguments),
     /// The model's own figures on held-out data
     Eval(eval::Arguments),
     /// Train and sample on built-in data in about a minute
@@ -149,10 +153,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
-        Command::Sample(arguments) => generate::sample(&output, device, arguments),
-        Command::Reconstruct(arguments) => generate::reconstruct(&output, device, arguments),
-        Command::Interpolate(arguments) => generate::interpolate(&output, device, arguments),
-        Command::Encode(arguments) => generate::encode(&output, device, arguments),
+        Command::Sample(arguments) => sample::run(&output, device, arguments),
+        Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),
+        Command::Interpolate(arguments) => interpolate::run(&output, device, arguments),
+        Command::Encode(arguments) => encode::run(&output, device, arguments),
         Command::Eval(arguments) => eval::run(&output, device, arguments),
         Command::Demo(arguments) => demo::run(&output, device, arguments),
         Command::Shaders(arguments) => shaders::run(&output, arguments),
@@ -208,4 +212,23 @@ impl DataArguments {
 struct RunArguments {
     /// The run folder
     folder: PathBuf,
+}
+
+impl RunArguments {
+    fn open(&self) -> Result<Run> {
+        Run::open(&self.folder)
+    }
+}
+
+/// The most pictures in one grid.
+const MAX_PICTURES: usize = 10_000;
+
+/// Refuses a number of pictures that no grid holds.
+fn check_count(n: usize) -> Result<usize> {
+    if n == 0 || n > MAX_PICTURES {
+        return Err(Error::Usage(format!(
+            "--n {n} must be from 1 to {MAX_PICTURES}"
+        )));
+    }
+    Ok(n)
 }

@@ -1,43 +1,32 @@
 //! Sampling from a diffusion model: its options, and what else is drawn of a reverse process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::Output;
-use super::generate::SampleArguments;
-use super::train::picture;
+use super::sample::Arguments;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
+use crate::evaluate::reverse::{forward, is_moment};
 use crate::evaluate::{Evaluator, FEWEST, Start};
-use crate::files::weights::{Tensors, read_tensors, write_tensors};
-use crate::files::{Config, ModelConfig};
-use crate::graph::layout::{Init, Parameter};
+use crate::files::weights::{Tensors, images_from_file, images_to_file, write_tensors};
+use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::process::Spacing;
-use crate::models::diffusion::{Diffusion, SamplerName};
+use crate::models::diffusion::samplers;
 use crate::report::grid;
-use crate::session::Device;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SamplerChoice {
-    Ddpm,
-    Ddim,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SpacingName {
-    Leading,
-    Linspace,
-    Trailing,
-}
+use crate::run::Run;
+use crate::session::{Device, Executable};
+use crate::tensor::ImageShape;
 
 /// How a diffusion model is sampled; what is not given is as its folder says.
 #[derive(Debug, Args)]
 pub(super) struct SamplingArguments {
     /// Diffusion: ancestral steps, or DDIM
-    #[arg(long, value_enum)]
-    sampler: Option<SamplerChoice>,
+    #[arg(long, value_parser = PossibleValuesParser::new(samplers::ALL.iter().map(|s| s.name)))]
+    sampler: Option<String>,
     /// Diffusion: steps
     #[arg(long)]
     steps: Option<usize>,
@@ -46,7 +35,7 @@ pub(super) struct SamplingArguments {
     eta: Option<f64>,
     /// Diffusion: which timesteps the steps are at
     #[arg(long, value_enum)]
-    spacing: Option<SpacingName>,
+    spacing: Option<Spacing>,
     /// Diffusion: scale of classifier-free guidance; 1 for none
     #[arg(long)]
     guidance: Option<f64>,
@@ -66,56 +55,48 @@ impl SamplingArguments {
             && self.use_clipped_model_output.is_none()
     }
 
-    /// Puts what was asked for into a model's configuration.
+    /// The run, sampled as was asked for.
     ///
     /// # Errors
     /// When it is no diffusion model, or has no such way of sampling.
-    pub(super) fn apply(&self, model: &mut ModelConfig) -> Result<()> {
+    pub(super) fn apply(&self, run: Run) -> Result<Run> {
         if self.is_empty() {
-            return Ok(());
+            return Ok(run);
         }
-        let ModelConfig::Diffusion(config) = model else {
+        let Some(model) = run.model().as_any().downcast_ref::<Diffusion>() else {
             return Err(Error::Usage(
                 "--sampler, --steps, --eta, --spacing, --guidance and --use-clipped-model-output are for diffusion models"
                     .to_owned(),
             ));
         };
-        let sampling = &mut config.sampling;
-        if let Some(sampler) = self.sampler {
-            sampling.sampler = match sampler {
-                SamplerChoice::Ddpm => SamplerName::Ddpm,
-                SamplerChoice::Ddim => SamplerName::Ddim,
-            };
-            if self.steps.is_none() && sampling.sampler == SamplerName::Ddpm {
-                sampling.steps = config.process.timesteps;
+        let mut settings = model.config().sampling.clone();
+        if let Some(name) = &self.sampler {
+            settings.sampler.clone_from(name);
+            let timesteps = model.config().process.timesteps;
+            if self.steps.is_none() && samplers::find(name)?.every_timestep {
+                settings.steps = timesteps;
             }
         }
-        if self.eta.is_some() && sampling.sampler == SamplerName::Ddpm {
+        let own = samplers::find(&settings.sampler)?.own;
+        if self.eta.is_some() && !own.contains(&"eta") {
             return Err(Error::Usage(
                 "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
             ));
         }
-        if self.use_clipped_model_output.is_some() && sampling.sampler == SamplerName::Ddpm {
+        if self.use_clipped_model_output.is_some() && !own.contains(&"use_clipped_model_output") {
             return Err(Error::Usage(
                 "--use-clipped-model-output is of ddim; ancestral steps always go on from the clipped x_0"
                     .to_owned(),
             ));
         }
-        if let Some(spacing) = self.spacing {
-            sampling.spacing = match spacing {
-                SpacingName::Leading => Spacing::Leading,
-                SpacingName::Linspace => Spacing::Linspace,
-                SpacingName::Trailing => Spacing::Trailing,
-            };
-        }
-        sampling.steps = self.steps.unwrap_or(sampling.steps);
-        sampling.eta = self.eta.unwrap_or(sampling.eta);
-        sampling.guidance = self.guidance.unwrap_or(sampling.guidance);
-        if self.use_clipped_model_output.is_some() {
-            sampling.use_clipped_model_output = self.use_clipped_model_output;
-        }
-        let sampling = *sampling;
-        config.check_sampling(&sampling)
+        settings.spacing = self.spacing.unwrap_or(settings.spacing);
+        settings.steps = self.steps.unwrap_or(settings.steps);
+        settings.eta = self.eta.unwrap_or(settings.eta);
+        settings.guidance = self.guidance.unwrap_or(settings.guidance);
+        settings.use_clipped_model_output = self
+            .use_clipped_model_output
+            .or(settings.use_clipped_model_output);
+        run.with_sampler_settings(&settings)
     }
 }
 
@@ -169,12 +150,11 @@ const MOMENTS: usize = 10;
 pub(super) fn sample(
     output: &Output,
     device: &Device,
-    config: &Config,
-    weights: &[Vec<f32>],
-    arguments: &SampleArguments,
+    run: &Run,
+    arguments: &Arguments,
     n: usize,
 ) -> Result<()> {
-    let ModelConfig::Diffusion(own) = &config.model else {
+    let Some(model) = run.model().as_any().downcast_ref::<Diffusion>() else {
         return Err(Error::Usage("no diffusion model".to_owned()));
     };
     if arguments.filters || arguments.traverse || arguments.manifold {
@@ -190,75 +170,39 @@ pub(super) fn sample(
             "--n {n}: with --chain or --gif at most {WATCHED} samples"
         )));
     }
-    let model = Diffusion::new(own.as_ref().clone())?;
-    let mut evaluator = Evaluator::new(device, &model, weights, n, arguments.seed)?;
-    let runs = model.steps().len();
-    let mut columns = Vec::new();
-    let start = match (&process.init_noise, &process.data) {
-        (Some(path), _) => Start {
-            x: Some(noise_of(path, config, n)?),
-            runs_done: 0,
-        },
-        (None, Some(spec)) => {
-            if !(process.strength > 0.0 && process.strength <= 1.0) {
-                return Err(Error::Usage(format!(
-                    "--strength {} must be above 0 and at most 1",
-                    process.strength
-                )));
-            }
-            let examples = examples(spec, config, n)?;
-            let done = runs - ((runs as f64 * process.strength).round() as usize).clamp(1, runs);
-            columns = forward(&model, &examples, done, arguments.seed)?;
-            Start {
-                x: Some(model.noised(&examples, done, arguments.seed)?.data.to_f32()),
-                runs_done: done,
-            }
-        }
-        (None, None) => Start::default(),
-    };
+    let mut evaluator = Evaluator::of(device, run, n, arguments.seed)?;
+    let (start, mut moments) = process.start(run, model, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;
     let mut film = grid::Film::default();
-    let steps = runs - start.runs_done;
-    let samples = evaluator.samples_from(
-        &model,
-        n,
-        arguments.class,
-        &start,
-        &mut |left, executable| {
-            let at = steps - left;
-            // The ends and what lies at equal distances between them.
-            let moment = |count: usize| (at * count) / steps != ((at - 1) * count) / steps;
-            if (process.gif.is_some() && moment(60)) || (process.chain.is_some() && moment(MOMENTS))
-            {
-                let images = executable.read("images")?.data.to_f32();
-                if process.gif.is_some() && moment(60) {
-                    film.push(picture(&images, config, side));
-                }
-                if process.chain.is_some() && moment(MOMENTS) {
-                    columns.push(images);
-                }
+    let steps = model.steps().len() - start.runs_done;
+    let mut watch = |left: usize, executable: &Executable| {
+        let at = steps - left;
+        let in_film = process.gif.is_some() && is_moment(at, steps, 60);
+        let in_chain = process.chain.is_some() && is_moment(at, steps, MOMENTS);
+        if in_film || in_chain {
+            let images = executable.read("images")?.data.to_f32();
+            if in_film {
+                film.push(grid::picture(&images, run.image(), side));
             }
-            Ok(())
-        },
-    )?;
-    grid::save(&picture(&samples.images, config, side), &arguments.out)?;
+            if in_chain {
+                moments.push(images);
+            }
+        }
+        Ok(())
+    };
+    let samples = evaluator.samples_from(model, n, arguments.class, &start, &mut watch)?;
+    let picture = grid::picture(&samples.images, run.image(), side);
+    grid::save(&picture, &arguments.out)?;
     if let Some(path) = &process.gif {
         grid::save_animation(film.frames(), 60, path)?;
     }
     if let Some(path) = &process.chain {
-        grid::save(&chain(&columns, config, n), path)?;
+        grid::save(&grid::chain(&moments, run.image(), n.min(CHAINS)), path)?;
     }
     if let Some(path) = &arguments.save_tensor {
-        let image = config.image;
-        let shape = vec![n, image.channels, image.height, image.width];
-        let x = border(&samples.x, config, n, true);
-        let tensors = Tensors::from([
-            (
-                "images".to_owned(),
-                (vec![n, image.count()], samples.images),
-            ),
-            ("x".to_owned(), (shape, x)),
-        ]);
+        let images = (vec![n, run.image().count()], samples.images);
+        let x = images_to_file(&samples.x, run.image());
+        let tensors = Tensors::from([("images".to_owned(), images), ("x".to_owned(), x)]);
         write_tensors(path, &tensors)?;
     }
     output.say(&format!(
@@ -268,86 +212,49 @@ pub(super) fn sample(
     output.result(&json!({"samples": n, "steps": steps, "file": arguments.out}))
 }
 
-/// Images between the order of files, `[n, channels, height, width]`, and the device's.
-fn border(values: &[f32], config: &Config, n: usize, to_file: bool) -> Vec<f32> {
-    let image = config.image;
-    let shape = [n, image.height, image.width, image.channels];
-    let tensor = Parameter::new("x", shape, Init::Constant(0.0)).with_border(&[0, 3, 1, 2]);
-    if to_file {
-        tensor.to_border(values)
-    } else {
-        tensor.from_border(values)
-    }
-}
-
-/// The noise that a caller brings.
-fn noise_of(path: &Path, config: &Config, n: usize) -> Result<Vec<f32>> {
-    let tensors = read_tensors(path)?;
-    let image = config.image;
-    let wanted = [n, image.channels, image.height, image.width];
-    match tensors.get("noise") {
-        None => Err(Error::format(
-            path,
-            format!(
-                "has no tensor 'noise'; it has {}",
-                tensors.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
-        )),
-        Some((shape, _)) if *shape != wanted => Err(Error::format(
-            path,
-            format!("noise is {shape:?}; for --n {n} of this model it must be {wanted:?}"),
-        )),
-        Some((_, values)) => Ok(border(values, config, n, false)),
+impl ProcessArguments {
+    /// What the process begins with, and how examples were lost until there.
+    fn start(
+        &self,
+        run: &Run,
+        model: &Diffusion,
+        n: usize,
+        seed: u64,
+    ) -> Result<(Start, Vec<Vec<f32>>)> {
+        match (&self.init_noise, &self.data) {
+            (Some(path), _) => {
+                let x = images_from_file(path, "noise", run.image(), n)?;
+                let start = Start {
+                    x: Some(x),
+                    runs_done: 0,
+                };
+                Ok((start, Vec::new()))
+            }
+            (None, Some(spec)) => {
+                let examples = examples(spec, run.image(), n)?;
+                let start = Start::noised(model, &examples, self.strength, seed)?;
+                let lost = forward(model, &examples, start.runs_done, MOMENTS, seed)?;
+                Ok((start, lost))
+            }
+            (None, None) => Ok((Start::default(), Vec::new())),
+        }
     }
 }
 
 /// The first held-out examples of a data set, in the range of models.
-fn examples(spec: &crate::data::Spec, config: &Config, n: usize) -> Result<Vec<f32>> {
+fn examples(spec: &crate::data::Spec, image: ImageShape, n: usize) -> Result<Vec<f32>> {
     // A folder's images become what the model has.
     let options = crate::data::images::Options {
-        size: Some(config.image.height as u32),
-        grey: config.image.channels == 1,
+        size: Some(image.height as u32),
+        grey: image.channels == 1,
     };
     let dataset = spec.load(Part::Test, &options)?;
-    if dataset.shape != config.image || dataset.rows() < n {
+    if dataset.shape != image || dataset.rows() < n {
         return Err(Error::Usage(format!(
-            "--data has {} examples of {:?}; {n} of {:?} are wanted",
+            "--data has {} examples of {:?}; {n} of {image:?} are wanted",
             dataset.rows(),
             dataset.shape,
-            config.image
         )));
     }
-    let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
-    let (scale, shift) = dataset.scaling();
-    let values = dataset.values.to_f32();
-    Ok(values.into_iter().map(|x| x * scale + shift).collect())
-}
-
-/// How examples are lost, to the step that the reverse process begins with: columns of a chain.
-fn forward(model: &Diffusion, examples: &[f32], last: usize, seed: u64) -> Result<Vec<Vec<f32>>> {
-    let runs = model.steps().len();
-    let mut columns = vec![examples.to_vec()];
-    for i in 1..MOMENTS {
-        let step = runs - 1 - (runs - 1 - last) * i / (MOMENTS - 1);
-        let x = model.noised(examples, step, seed)?.data.to_f32();
-        let pixels = model.config().pixels;
-        let shown = |x: f32| if pixels { 0.5 * x + 0.5 } else { x };
-        columns.push(x.into_iter().map(shown).collect());
-    }
-    Ok(columns)
-}
-
-/// A row for each of the first samples, or of points a picture for each moment.
-fn chain(columns: &[Vec<f32>], config: &Config, n: usize) -> image::RgbImage {
-    let width = config.image.count();
-    if config.image.height == 1 {
-        let each: Vec<_> = columns.iter().map(|c| picture(c, config, 1)).collect();
-        return grid::beside(&each);
-    }
-    let rows = (0..n.min(CHAINS)).flat_map(|i| {
-        columns
-            .iter()
-            .flat_map(move |c| c[i * width..(i + 1) * width].iter().copied())
-    });
-    picture(&rows.collect::<Vec<f32>>(), config, columns.len())
+    Ok(dataset.select(&(0..n).collect::<Vec<_>>()).scaled())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::Output;
@@ -21,27 +21,10 @@ pub(super) struct Arguments {
     out: PathBuf,
     /// Also translate each kernel
     #[arg(long, value_enum)]
-    target: Option<TargetName>,
+    target: Option<Target>,
     /// The subgroup size to expand subgroup kernels for
     #[arg(long, default_value_t = 32)]
     subgroup: u32,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TargetName {
-    Spirv,
-    Msl,
-    Hlsl,
-}
-
-impl From<TargetName> for Target {
-    fn from(name: TargetName) -> Self {
-        match name {
-            TargetName::Spirv => Self::Spirv,
-            TargetName::Msl => Self::Msl,
-            TargetName::Hlsl => Self::Hlsl,
-        }
-    }
 }
 
 pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
@@ -91,7 +74,7 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
             launch.constants, launch.workgroups
         );
         let name = format!("{}-{number:03}", launch.template);
-        if let Some(target) = arguments.target.map(Target::from) {
+        if let Some(target) = arguments.target {
             let path = arguments.out.join(format!("{name}.{}", target.ending()));
             let translated = translate(&source, &launch, target)?;
             std::fs::write(&path, translated).map_err(|e| Error::io(&path, e))?;

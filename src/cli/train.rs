@@ -2,25 +2,22 @@
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::generate::encoded;
-use super::{DataArguments, Output, diffusion, models, open};
+use super::training::TrainingArguments;
+use super::{Output, models, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
 use crate::files::folder::read_config;
-use crate::files::{Config, ModelConfig, Storage, Training};
 use crate::gpu::Choice;
-use crate::graph::update::Rule;
-use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::{curves, grid};
 use crate::session::Device;
 use crate::train::metrics;
@@ -30,176 +27,7 @@ use crate::train::{Event, Summary, Trainer};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    model: Model,
-}
-
-#[derive(Debug, Subcommand)]
-enum Model {
-    /// The variational autoencoder (Kingma & Welling 2013); 784-400-20 on 28x28 images by default
-    Vae(Box<models::Vae>),
-    /// The autoencoder (Hinton & Salakhutdinov 2006); 784-1000-500-250-30 on 28x28 images by default
-    Ae(Box<models::Ae>),
-    /// A generative adversarial network (Goodfellow et al. 2014): DCGAN on images, perceptrons on points
-    Gan(Box<models::Gan>),
-    /// A diffusion model (Ho et al. 2020): a U-Net on images, a perceptron on points
-    Diffusion(Box<diffusion::Diffusion>),
-    /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
-    Classifier(Box<models::Classifier>),
-    /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
-    SparseAe(Box<models::SparseAe>),
-    /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
-    ContractiveAe(Box<models::ContractiveAe>),
-}
-
-impl Model {
-    fn arguments(&self) -> &dyn ModelArguments {
-        match self {
-            Self::Vae(a) => a.as_ref(),
-            Self::Ae(a) => a.as_ref(),
-            Self::SparseAe(a) => a.as_ref(),
-            Self::ContractiveAe(a) => a.as_ref(),
-            Self::Gan(a) => a.as_ref(),
-            Self::Classifier(a) => a.as_ref(),
-            Self::Diffusion(a) => a.as_ref(),
-        }
-    }
-}
-
-/// What the arguments of every model give.
-pub(super) trait ModelArguments {
-    /// The model, for this data.
-    fn model(&self, dataset: &Dataset) -> Result<ModelConfig>;
-
-    /// What all models are trained by.
-    fn training(&self) -> &TrainingArguments;
-
-    /// How this model is trained where the arguments do not say.
-    fn defaults(&self) -> Defaults {
-        Defaults::default()
-    }
-
-    /// The weight of the model's regulariser, and the steps over which it rises.
-    fn weight(&self) -> (f64, u64) {
-        (1.0, 0)
-    }
-}
-
-/// How a model is trained where the arguments do not say.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Defaults {
-    pub(super) learning_rate: f64,
-    pub(super) beta1: f32,
-    pub(super) beta2: f32,
-    pub(super) epochs: u64,
-    pub(super) ema: Option<f64>,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            learning_rate: 1e-3,
-            beta1: 0.9,
-            beta2: 0.999,
-            epochs: 10,
-            ema: None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    F32,
-    F16,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OptimizerName {
-    Adam,
-    Adamw,
-    Sgd,
-    Rmsprop,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScheduleName {
-    Constant,
-    Cosine,
-}
-
-/// What all models are trained by.
-#[derive(Debug, Args)]
-pub(super) struct TrainingArguments {
-    #[command(flatten)]
-    data: DataArguments,
-    /// The run folder
-    #[arg(long)]
-    out: PathBuf,
-    /// Continue the run in --out; its own configuration counts, the options here only where they lengthen it
-    #[arg(long)]
-    resume: bool,
-    /// Passes over the data
-    #[arg(long, conflicts_with = "steps")]
-    epochs: Option<u64>,
-    /// Training steps, instead of epochs
-    #[arg(long)]
-    steps: Option<u64>,
-    /// Examples of a step
-    #[arg(long, default_value_t = 128)]
-    batch: usize,
-    /// Learning rate
-    #[arg(long)]
-    lr: Option<f64>,
-    /// How the learning rate moves
-    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
-    lr_schedule: ScheduleName,
-    /// Steps over which the learning rate rises from 0
-    #[arg(long, default_value_t = 0)]
-    lr_warmup: u64,
-    /// Seed of initial weights, shuffles and noise
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// What activations and their gradients are stored as; f16 needs a GPU that has it, and scales the loss
-    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
-    precision: PrecisionName,
-    /// The optimiser
-    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
-    optimizer: OptimizerName,
-    /// Decay of the first moment, of adam and adamw
-    #[arg(long)]
-    beta1: Option<f32>,
-    /// Decay of the second moment, of adam and adamw
-    #[arg(long)]
-    beta2: Option<f32>,
-    /// Weight decay
-    #[arg(long, default_value_t = 0.0)]
-    weight_decay: f32,
-    /// Momentum, of sgd and rmsprop
-    #[arg(long, default_value_t = 0.0)]
-    momentum: f32,
-    /// Keep a moving average of the weights with this decay, and take it as the model; 0 for none [default: none, diffusion 0.999]
-    #[arg(long)]
-    ema: Option<f64>,
-    /// Scale gradients down to this global norm
-    #[arg(long, default_value_t = 0.0)]
-    clip: f32,
-    /// Set this many training examples aside to choose the best weights by
-    #[arg(long, default_value_t = 0)]
-    validation: usize,
-    /// Stop after this many epochs without improvement on them
-    #[arg(long, default_value_t = 0)]
-    patience: u64,
-    /// Steps between checkpoints; 0 for one an epoch
-    #[arg(long, default_value_t = 0)]
-    checkpoint_steps: u64,
-    /// Judge samples at each checkpoint in the features of this classifier (see wgen eval --judge); figures go to judged.jsonl
-    #[arg(long, value_name = "FOLDER")]
-    judge: Option<PathBuf>,
-    /// How many are judged
-    #[arg(long, default_value_t = 1000, requires = "judge")]
-    judge_samples: usize,
-    /// Print the training plan, dispatch by dispatch
-    #[arg(long)]
-    explain: bool,
+    model: models::Command,
 }
 
 /// Samples judged while a model is trained.
@@ -228,78 +56,6 @@ impl Judging {
         let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count, None)?;
         let judgement = self.judge.judge(what, &images, &self.held_out, None)?;
         Ok(serde_json::json!({"step": step, "judgement": judgement}))
-    }
-}
-
-impl TrainingArguments {
-    fn optimizer(&self, defaults: Defaults) -> Rule {
-        let (decay, momentum) = (self.weight_decay, self.momentum);
-        let beta1 = self.beta1.unwrap_or(defaults.beta1);
-        let beta2 = self.beta2.unwrap_or(defaults.beta2);
-        match self.optimizer {
-            OptimizerName::Adam => Rule::Adam {
-                beta1,
-                beta2,
-                epsilon: 1e-8,
-                decay,
-            },
-            OptimizerName::Adamw => Rule::AdamW {
-                beta1,
-                beta2,
-                epsilon: 1e-8,
-                decay,
-            },
-            OptimizerName::Sgd => Rule::Sgd {
-                momentum,
-                decay,
-                nesterov: false,
-            },
-            OptimizerName::Rmsprop => Rule::Rmsprop {
-                alpha: 0.99,
-                epsilon: 1e-8,
-                momentum,
-                decay,
-            },
-        }
-    }
-
-    fn config(&self, arguments: &dyn ModelArguments, dataset: &Dataset) -> Result<Config> {
-        let shape = match self.lr_schedule {
-            ScheduleName::Constant => Shape::Constant,
-            ScheduleName::Cosine => Shape::Cosine,
-        };
-        let defaults = arguments.defaults();
-        let epochs = self.steps.is_none().then_some(defaults.epochs);
-        let (beta, beta_warmup) = arguments.weight();
-        Ok(Config {
-            model: arguments.model(dataset)?,
-            image: dataset.shape,
-            data: self.data.data.to_string(),
-            training: Training {
-                steps: self.steps,
-                epochs: self.epochs.or(epochs),
-                batch: self.batch,
-                seed: self.seed,
-                optimizer: self.optimizer(defaults),
-                learning_rate: LearningRate {
-                    peak: self.lr.unwrap_or(defaults.learning_rate),
-                    shape,
-                    warmup: self.lr_warmup,
-                },
-                beta,
-                beta_warmup,
-                ema: self.ema.or(defaults.ema).filter(|&decay| decay != 0.0),
-                clip: self.clip,
-                validation: self.validation,
-                patience: self.patience,
-                checkpoint_steps: self.checkpoint_steps,
-                precision: match self.precision {
-                    PrecisionName::F32 => Storage::F32,
-                    PrecisionName::F16 => Storage::F16,
-                },
-                ..Training::default()
-            },
-        })
     }
 }
 
@@ -425,56 +181,14 @@ fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
     writeln!(file, "{line}").map_err(|e| Error::io(path, e))
 }
 
-/// Where a training stands: samples at fixed noise, or, of a model that has none, inputs and what it makes of them.
+/// Where a training stands.
 fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>> {
     const COUNT: usize = 64;
-    let (config, model) = (trainer.config(), trainer.model());
-    let weights = trainer.weights()?;
+    let (config, weights) = (trainer.config(), trainer.weights()?);
+    let model = trainer.model();
     let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
-    if model.sampler(1).is_ok() {
-        // Fixed noise: the film shows the same samples as they become.
-        let samples = evaluator.samples(model, COUNT, None)?;
-        return Ok(Some(picture(&samples.images, config, 8)));
-    }
-    if model.decoding(1).is_err() {
-        return Ok(None);
-    }
-    let data = trainer.dataset();
-    let some = data.select(&(0..COUNT.min(data.rows())).collect::<Vec<_>>());
-    let pairs = pairs(&mut evaluator, model, &some, 16)?;
-    Ok(Some(picture(&pairs, config, 16)))
-}
-
-/// Inputs and below them what the model makes of them, `columns` a line, ready for a grid.
-pub(super) fn pairs(
-    evaluator: &mut Evaluator,
-    model: &dyn crate::models::Model,
-    dataset: &Dataset,
-    columns: usize,
-) -> Result<Vec<f32>> {
-    let all = encoded(evaluator, model, dataset, &["inputs", "images"])?;
-    let width = dataset.shape.count();
-    let [(_, inputs), (_, images)] = all.as_slice() else {
-        return Ok(Vec::new());
-    };
-    let mut rows = Vec::new();
-    for first in (0..dataset.rows()).step_by(columns) {
-        let range = first * width..(first + columns).min(dataset.rows()) * width;
-        for values in [inputs, images] {
-            rows.extend_from_slice(&values[range.clone()]);
-            rows.resize(rows.len().next_multiple_of(columns * width), 0.0);
-        }
-    }
-    Ok(rows)
-}
-
-/// Images as a grid, points as a scatter plot.
-pub(super) fn picture(values: &[f32], config: &Config, columns: usize) -> image::RgbImage {
-    if config.image.height == 1 && config.image.width == 2 {
-        grid::scatter(values, 3.0)
-    } else {
-        grid::grid(values, config.image, columns)
-    }
+    let pictures = evaluator.preview(model, trainer.dataset(), COUNT)?;
+    Ok(pictures.map(|(values, columns)| grid::picture(&values, config.image, columns)))
 }
 
 fn figures(values: &serde_json::Map<String, serde_json::Value>) -> String {
@@ -512,15 +226,4 @@ fn interrupt_flag() -> Arc<AtomicBool> {
     });
     drop(guard);
     flag.clone()
-}
-
-/// The configuration and weights of a run folder.
-pub(super) fn load(folder: &Path, device: &Device) -> Result<(Config, Vec<Vec<f32>>)> {
-    let config = read_config(folder)?;
-    let layout = crate::graph::layout::Layout::new(
-        config.build()?.parameters(),
-        device.caps().binding_bytes,
-    )?;
-    let weights = crate::files::folder::read_weights(folder, &layout)?;
-    Ok((config, weights))
 }

@@ -81,6 +81,13 @@ impl Dataset {
         }
     }
 
+    /// All values in the range of models.
+    pub fn scaled(&self) -> Vec<f32> {
+        let (scale, shift) = self.scaling();
+        let values = self.values.to_f32().into_iter();
+        values.map(|x| x * scale + shift).collect()
+    }
+
     /// The examples `rows`, in that order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let width = self.shape.count();

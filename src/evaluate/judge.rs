@@ -9,7 +9,6 @@ use super::statistics::{self, Comparison, Features};
 use super::{Evaluator, Samples};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::files::ModelConfig;
 use crate::files::folder::{read_config, read_weights};
 use crate::graph::layout::Layout;
 use crate::models::Model;
@@ -69,13 +68,13 @@ impl Judge {
     /// When it is none.
     pub fn load(device: &Device, folder: &Path) -> Result<Self> {
         let config = read_config(folder)?;
-        let ModelConfig::Classifier(model) = &config.model else {
+        let Some(classifier) = config.model.as_any().downcast_ref::<Classifier>() else {
             return Err(Error::format(
                 folder,
                 "holds no classifier; make one with wgen train classifier",
             ));
         };
-        let classifier = Classifier::new(model.clone())?;
+        let classifier = classifier.clone();
         let layout = Layout::new(classifier.parameters(), device.caps().binding_bytes)?;
         let weights = read_weights(folder, &layout)?;
         let bytes: Vec<u8> = weights
@@ -287,7 +286,7 @@ pub fn made_by(
     class: Option<usize>,
 ) -> Result<(&'static str, Dataset)> {
     let shape = held_out.shape;
-    if model.sampler(1).is_err() {
+    if model.sampling(1).is_err() {
         let data = held_out.select(&(0..count.min(held_out.rows())).collect::<Vec<_>>());
         let mut images = Vec::new();
         let width = shape.count();

@@ -7,12 +7,16 @@ use crate::graph::layout::Layout;
 use crate::models::{DataType, Figures, Model};
 use crate::plan::StoreOptions;
 use crate::program::Flat;
+use crate::program::sampling::STEP;
+use crate::run::Run;
 use crate::session::feed::{Feed, Wants, data_type};
 use crate::session::{Device, Executable, Session};
 use crate::tensor::Value;
 
 pub mod bound;
+pub mod codes;
 pub mod judge;
+pub mod reverse;
 pub mod statistics;
 
 /// A model's weights on a device, ready to be sampled and evaluated.
@@ -53,6 +57,14 @@ pub const FEWEST: usize = 64;
 const RESIDENT_BYTES: u64 = 96 << 20;
 
 impl Evaluator {
+    /// A trained model on a device.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn of(device: &Device, run: &Run, batch: usize, seed: u64) -> Result<Self> {
+        Self::new(device, run.model(), run.weights(), batch, seed)
+    }
+
     /// Uploads `weights`, in the layout's order.
     ///
     /// # Errors
@@ -252,37 +264,30 @@ impl Evaluator {
         start: &Start,
         watch: &mut dyn FnMut(usize, &Executable) -> Result<()>,
     ) -> Result<Samples> {
-        let runs = model.sampler_runs() - start.runs_done;
         // A network that is run often has large activations of images; of points it had better have many.
-        let width = model.sampler_width().max(1);
-        let chunk = count.min(if runs > 1 {
+        let one = model.sampling(1)?;
+        // A class that the model does not have is said first.
+        one.classes.of(class, 0)?;
+        let width = one.width().max(1);
+        let chunk = count.min(if one.runs - start.runs_done > 1 {
             (SAMPLER_VALUES / width).clamp(FEWEST, 4096)
         } else {
             500
         });
-        // A class that the model does not have is said first.
-        model.class_inputs(1, class, 0)?;
-        let graph = model.sampler(chunk)?;
-        let mut executable = self.session.compile(&graph, &[])?;
+        let sampling = model.sampling(chunk)?;
+        let runs = sampling.runs - start.runs_done;
+        let mut executable = self.session.compile(&sampling.graph, &[])?;
         let mut samples = Samples::default();
         for first in (0..count).step_by(chunk.max(1)) {
-            let mut inputs = model.class_inputs(chunk, class, first)?;
-            for (_, rows) in &inputs {
-                let rows = rows.data.to_f32();
-                let of = |row: &[f32]| row.iter().position(|&x| x == 1.0).unwrap_or(0) as u32;
-                samples
-                    .labels
-                    .extend(rows.chunks_exact(rows.len() / chunk).map(of));
+            let real = chunk.min(count - first);
+            if let Some((name, value)) = sampling.classes.input(chunk, class, first)? {
+                executable.write(name, value)?;
             }
-            inputs.extend(model.sampler_inputs(chunk, self.seed, first as u32)?);
-            for (name, mut value) in inputs {
-                if let (Some(x), "x") = (&start.x, name) {
-                    let mut rows = x[first * width..(first + chunk).min(count) * width].to_vec();
+            for (name, mut value) in sampling.begin(self.seed, first as u32, start.runs_done)? {
+                if let (Some(x), true) = (&start.x, name != STEP) {
+                    let mut rows = x[first * width..(first + real) * width].to_vec();
                     rows.resize(chunk * width, 0.0);
                     value = Value::f32([chunk, width], rows)?;
-                }
-                if name == "step" {
-                    value = Value::f32([1], vec![start.runs_done as f32])?;
                 }
                 executable.write(name, value)?;
             }
@@ -293,20 +298,25 @@ impl Evaluator {
             }
             let kept = |value: &Value| {
                 let width = value.shape.count() / chunk;
-                value.data.to_f32()[..width * chunk.min(count - first)].to_vec()
+                value.data.to_f32()[..width * real].to_vec()
             };
-            samples.images.extend(kept(&executable.read("images")?));
-            if model.sampler_width() > 0 {
-                samples.x.extend(kept(&executable.read("next")?));
+            samples
+                .images
+                .extend(kept(&executable.read(sampling.output)?));
+            if let Some(next) = sampling.becoming().and_then(|state| state.next) {
+                samples.x.extend(kept(&executable.read(next)?));
+            }
+            if sampling.classes.columns() > 0 {
+                for number in first..first + real {
+                    samples
+                        .labels
+                        .push(sampling.classes.of(class, number)? as u32);
+                }
             }
         }
-        samples.labels.truncate(count);
         // The null class is none.
-        if samples
-            .labels
-            .iter()
-            .any(|&l| l as usize >= model.classes())
-        {
+        let classes = model.classes();
+        if samples.labels.iter().any(|&l| l as usize >= classes) {
             samples.labels.clear();
         }
         Ok(samples)

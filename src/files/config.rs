@@ -1,27 +1,22 @@
 //! What a run is: model, data, training, as `config.json` has it.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
-use crate::models::Model;
-use crate::models::autoencoder::contractive::{self, Contractive};
-use crate::models::autoencoder::sparse::{self, Sparse};
-use crate::models::autoencoder::{self, Autoencoder};
-use crate::models::classifier::{self, Classifier};
-use crate::models::diffusion::{self, Diffusion};
-use crate::models::gan::{self, Gan};
-use crate::models::vae::{self, Vae};
+use crate::models::{self, Model};
 use crate::nn::schedule;
 use crate::tensor::ImageShape;
 
 /// All that is needed to rebuild a model and its data scaling, and to go on with its training: `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The model.
-    pub model: ModelConfig,
+    #[serde(serialize_with = "named")]
+    pub model: Arc<dyn Model>,
     /// What one example is.
     pub image: ImageShape,
     /// Where the data came from.
@@ -30,42 +25,45 @@ pub struct Config {
     pub training: Training,
 }
 
-/// A model by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum ModelConfig {
-    /// The autoencoder.
-    Ae(autoencoder::Config),
-    /// The contractive autoencoder.
-    ContractiveAe(contractive::Config),
-    /// The classifier whose features samples are judged in.
-    Classifier(classifier::Config),
-    /// A diffusion model.
-    Diffusion(Box<diffusion::Config>),
-    /// A generative adversarial network.
-    Gan(gan::Config),
-    /// A sparse autoencoder.
-    SparseAe(sparse::Config),
-    /// The variational autoencoder.
-    Vae(vae::Config),
+/// A configuration as its file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    model: serde_json::Value,
+    image: ImageShape,
+    data: String,
+    training: Training,
+}
+
+fn named<S: Serializer>(model: &Arc<dyn Model>, serializer: S) -> Result<S::Ok, S::Error> {
+    models::to_json(model.as_ref()).serialize(serializer)
 }
 
 impl Config {
-    /// Refuses what no run could have written, before anything is allocated.
+    /// The configuration that a `config.json` has, whose sizes are none that no run could have written: they are refused before anything is
+    /// allocated.
+    ///
+    /// # Errors
+    /// When the text is malformed, or naming the field.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let malformed = |e: serde_json::Error| Error::Usage(format!("is malformed: {e}"));
+        let written: Written = serde_json::from_str(text).map_err(malformed)?;
+        let config = Self {
+            model: models::from_json(&written.model)?,
+            image: written.image,
+            data: written.data,
+            training: written.training,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what cannot be trained: a model of other data, options that exclude each other.
     ///
     /// # Errors
     /// Naming the field.
     pub fn check(&self) -> Result<()> {
-        let (checked, width) = match &self.model {
-            ModelConfig::Ae(m) => (m.check(), m.image.count()),
-            ModelConfig::ContractiveAe(m) => (m.check(), m.image.count()),
-            ModelConfig::Classifier(m) => (m.check(), m.image.count()),
-            ModelConfig::Diffusion(m) => (m.check(), m.image.count()),
-            ModelConfig::Gan(m) => (m.check(), m.image.count()),
-            ModelConfig::SparseAe(m) => (m.check(), m.image.count()),
-            ModelConfig::Vae(m) => (m.check(), m.width),
-        };
-        checked?;
+        let width = self.model.width();
         if self.image.count() != width {
             return Err(Error::Usage(format!(
                 "image is {:?}, which has not the model's {width} values",
@@ -73,22 +71,6 @@ impl Config {
             )));
         }
         self.training.check()
-    }
-
-    /// The model.
-    ///
-    /// # Errors
-    /// When its sizes are absurd.
-    pub fn build(&self) -> Result<Box<dyn Model>> {
-        Ok(match &self.model {
-            ModelConfig::Ae(model) => Box::new(Autoencoder::new(model.clone())?),
-            ModelConfig::ContractiveAe(model) => Box::new(Contractive::new(model.clone())?),
-            ModelConfig::Classifier(model) => Box::new(Classifier::new(model.clone())?),
-            ModelConfig::Diffusion(model) => Box::new(Diffusion::new(model.as_ref().clone())?),
-            ModelConfig::Gan(model) => Box::new(Gan::new(model.clone())?),
-            ModelConfig::SparseAe(model) => Box::new(Sparse::new(model.clone())?),
-            ModelConfig::Vae(model) => Box::new(Vae::new(model.clone())?),
-        })
     }
 }
 
@@ -132,6 +114,7 @@ pub struct Training {
 /// What activations and their gradients are stored as; arithmetic, sums, weights and moments are f32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Storage {
     /// f32.
     #[default]

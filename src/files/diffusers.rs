@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::folder::write_synced;
 use super::weights::{Tensors, read_tensors, write_tensors};
-use super::{Config, ModelConfig, Training};
+use super::{Config, Training};
 use crate::error::{Error, Result};
 use crate::models::diffusion::process::{
     self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
 };
-use crate::models::diffusion::{Config as Diffusion, Network, SamplerName, Sampling, unet};
+use crate::models::diffusion::samplers::{self, SamplerSettings};
+use crate::models::diffusion::{Config as Diffusing, Diffusion, Network, unet};
 
 /// `scheduler_config.json` of a `DDPMScheduler` or `DDIMScheduler`, with diffusers' names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,7 +118,7 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     }
     let rows = unet.num_class_embeds.unwrap_or(0);
     let timesteps = scheduler.num_train_timesteps;
-    let diffusion = Diffusion {
+    let diffusion = Diffusing {
         process: process::Config {
             timesteps,
             beta_schedule: scheduler.beta_schedule,
@@ -136,21 +138,20 @@ pub fn read_config(folder: &Path) -> Result<Config> {
         // Which of the embeddings is a null class, if any, no file says; the last one is taken for it, as wgen writes it.
         classes: rows.saturating_sub(1),
         null_share: if rows > 1 { 0.1 } else { 0.0 },
-        sampling: Sampling {
-            sampler,
-            steps: match sampler {
-                SamplerName::Ddpm => timesteps,
-                SamplerName::Ddim => timesteps.min(50),
-            },
+        sampling: SamplerSettings {
+            sampler: sampler.name.to_owned(),
+            steps: sampler.usual_steps(timesteps),
             spacing: scheduler.timestep_spacing,
             steps_offset: scheduler.steps_offset,
             set_alpha_to_one: scheduler.set_alpha_to_one,
-            ..Sampling::default()
+            ..SamplerSettings::default()
         },
-        ..Diffusion::of(image, true, Network::Unet(Box::new(unet)))
+        ..Diffusing::of(image, true, Network::Unet(Box::new(unet)))
     };
     let config = Config {
-        model: ModelConfig::Diffusion(Box::new(diffusion)),
+        model: Arc::new(
+            Diffusion::new(diffusion).map_err(|e| Error::format(folder, e.to_string()))?,
+        ),
         image,
         data: "saved by diffusers".to_owned(),
         training: Training::default(),
@@ -161,17 +162,16 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Ok(config)
 }
 
-fn scheduler(text: &str) -> std::result::Result<(Scheduler, SamplerName), String> {
+fn scheduler(text: &str) -> std::result::Result<(Scheduler, &'static samplers::Entry), String> {
     let mut fields: serde_json::Map<String, Json> =
         serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let sampler = match fields.get("_class_name").and_then(Json::as_str) {
-        Some("DDPMScheduler") => SamplerName::Ddpm,
-        Some("DDIMScheduler") => SamplerName::Ddim,
-        other => {
-            return Err(format!(
-                "_class_name is {other:?}; there is DDPMScheduler and DDIMScheduler, into which diffusers converts others by from_config"
-            ));
-        }
+    let class = fields.get("_class_name").and_then(Json::as_str);
+    let Some(sampler) = samplers::ALL.iter().find(|s| Some(s.scheduler) == class) else {
+        let known: Vec<&str> = samplers::ALL.iter().map(|s| s.scheduler).collect();
+        return Err(format!(
+            "_class_name is {class:?}; there is {}, into which diffusers converts others by from_config",
+            known.join(" and ")
+        ));
     };
     fields.retain(|name, _| !name.starts_with('_'));
     let scheduler = serde_json::from_value(Json::Object(fields)).map_err(|e| e.to_string())?;
@@ -225,9 +225,10 @@ pub fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
 /// # Errors
 /// When they cannot be written.
 pub fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result<()> {
-    let ModelConfig::Diffusion(diffusion) = &config.model else {
+    let Some(diffusion) = config.model.as_any().downcast_ref::<Diffusion>() else {
         return Ok(());
     };
+    let diffusion = diffusion.config();
     let Network::Unet(unet) = &diffusion.network else {
         return Ok(());
     };

@@ -293,12 +293,7 @@ pub fn read_config(folder: &Path) -> Result<Config> {
 /// # Errors
 /// As [`read_config`].
 pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
-    let config: Config = serde_json::from_str(text)
-        .map_err(|e| Error::format(path, format!("is malformed: {e}")))?;
-    config
-        .check()
-        .map_err(|e| Error::format(path, e.to_string()))?;
-    Ok(config)
+    Config::from_text(text).map_err(|e| Error::format(path, e.to_string()))
 }
 
 /// Reads the best weights of a run folder: its moving average where it has one.

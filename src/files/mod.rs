@@ -5,4 +5,4 @@ pub mod diffusers;
 pub mod folder;
 pub mod weights;
 
-pub use config::{Config, ModelConfig, Storage, Training};
+pub use config::{Config, Storage, Training};

@@ -6,7 +6,8 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
-use crate::graph::layout::{COUNTER, Layout, Parameter};
+use crate::graph::layout::{COUNTER, Init, Layout, Parameter};
+use crate::tensor::ImageShape;
 
 /// Named f32 tensors with their shapes. PyTorch's counters of batches are I64 in files; see [`COUNTER`].
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -155,4 +156,45 @@ pub fn from_file(
         )),
         None => Ok(values),
     }
+}
+
+/// Images `[n, height, width, channels]` as they lie on the device in the order of files, `[n, channels, height, width]`.
+pub fn images_to_file(values: &[f32], image: ImageShape) -> (Vec<usize>, Vec<f32>) {
+    let tensor = image_tensor(values.len(), image);
+    (
+        tensor.file_shape().dims().to_vec(),
+        tensor.to_border(values),
+    )
+}
+
+/// The `n` images of tensor `name` of a file, `[n, channels, height, width]`, as they lie on the device.
+///
+/// # Errors
+/// When the file cannot be read, has no such tensor, or one of another shape.
+pub fn images_from_file(path: &Path, name: &str, image: ImageShape, n: usize) -> Result<Vec<f32>> {
+    let tensors = read_tensors(path)?;
+    let tensor = image_tensor(n * image.count(), image);
+    match tensors.get(name) {
+        None => Err(Error::format(
+            path,
+            format!(
+                "has no tensor '{name}'; it has {}",
+                tensors.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        )),
+        Some((shape, _)) if *shape != tensor.file_shape().dims() => Err(Error::format(
+            path,
+            format!(
+                "{name} is {shape:?}; for --n {n} of this model it must be {:?}",
+                tensor.file_shape()
+            ),
+        )),
+        Some((_, values)) => Ok(tensor.from_border(values)),
+    }
+}
+
+fn image_tensor(values: usize, image: ImageShape) -> Parameter {
+    let n = values / image.count().max(1);
+    let shape = [n, image.height, image.width, image.channels];
+    Parameter::new("images", shape, Init::Constant(0.0)).with_border(&[0, 3, 1, 2])
 }

@@ -1,364 +1,70 @@
 //! Models: each builds its graphs, names its parameters, and reads like its paper.
+//!
+//! [`ALL`] is the only list of them.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
-use crate::graph::layout::{Parameter, Role};
-use crate::graph::update::Update;
-use crate::graph::{Graph, Var};
-use crate::tensor::{DType, TensorType, Value};
 
 pub mod autoencoder;
 pub mod classifier;
+pub mod codes;
 pub mod diffusion;
 pub mod gan;
+mod model;
+pub mod registry;
 pub mod vae;
 
-/// A data set as a model's graphs see it: rows of pixels or coordinates, by index.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DataType {
-    /// Rows that are resident.
-    pub rows: usize,
-    /// Elements of a row.
-    pub width: usize,
-    /// Their type.
-    pub dtype: DType,
-    /// Length of the list of indices.
-    pub indices: usize,
-    /// Factor that brings elements to the model's range.
-    pub scale: f32,
-    /// Summand.
-    pub shift: f32,
-    /// Classes of the labels; 0 where there are none.
-    pub classes: usize,
+pub use model::{DataType, Figures, Model, Phase};
+pub use registry::Entry;
+
+/// All models.
+pub const ALL: &[Entry] = &[
+    vae::ENTRY,
+    autoencoder::ENTRY,
+    autoencoder::sparse::ENTRY,
+    autoencoder::contractive::ENTRY,
+    classifier::ENTRY,
+    gan::ENTRY,
+    diffusion::ENTRY,
+];
+
+/// The entry of the model called `name`. Names with `_` for `-`, which configurations of before have, are found too.
+///
+/// # Errors
+/// When there is none, saying which there are.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    let wanted = name.replace('_', "-");
+    ALL.iter().find(|e| e.name == wanted).ok_or_else(|| {
+        let known: Vec<&str> = ALL.iter().map(|e| e.name).collect();
+        Error::Usage(format!(
+            "there is no model '{name}'; there is {}",
+            known.join(", ")
+        ))
+    })
 }
 
-impl DataType {
-    /// The step's batch `[batch, width]` in the model's range, gathered from inputs `data` and `index`.
-    ///
-    /// # Errors
-    /// When the data has not `width` values an example, which `model` takes.
-    pub fn batch<'g>(
-        &self,
-        graph: &'g Graph,
-        model: &str,
-        width: usize,
-        batch: usize,
-    ) -> Result<Var<'g>> {
-        if self.width != width {
-            return Err(Error::Usage(format!(
-                "{model}: the model takes {width} values an input, the data has {}",
-                self.width
-            )));
-        }
-        let ty = TensorType {
-            shape: [self.rows, self.width].into(),
-            dtype: self.dtype,
-        };
-        let index = graph.input("index", TensorType::u32([self.indices]));
-        Ok(graph
-            .input("data", ty)
-            .gather_batch(index, batch, self.scale, self.shift))
-    }
-
-    /// The labels of the step's batch, `[batch, classes]`: 1 at the class, else 0. Input `labels` has a row an example.
-    ///
-    /// # Errors
-    /// When the data has no labels, or not of `classes` classes.
-    pub fn labels<'g>(
-        &self,
-        graph: &'g Graph,
-        model: &str,
-        classes: usize,
-        batch: usize,
-    ) -> Result<Var<'g>> {
-        if self.classes != classes {
-            let found = match self.classes {
-                0 => "the data has no labels".to_owned(),
-                n => format!("the data has {n} classes"),
-            };
-            return Err(Error::Usage(format!(
-                "{model}: the model is conditional on {classes} classes, {found}"
-            )));
-        }
-        let ty = TensorType {
-            shape: [self.rows, classes].into(),
-            dtype: DType::U8,
-        };
-        let index = graph.input("index", TensorType::u32([self.indices]));
-        Ok(graph
-            .input("labels", ty)
-            .gather_batch(index, batch, 1.0, 0.0))
-    }
+/// A model from its part of a `config.json`: its name and its options.
+///
+/// # Errors
+/// When there is no such model, an option is unknown or missing, or the model cannot be built.
+pub fn from_json(json: &Json) -> Result<Arc<dyn Model>> {
+    let Some(mut fields) = json.as_object().cloned() else {
+        return Err(Error::Usage("model must be an object".to_owned()));
+    };
+    let Some(Json::String(name)) = fields.remove("name") else {
+        return Err(Error::Usage("model has no name".to_owned()));
+    };
+    (find(&name)?.from_json)(Json::Object(fields))
 }
 
-/// One of the updates that an iteration of training is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phase {
-    /// Its name, for figures; empty where it is the only one.
-    pub name: &'static str,
-    /// The set of parameters that it updates.
-    pub set: u8,
-    /// How often it is done in an iteration, each time on new examples.
-    pub repeats: usize,
-    /// Whether it takes examples.
-    pub takes_data: bool,
-    /// Names of its scalar outputs that are reported, the loss first; sums over the batch.
-    pub metrics: Vec<String>,
-}
-
-impl Phase {
-    /// The only phase of a model that has one loss.
-    pub fn only(metrics: &[&str]) -> Vec<Self> {
-        vec![Self {
-            name: "",
-            set: 0,
-            repeats: 1,
-            takes_data: true,
-            metrics: metrics.iter().map(|&m| m.to_owned()).collect(),
-        }]
+/// A model as [`from_json`] takes it.
+pub fn to_json(model: &dyn Model) -> Json {
+    let mut fields = Map::from_iter([("name".to_owned(), Json::from(model.name()))]);
+    if let Json::Object(options) = model.options() {
+        fields.extend(options);
     }
-}
-
-/// Mean figures by name.
-pub type Figures = BTreeMap<String, f64>;
-
-/// What trainer, evaluation and command line need of a model. What a model cannot do is an error that says so.
-pub trait Model: Debug + Send + Sync {
-    /// The name on the command line and in `config.json`.
-    fn name(&self) -> &'static str;
-
-    /// Its tensors.
-    fn parameters(&self) -> Vec<Parameter>;
-
-    /// The updates of an iteration, in order.
-    fn phases(&self) -> Vec<Phase>;
-
-    /// One update on a batch of `data`: a graph with gradients for every parameter of the phase's set, scalar outputs that are sums over
-    /// the batch, and `update`'s metrics among them. Inputs are those of [`DataType::batch`] and [`DataType::labels`].
-    ///
-    /// # Errors
-    /// When the data does not fit the model.
-    fn training(&self, phase: usize, data: &DataType, update: &Update) -> Result<Graph>;
-
-    /// Figures per example of a batch: outputs `[batch]` named by [`Model::figures`], noise keyed by example.
-    ///
-    /// # Errors
-    /// As [`Model::training`].
-    fn evaluation(&self, data: &DataType, batch: usize) -> Result<Graph>;
-
-    /// Names of the outputs of the evaluation graph.
-    fn figures(&self) -> Vec<&'static str>;
-
-    /// The held-out loss an example, from the means of the evaluation's figures: what the best weights are chosen by.
-    fn validation_loss(&self, means: &Figures) -> f64 {
-        self.figures().iter().map(|&name| means[name]).sum()
-    }
-
-    /// What `eval` reports, from the means of the evaluation's figures.
-    fn report(&self, means: &Figures) -> Figures {
-        means.clone()
-    }
-
-    /// Whether held-out data gives a loss that the best weights can be chosen by.
-    fn has_validation_loss(&self) -> bool {
-        true
-    }
-
-    /// Figures that follow from those that a step reports, an example each.
-    fn derived(&self, _figures: &Figures) -> Figures {
-        Figures::new()
-    }
-
-    /// Prefixes of parameters that are also written to files of their own, without the prefix: networks that others know apart.
-    fn parts(&self) -> Vec<&'static str> {
-        Vec::new()
-    }
-
-    /// Names of what its first phase reports.
-    fn metrics(&self) -> Vec<String> {
-        self.phases().remove(0).metrics
-    }
-
-    /// Classes that it is conditional on; 0 where it is not.
-    fn classes(&self) -> usize {
-        0
-    }
-
-    /// The size of its codes, where it has a decoder from codes to examples.
-    fn latent(&self) -> Option<usize> {
-        None
-    }
-
-    /// `count` samples: output `images` `[count, width]`, noise keyed by example. A conditional model's input `classes`
-    /// `[count, classes]` says which.
-    ///
-    /// # Errors
-    /// When the model has no samples.
-    fn sampler(&self, _count: usize) -> Result<Graph> {
-        self.cannot("draw samples: it has no prior over codes")
-    }
-
-    /// How often the sampler's graph is run, one run going on from what the last has fed back.
-    fn sampler_runs(&self) -> usize {
-        1
-    }
-
-    /// Values of one sample, of a sampler that is run often; 0 of others.
-    fn sampler_width(&self) -> usize {
-        0
-    }
-
-    /// What the sampler's inputs begin with, beside classes, for `count` samples from number `first` on.
-    ///
-    /// # Errors
-    /// Never in practice: the shapes are the sampler's.
-    fn sampler_inputs(
-        &self,
-        _count: usize,
-        _seed: u64,
-        _first: u32,
-    ) -> Result<Vec<(&'static str, Value)>> {
-        Ok(Vec::new())
-    }
-
-    /// From input `z` `[count, latent]` (and `classes`) to output `images`.
-    ///
-    /// # Errors
-    /// When the model has no decoder.
-    fn decoding(&self, _count: usize) -> Result<Graph> {
-        self.cannot("decode: it has no decoder")
-    }
-
-    /// From a batch of data to the codes named by [`Model::codes`], the one that [`Model::decoding`] takes first; where there is a decoder
-    /// also to outputs `inputs` and `images`, what the model makes of them.
-    ///
-    /// # Errors
-    /// When the model has no encoder.
-    fn encoding(&self, _data: &DataType, _batch: usize) -> Result<Graph> {
-        self.cannot("encode: it has no encoder")
-    }
-
-    /// Names of the codes that [`Model::encoding`] gives.
-    fn codes(&self) -> Vec<&'static str> {
-        Vec::new()
-    }
-
-    /// What single units of the code stand for, as images: output `images` `[units, width]`. `None` where that cannot be drawn.
-    fn filters(&self) -> Option<Graph> {
-        None
-    }
-
-    /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
-    ///
-    /// # Errors
-    /// When the model has no likelihood that this estimates.
-    fn importance(&self, _data: &DataType, _batch: usize, _draws: usize) -> Result<Graph> {
-        self.cannot("estimate a likelihood by importance samples: it has no posterior over codes")
-    }
-
-    /// Columns of a sampler's or decoder's input `classes`: the classes, and where there is one the null class as the last; 0 where it has no
-    /// such input.
-    fn class_rows(&self) -> usize {
-        if self.latent().is_some() {
-            self.classes()
-        } else {
-            0
-        }
-    }
-
-    /// The input of a conditional model's sampler or decoder: `class` for all of `count` examples from number `first` on, or the classes in
-    /// turn.
-    ///
-    /// # Errors
-    /// When the model is not conditional and a class is asked for, or has no such class.
-    fn class_inputs(
-        &self,
-        count: usize,
-        class: Option<usize>,
-        first: usize,
-    ) -> Result<Vec<(&'static str, Value)>> {
-        let (classes, rows) = (self.classes(), self.class_rows());
-        match class {
-            Some(_) if rows == 0 => {
-                return Err(Error::Usage(format!(
-                    "--class: this {} model is not conditional on classes",
-                    self.name()
-                )));
-            }
-            Some(class) if class >= rows => {
-                return Err(Error::Usage(format!(
-                    "--class {class}: the model has {rows} classes, from 0"
-                )));
-            }
-            None if rows == 0 => return Ok(Vec::new()),
-            _ => {}
-        }
-        let mut values = vec![0.0; count * rows];
-        for (i, row) in values.chunks_exact_mut(rows).enumerate() {
-            row[class.unwrap_or((first + i) % classes)] = 1.0;
-        }
-        Ok(vec![("classes", Value::f32([count, rows], values)?)])
-    }
-
-    /// The error of a model that lacks something.
-    ///
-    /// # Errors
-    /// Always.
-    fn cannot(&self, what: &str) -> Result<Graph> {
-        Err(Error::Usage(format!(
-            "a {} model cannot {what}",
-            self.name()
-        )))
-    }
-}
-
-/// Ends the graph of an update: gradients of `loss` for the trained parameters of the update's set, the next values of its state from
-/// `states`, the figures that are reported, and the update itself.
-pub(crate) fn finish_step<'g>(
-    graph: &'g Graph,
-    model: &dyn Model,
-    loss: Var<'g>,
-    metrics: &[(&str, Var<'g>)],
-    states: &[(String, Var<'g>)],
-    update: &Update,
-) {
-    let vars = trained(graph, model, update);
-    let gradients = graph.scaled_gradients(loss, &vars, update);
-    finish_with(graph, model, gradients, metrics, states, update);
-}
-
-/// The parameters that an update trains.
-pub(crate) fn trained<'g>(graph: &'g Graph, model: &dyn Model, update: &Update) -> Vec<Var<'g>> {
-    let parameters = model.parameters().into_iter();
-    parameters
-        .filter(|p| p.role == Role::Trained(update.set))
-        .map(|p| graph.parameter(&p.name, p.shape))
-        .collect()
-}
-
-/// As [`finish_step`], the gradients by [`trained`] given.
-pub(crate) fn finish_with<'g>(
-    graph: &'g Graph,
-    model: &dyn Model,
-    gradients: Vec<Var<'g>>,
-    metrics: &[(&str, Var<'g>)],
-    states: &[(String, Var<'g>)],
-    update: &Update,
-) {
-    let parameters = model.parameters();
-    let of_role = |role: Role| parameters.iter().filter(move |p| p.role == role);
-    for (parameter, gradient) in of_role(Role::Trained(update.set)).zip(gradients) {
-        graph.output_gradient(&parameter.name, gradient);
-    }
-    for state in of_role(Role::State(update.set)) {
-        if let Some((_, next)) = states.iter().find(|(name, _)| *name == state.name) {
-            graph.output_gradient(&state.name, *next);
-        }
-    }
-    for (name, value) in metrics {
-        graph.output(name, *value);
-    }
-    graph.set_update(update.clone());
+    Json::Object(fields)
 }

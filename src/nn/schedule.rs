@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the learning rate moves after its warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Shape {
     /// It stays.
     #[default]

@@ -17,8 +17,10 @@ use crate::program::lower::{self, LowerOptions};
 use crate::program::{BufferId, BufferSpec, Origin, PlanOptions, Program, memory};
 use crate::tensor::{DType, Data, Value};
 
+mod sampler;
 mod store;
 
+pub use sampler::Sampler;
 pub use store::{Store, StoreOptions};
 
 /// Bytes of guard on both sides of a plan's own buffers.

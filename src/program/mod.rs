@@ -10,6 +10,7 @@ use crate::tensor::TensorType;
 pub mod explain;
 pub mod lower;
 pub mod memory;
+pub mod sampling;
 pub mod template;
 pub mod translate;
 

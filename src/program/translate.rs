@@ -9,6 +9,7 @@ use crate::kernels::Launch;
 
 /// A shading language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Target {
     /// SPIR-V 1.3, as bytes.
     Spirv,

@@ -65,6 +65,37 @@ pub fn scatter(points: &[f32], half: f32) -> RgbImage {
     picture
 }
 
+/// Images as a grid, points of the plane as a scatter plot.
+pub fn picture(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
+    if shape.height == 1 && shape.width == 2 {
+        scatter(values, 3.0)
+    } else {
+        grid(values, shape, columns)
+    }
+}
+
+/// Moments of the same examples side by side, a row for each of the first `rows` examples; of points a picture for each moment.
+pub fn chain(moments: &[Vec<f32>], shape: ImageShape, rows: usize) -> RgbImage {
+    if shape.height == 1 {
+        let each: Vec<_> = moments.iter().map(|m| picture(m, shape, 1)).collect();
+        return beside(&each);
+    }
+    let width = shape.count();
+    let of_row = |i: usize| moments.iter().map(move |m| &m[i * width..(i + 1) * width]);
+    let values: Vec<&[f32]> = (0..rows).flat_map(of_row).collect();
+    picture(&values.concat(), shape, moments.len())
+}
+
+/// The first `count` filters of `width` values each, stretched so that 0 is grey and the largest of a filter's pixels black or white.
+pub fn stretched(filters: &[f32], width: usize, count: usize) -> Vec<f32> {
+    let stretch = |filter: &[f32]| -> Vec<f32> {
+        let largest = filter.iter().fold(1e-12_f32, |m, x| m.max(x.abs()));
+        filter.iter().map(|x| 0.5 + 0.5 * x / largest).collect()
+    };
+    let filters = filters.chunks_exact(width).take(count);
+    filters.flat_map(stretch).collect()
+}
+
 /// Pictures of one height beside each other.
 pub fn beside(pictures: &[RgbImage]) -> RgbImage {
     let height = pictures.iter().map(RgbImage::height).max().unwrap_or(1);

@@ -1,6 +1,7 @@
 //! The training loop: batches, checkpoints, validation, stopping and resuming.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -136,7 +137,7 @@ const CHUNK: usize = 64;
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
-    model: Box<dyn Model>,
+    model: Arc<dyn Model>,
     phases: Vec<Phase>,
     device: Device,
     folder: RunFolder,
@@ -172,7 +173,7 @@ impl Trainer {
                 dataset.shape, config.image
             )));
         }
-        let model = config.build()?;
+        let model = config.model.clone();
         if training.validation > 0 && !model.has_validation_loss() {
             return Err(Error::Usage(format!(
                 "--validation: a {} model has no held-out loss that its best weights could be chosen by",

@@ -16,6 +16,9 @@ use crate::tensor::Value;
 use crate::tensor::{DType, TensorType};
 use crate::verify::cases::{Values, numbers};
 
+/// What they are called in a report.
+pub(super) const NAME: &str = "chains";
+
 /// Graphs of random element-wise chains, products, reductions and rearrangements, with their gradients, each verified like a model.
 pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
     (0..count(quick))

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::gpu::{BufferSlice, Gpu, Resource};
 use crate::kernels::{Access, Grid, Kernel};
+use crate::models::ALL;
 use crate::plan::POISON;
 use crate::real::{Precision, Real, Tracked};
 use crate::reference::Twin;
@@ -244,12 +245,17 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
             report.add(family, &case.name, &run(gpu, &case)?);
         }
     }
-    for (name, run) in models::MODELS {
-        if wanted(name) {
-            progress(name);
-            for (case, comparison) in run(gpu, options.quick)? {
-                report.add(name, &case, &comparison);
-            }
+    for model in ALL.iter().filter(|m| wanted(m.name)) {
+        progress(model.name);
+        let cases = (model.cases)(gpu.caps(), options.quick)?;
+        for (case, comparison) in models::each(gpu, &cases)? {
+            report.add(model.name, &case, &comparison);
+        }
+    }
+    if wanted(chains::NAME) {
+        progress(chains::NAME);
+        for (case, comparison) in chains::random_chains(gpu, options.quick)? {
+            report.add(chains::NAME, &case, &comparison);
         }
     }
     if report.lines.is_empty() {

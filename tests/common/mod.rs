@@ -4,16 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use wgen::Result;
 use wgen::data::Dataset;
-use wgen::files::{Config, ModelConfig, Training};
+use wgen::files::{Config, Training};
 use wgen::gpu::{Choice, Gpu};
 use wgen::graph::Graph;
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::kernels::philox::Domain;
-use wgen::models::vae::{Config as VaeConfig, Decoder};
+use wgen::models::vae::{Config as VaeConfig, Decoder, Vae};
 use wgen::plan::{Store, StoreOptions};
 use wgen::program::Flat;
 use wgen::session::Device;
@@ -116,13 +117,16 @@ pub(crate) fn config(
     training: Training,
 ) -> Config {
     Config {
-        model: ModelConfig::Vae(VaeConfig {
-            width: dataset.shape.count(),
-            hidden: vec![hidden],
-            latent,
-            decoder: Decoder::Bernoulli,
-            ..VaeConfig::mnist()
-        }),
+        model: Arc::new(
+            Vae::new(VaeConfig {
+                width: dataset.shape.count(),
+                hidden: vec![hidden],
+                latent,
+                decoder: Decoder::Bernoulli,
+                ..VaeConfig::mnist()
+            })
+            .unwrap(),
+        ),
         image: dataset.shape,
         data: "test".to_owned(),
         training,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corruption, check_widths, with_mean_squared_error};
+use super::{Corruption, cases, check_widths, with_mean_squared_error};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
@@ -12,10 +12,19 @@ use crate::kernels::functions::Distribution;
 use crate::kernels::matmul::Layout;
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
-use crate::models::{DataType, Figures, Model, Phase, finish_step};
+use crate::models::model::{DataType, Figures, Model, Phase, finish_step};
+use crate::models::registry::{self, Entry};
 use crate::nn::Activation;
 use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
+
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "contractive-ae",
+    from_json: |json| registry::built(json, Contractive::new),
+    cases: cases::contractive,
+    usual: cases::usual_contractive,
+};
 
 /// How the norm of the Jacobian is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +213,18 @@ impl Contractive {
 impl Model for Contractive {
     fn name(&self) -> &'static str {
         "contractive-ae"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn parameters(&self) -> Vec<Parameter> {

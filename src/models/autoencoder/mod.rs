@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataType, Figures, Model, Phase, finish_step};
+use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
@@ -16,9 +17,18 @@ use crate::nn::{Activation, Pass, Sequential};
 use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
+mod cases;
 pub mod contractive;
 pub(crate) mod halving;
 pub mod sparse;
+
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "ae",
+    from_json: |json| registry::built(json, Autoencoder::new),
+    cases: cases::ae,
+    usual: cases::usual_ae,
+};
 
 /// What is done to an input before the model has to restore it (Vincent et al. 2010, "Stacked denoising autoencoders", section 3.2 and
 /// 5.1).
@@ -227,6 +237,18 @@ impl Autoencoder {
 impl Model for Autoencoder {
     fn name(&self) -> &'static str {
         "ae"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn parameters(&self) -> Vec<Parameter> {

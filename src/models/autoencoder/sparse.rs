@@ -2,16 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corruption, check_widths, with_mean_squared_error};
+use super::{Corruption, cases, check_widths, with_mean_squared_error};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
-use crate::models::{DataType, Figures, Model, Phase, finish_step};
+use crate::models::model::{DataType, Figures, Model, Phase, finish_step};
+use crate::models::registry::{self, Entry};
 use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
+
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "sparse-ae",
+    from_json: |json| registry::built(json, Sparse::new),
+    cases: cases::sparse,
+    usual: cases::usual_sparse,
+};
 
 /// What keeps the code sparse.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,6 +209,18 @@ impl Sparse {
 impl Model for Sparse {
     fn name(&self) -> &'static str {
         "sparse-ae"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn parameters(&self) -> Vec<Parameter> {

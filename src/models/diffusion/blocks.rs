@@ -16,6 +16,43 @@ pub(super) enum Resample {
     Up,
 }
 
+/// What the layers of a residual block are called behind its own name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResnetNames {
+    pub(super) norm1: &'static str,
+    pub(super) conv1: &'static str,
+    pub(super) time: &'static str,
+    pub(super) norm2: &'static str,
+    pub(super) conv2: &'static str,
+    pub(super) shortcut: &'static str,
+}
+
+impl ResnetNames {
+    /// As diffusers has them.
+    pub(super) const DIFFUSERS: Self = Self {
+        norm1: "norm1",
+        conv1: "conv1",
+        time: "time_emb_proj",
+        norm2: "norm2",
+        conv2: "conv2",
+        shortcut: "conv_shortcut",
+    };
+}
+
+/// What all residual blocks of a network have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResnetOptions {
+    pub(super) names: ResnetNames,
+    /// Size of the time embedding.
+    pub(super) time: usize,
+    /// Groups of each normalisation, and what is added to its variances.
+    pub(super) groups: usize,
+    pub(super) epsilon: f64,
+    /// Whether the embedding scales and shifts instead of being added.
+    pub(super) adaptive: bool,
+    pub(super) dropout: f32,
+}
+
 /// diffusers' `ResnetBlock2D`: twice normalisation, silu and a convolution, the time embedding between them, around a shortcut.
 #[derive(Clone, Debug)]
 pub(super) struct ResnetBlock {
@@ -33,6 +70,39 @@ pub(super) struct ResnetBlock {
 }
 
 impl ResnetBlock {
+    /// A block from images of `inputs` channels to such of `outputs`.
+    pub(super) fn new(
+        name: String,
+        [inputs, outputs]: [usize; 2],
+        resample: Resample,
+        options: &ResnetOptions,
+    ) -> Self {
+        let ResnetOptions { names, .. } = *options;
+        let norm = |what, channels| GroupNorm {
+            name: format!("{name}.{what}"),
+            channels,
+            groups: options.groups,
+            epsilon: options.epsilon,
+        };
+        let conv = |what, inputs| Conv2d::new(format!("{name}.{what}"), inputs, outputs, [3, 1, 1]);
+        let rows = if options.adaptive { 2 } else { 1 } * outputs;
+        Self {
+            norm1: norm(names.norm1, inputs),
+            conv1: conv(names.conv1, inputs),
+            time: Linear::new(format!("{name}.{}", names.time), options.time, rows),
+            norm2: norm(names.norm2, outputs),
+            conv2: conv(names.conv2, outputs),
+            shortcut: (inputs != outputs).then(|| {
+                let name = format!("{name}.{}", names.shortcut);
+                Conv2d::new(name, inputs, outputs, [1, 1, 0])
+            }),
+            adaptive: options.adaptive,
+            dropout: options.dropout,
+            resample,
+            name,
+        }
+    }
+
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.norm1.parameters();
         parameters.extend(self.conv1.parameters());
@@ -99,6 +169,29 @@ pub(super) struct AttentionBlock {
 }
 
 impl AttentionBlock {
+    /// A block whose heads have `head` channels each; `norm` is groups and epsilon of its normalisation, where it has one.
+    pub(super) fn new(
+        name: &str,
+        channels: usize,
+        head: usize,
+        norm: Option<(usize, f64)>,
+    ) -> Self {
+        let linear = |what: &str| Linear::new(format!("{name}.{what}"), channels, channels);
+        Self {
+            norm: norm.map(|(groups, epsilon)| GroupNorm {
+                name: format!("{name}.group_norm"),
+                channels,
+                groups,
+                epsilon,
+            }),
+            query: linear("to_q"),
+            key: linear("to_k"),
+            value: linear("to_v"),
+            out: linear("to_out.0"),
+            head,
+        }
+    }
+
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         let layers = [&self.query, &self.key, &self.value, &self.out];
         let norm = self.norm.iter().flat_map(GroupNorm::parameters);

@@ -1,8 +1,12 @@
 //! What a diffusion model is built from, and what of it is refused.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::process::{self, Prediction, Spacing, Variance};
+use super::denoiser::Denoiser;
+use super::process::{self, Prediction, Variance};
+use super::samplers::{self, SamplerSettings};
 use super::{mlp, unet};
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
@@ -32,61 +36,16 @@ pub enum Network {
     Mlp(mlp::Config),
 }
 
-/// How samples are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sampling {
-    /// Ancestral, or DDIM with its eta.
-    pub sampler: SamplerName,
-    /// DDIM: 0 is no noise, 1 as much as the ancestral step has.
-    pub eta: f64,
-    /// Steps.
-    pub steps: usize,
-    /// Which timesteps they are.
-    pub spacing: Spacing,
-    /// Added to leading timesteps.
-    pub steps_offset: usize,
-    /// Scale of classifier-free guidance; 1 for none.
-    pub guidance: f64,
-    /// DDIM: whether the step before the first has abar 1, else abar of t = 0.
-    pub set_alpha_to_one: bool,
-    /// DDIM: whether the noise is the one that takes the clipped x_0 to x, and not the prediction's, which belongs to x_0 before it was
-    /// clipped. `None`: where there is guidance. Guided predictions leave the range of images everywhere; what clipping took from x_0 would
-    /// stay in the noise, step after step.
-    #[serde(default)]
-    pub use_clipped_model_output: Option<bool>,
-}
-
-impl Sampling {
-    /// [`Self::use_clipped_model_output`], decided.
-    pub fn clipped_model_output(&self) -> bool {
-        self.use_clipped_model_output
-            .unwrap_or(self.guidance != 1.0)
-    }
-}
-
-/// A sampler's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SamplerName {
-    /// Ho et al. 2020, algorithm 2.
-    Ddpm,
-    /// Song et al. 2021.
-    Ddim,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            sampler: SamplerName::Ddim,
-            eta: 0.0,
-            steps: 50,
-            spacing: Spacing::Leading,
-            steps_offset: 0,
-            guidance: 1.0,
-            set_alpha_to_one: true,
-            use_clipped_model_output: None,
-        }
+impl Network {
+    /// The network.
+    ///
+    /// # Errors
+    /// When it cannot be built, naming the field.
+    pub fn build(&self) -> Result<Arc<dyn Denoiser>> {
+        Ok(match self {
+            Self::Unet(unet) => Arc::new(unet::UNet2DModel::new(unet.as_ref().clone())?),
+            Self::Mlp(mlp) => Arc::new(mlp::Mlp::new(mlp.clone())?),
+        })
     }
 }
 
@@ -115,7 +74,7 @@ pub struct Config {
     /// Share of training examples whose class is the null class: what classifier-free guidance needs (Ho & Salimans 2022).
     pub null_share: f32,
     /// How samples are drawn where nothing else is asked for.
-    pub sampling: Sampling,
+    pub sampling: SamplerSettings,
     /// Parts that the network sees a training batch in, one after the other, their gradients summed: the memory is that of one part.
     #[serde(default = "one")]
     pub accumulate: usize,
@@ -157,7 +116,7 @@ impl Config {
             network,
             classes: 0,
             null_share: 0.0,
-            sampling: Sampling::default(),
+            sampling: SamplerSettings::default(),
             accumulate: 1,
         }
     }
@@ -257,8 +216,9 @@ impl Config {
     ///
     /// # Errors
     /// Naming the option.
-    pub fn check_sampling(&self, sampling: &Sampling) -> Result<()> {
+    pub fn check_sampling(&self, sampling: &SamplerSettings) -> Result<()> {
         let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        samplers::find(&sampling.sampler)?;
         let timesteps = self.process.timesteps;
         sampling
             .spacing

@@ -1,8 +1,9 @@
 //! What a prediction is compared with: the squared error and the terms of the variational bound.
 
 use super::process::{Prediction, Variance};
-use super::{Diffusion, Loss, sampler, table};
+use super::{Diffusion, Loss, samplers, table};
 use crate::graph::{Graph, Var};
+use crate::models::model::Model;
 use crate::nn::Pass;
 
 /// Columns of the table of what the loss needs of each t.
@@ -44,7 +45,7 @@ impl Diffusion {
                 Prediction::Sample => [1.0, 0.0],
                 Prediction::Velocity => [-deviation, signal],
             };
-            let [x0_x, x0_p] = sampler::x0_of(config.prediction, abar);
+            let [x0_x, x0_p] = samplers::x0_of(config.prediction, abar);
             let posterior = self.process.posterior(t);
             let mut row = [0.0; entry::COLUMNS];
             row[entry::WEIGHT] = self.weight(t);

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::denoiser::Denoiser;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::layout::{Init, Parameter};
 use crate::kernels::timestep_embedding::Convention;
-use crate::nn::Linear;
+use crate::nn::{Linear, Pass};
 
 /// What it is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,8 +86,27 @@ impl Mlp {
         &self.config
     }
 
+    /// The prediction `[batch, outputs]` from points `[batch, width]` at `t` `[batch]` or `[1]` (u32); `classes` is `[batch, classes]`.
+    pub fn forward<'g>(&self, x: Var<'g>, t: Var<'g>, classes: Option<Var<'g>>) -> Var<'g> {
+        let sinusoid = t.timestep_embedding(self.config.hidden, Convention::DDPM);
+        let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
+        if let Some(rows) = classes {
+            let shape = [self.config.classes, self.config.hidden];
+            embedding = rows.matmul(x.graph().parameter(CLASS_EMBEDDING, shape)) + embedding;
+        }
+        let embedding = embedding.silu();
+        let mut h = self.first.forward(x);
+        for [time, inner, outer] in &self.blocks {
+            let u = (inner.forward(h.silu()) + time.forward(embedding)).silu();
+            h = outer.forward(u) + h;
+        }
+        self.last.forward(h.silu())
+    }
+}
+
+impl Denoiser for Mlp {
     /// Its tensors; the last layer begins as zero.
-    pub fn parameters(&self) -> Vec<Parameter> {
+    fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.first.parameters();
         parameters.extend(self.time.iter().flat_map(Linear::parameters));
         parameters.extend(self.blocks.iter().flatten().flat_map(Linear::parameters));
@@ -106,20 +126,19 @@ impl Mlp {
         parameters
     }
 
-    /// The prediction `[batch, outputs]` from points `[batch, width]` at `t` `[batch]` or `[1]` (u32); `classes` is `[batch, classes]`.
-    pub fn forward<'g>(&self, x: Var<'g>, t: Var<'g>, classes: Option<Var<'g>>) -> Var<'g> {
-        let sinusoid = t.timestep_embedding(self.config.hidden, Convention::DDPM);
-        let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
-        if let Some(rows) = classes {
-            let shape = [self.config.classes, self.config.hidden];
-            embedding = rows.matmul(x.graph().parameter(CLASS_EMBEDDING, shape)) + embedding;
-        }
-        let embedding = embedding.silu();
-        let mut h = self.first.forward(x);
-        for [time, inner, outer] in &self.blocks {
-            let u = (inner.forward(h.silu()) + time.forward(embedding)).silu();
-            h = outer.forward(u) + h;
-        }
-        self.last.forward(h.silu())
+    fn predict<'g>(
+        &self,
+        _pass: &Pass<'g>,
+        x: Var<'g>,
+        t: Var<'g>,
+        classes: Option<Var<'g>>,
+    ) -> Var<'g> {
+        let rows = x.shape().dims()[0];
+        self.forward(x, t, classes)
+            .reshape([rows, 1, self.config.outputs])
+    }
+
+    fn outputs(&self) -> usize {
+        self.config.outputs
     }
 }

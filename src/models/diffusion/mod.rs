@@ -2,47 +2,56 @@
 //!
 //! `docs/models/diffusion.md` sets each formula beside the function here that implements it.
 
-use super::{DataType, Model, Phase, finish_with, trained};
+use std::sync::Arc;
+
+use super::model::{DataType, Model, Phase, finish_with, trained};
+use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
-use crate::kernels::philox::{self, Domain, Key, RandomState};
-use crate::kernels::reverse_step::{COLUMNS, NO_NOISE, column};
+use crate::kernels::philox::Domain;
+use crate::kernels::reverse_step::COLUMNS;
 use crate::nn::Pass;
-use crate::reference::random::draw;
+use crate::program::sampling::{Begin, Classes, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 mod blocks;
+mod cases;
 mod config;
+mod denoiser;
 mod loss;
 pub mod mlp;
 pub mod process;
-pub mod sampler;
+pub mod samplers;
 pub mod unet;
 mod unet_config;
 
-pub use config::{Config, Loss, Network, SamplerName, Sampling};
-use mlp::Mlp;
+pub use config::{Config, Loss, Network};
+pub use denoiser::Denoiser;
 use process::Process;
-use sampler::{Method, ReverseStep, Sampler};
-use unet::UNet2DModel;
+use samplers::{Reverse, ReverseStep, SamplerSettings};
 
-#[derive(Clone, Debug)]
-enum Denoiser {
-    Unet(Box<UNet2DModel>),
-    Mlp(Box<Mlp>),
-}
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "diffusion",
+    from_json: |json| registry::built(json, Diffusion::new),
+    cases: cases::cases,
+    usual: cases::usual,
+};
 
 /// A diffusion model.
 #[derive(Clone, Debug)]
 pub struct Diffusion {
     config: Config,
     process: Process,
-    denoiser: Denoiser,
+    denoiser: Arc<dyn Denoiser>,
     steps: Vec<ReverseStep>,
 }
+
+/// The stream of the noise that a sampler begins with.
+const PRIOR: &str = "prior";
 
 impl Diffusion {
     /// A model of this configuration.
@@ -52,12 +61,7 @@ impl Diffusion {
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let process = Process::new(&config.process)?;
-        let denoiser = match &config.network {
-            Network::Unet(unet) => {
-                Denoiser::Unet(Box::new(UNet2DModel::new(unet.as_ref().clone())?))
-            }
-            Network::Mlp(mlp) => Denoiser::Mlp(Box::new(Mlp::new(mlp.clone())?)),
-        };
+        let denoiser = config.network.build()?;
         let steps = reverse_steps(&config, &process)?;
         Ok(Self {
             config,
@@ -82,17 +86,31 @@ impl Diffusion {
         &self.steps
     }
 
-    fn width(&self) -> usize {
-        self.config.image.count()
+    /// The same model sampled in another way.
+    ///
+    /// # Errors
+    /// When this model has no such way of sampling, naming the field.
+    pub fn with_sampling(&self, sampling: &SamplerSettings) -> Result<Self> {
+        self.config.check_sampling(sampling)?;
+        let config = Config {
+            sampling: sampling.clone(),
+            ..self.config.clone()
+        };
+        Ok(Self {
+            steps: reverse_steps(&config, &self.process)?,
+            config,
+            ..self.clone()
+        })
     }
 
-    /// Pixels and channels of an example.
+    /// Pixels and channels of an example, as the network has them.
     fn pixels(&self) -> [usize; 2] {
-        let image = self.config.image;
-        match self.denoiser {
-            Denoiser::Unet(_) => [image.height * image.width, image.channels],
-            Denoiser::Mlp(_) => [1, image.count()],
-        }
+        let twice = match self.config.variance {
+            process::Variance::LearnedRange => 2,
+            _ => 1,
+        };
+        let channels = self.denoiser.outputs() / twice;
+        [self.width() / channels, channels]
     }
 
     /// What the network says of `x` `[batch, width]` at `t` (u32, `[batch]` or `[1]`): `[batch, pixels, outputs]`. `classes` is
@@ -104,23 +122,7 @@ impl Diffusion {
         t: Var<'g>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
-        let rows = x.shape().dims()[0];
-        let image = self.config.image;
-        match &self.denoiser {
-            Denoiser::Unet(unet) => {
-                let x = x.reshape([rows, image.height, image.width, image.channels]);
-                let outputs = unet.config().out_channels;
-                unet.forward(pass, x, t, classes).reshape([
-                    rows,
-                    image.height * image.width,
-                    outputs,
-                ])
-            }
-            Denoiser::Mlp(mlp) => {
-                let outputs = mlp.config().outputs;
-                mlp.forward(x, t, classes).reshape([rows, 1, outputs])
-            }
-        }
+        self.denoiser.predict(pass, x, t, classes)
     }
 
     /// The step's batch in the process's range: `[batch, width]`.
@@ -206,6 +208,30 @@ impl Diffusion {
         Ok(graph)
     }
 
+    /// The prediction of `x`; with guidance those by class and by the null class, one above the other, which the step mixes.
+    fn guided<'g>(
+        &self,
+        graph: &'g Graph,
+        x: Var<'g>,
+        t: Var<'g>,
+        classes: Option<Var<'g>>,
+    ) -> Var<'g> {
+        let pass = Pass::evaluation(graph);
+        let Some(classes) = classes.filter(|_| self.config.sampling.guidance != 1.0) else {
+            return self.predict(&pass, x, t, classes);
+        };
+        let &[count, rows] = classes.shape().dims() else {
+            return self.predict(&pass, x, t, Some(classes));
+        };
+        let of_null = |null: bool, columns: usize| {
+            let value = if null { 1.0 } else { 0.0 };
+            graph.constant(value).broadcast_to([count, columns])
+        };
+        let null = graph.concat(1, &[of_null(false, rows - 1), of_null(true, 1)]);
+        let classes = graph.concat(0, &[classes, null]);
+        self.predict(&pass, graph.concat(0, &[x, x]), t, Some(classes))
+    }
+
     /// Images as a sampler sees them, from the process's range.
     fn images<'g>(&self, x: Var<'g>) -> Var<'g> {
         if self.config.pixels {
@@ -229,30 +255,12 @@ impl Diffusion {
         };
         let abar = self.process.alphas_cumprod[at.timestep];
         let count = x0.len() / self.width();
-        let noise = self.prior(count, seed, 0);
+        let noise = normal(PRIOR, count, self.width(), seed, 0);
         let values = x0.iter().zip(noise).map(|(&x, eps)| {
             let x = if self.config.pixels { 2.0 * x - 1.0 } else { x };
             (abar.sqrt() * f64::from(x) + (1.0 - abar).sqrt() * f64::from(eps)) as f32
         });
         Value::f32([count, self.width()], values.collect())
-    }
-
-    /// Standard normal noise of `count` examples from number `first` on.
-    fn prior(&self, count: usize, seed: u64, first: u32) -> Vec<f32> {
-        let state = RandomState {
-            seed,
-            step: 0,
-            cursor: first,
-        };
-        let key = Key::Example {
-            examples: count as u32,
-            draws: 1,
-            width: self.width() as u32,
-        };
-        let stream = philox::stream(Domain::Sampling, "prior");
-        (0..count * self.width())
-            .map(|i| draw(Distribution::Normal, &state, key, stream, i))
-            .collect()
     }
 }
 
@@ -285,42 +293,19 @@ fn part_of(v: Var<'_>, first: usize, count: usize) -> Var<'_> {
 
 /// The steps of a configuration's sampler.
 fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>> {
-    let sampling = &config.sampling;
+    let settings = &config.sampling;
     let timesteps =
-        sampling
+        settings
             .spacing
-            .timesteps(process.len(), sampling.steps, sampling.steps_offset)?;
-    let sampler = Sampler {
-        method: match sampling.sampler {
-            SamplerName::Ddpm => Method::Ancestral {
-                variance: config.variance,
-            },
-            SamplerName::Ddim => Method::Ddim {
-                eta: sampling.eta,
-                set_alpha_to_one: sampling.set_alpha_to_one,
-                use_clipped_model_output: sampling.clipped_model_output(),
-            },
-        },
+            .timesteps(process.len(), settings.steps, settings.steps_offset)?;
+    let reverse = Reverse {
+        process,
         prediction: config.prediction,
         clip: config.clip,
+        variance: config.variance,
     };
-    Ok(sampler.steps(process, &timesteps))
-}
-
-/// A step as the kernel reads it.
-pub fn coefficients(step: &ReverseStep, guidance: f64, draw: usize) -> [f32; COLUMNS] {
-    let mut row = [0.0; COLUMNS];
-    row[column::X0_X] = step.x0_x as f32;
-    row[column::X0_P] = step.x0_p as f32;
-    row[column::CLIP] = step.clip.min(f64::from(f32::MAX)) as f32;
-    row[column::MEAN_X0] = step.mean_x0 as f32;
-    row[column::MEAN_X] = step.mean_x as f32;
-    row[column::MEAN_P] = step.mean_p as f32;
-    row[column::MIN_LOG_VARIANCE] = step.min_log_variance.max(NO_NOISE) as f32;
-    row[column::MAX_LOG_VARIANCE] = step.max_log_variance.max(NO_NOISE) as f32;
-    row[column::GUIDANCE] = guidance as f32;
-    row[column::DRAW] = draw as f32;
-    row
+    let sampler = (samplers::find(&settings.sampler)?.build)(settings);
+    Ok(sampler.steps(&reverse, &timesteps))
 }
 
 impl Model for Diffusion {
@@ -328,11 +313,20 @@ impl Model for Diffusion {
         "diffusion"
     }
 
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
-        match &self.denoiser {
-            Denoiser::Unet(unet) => unet.parameters(),
-            Denoiser::Mlp(mlp) => mlp.parameters(),
-        }
+        self.denoiser.parameters()
     }
 
     fn phases(&self) -> Vec<Phase> {
@@ -401,41 +395,26 @@ impl Model for Diffusion {
         self.config.classes
     }
 
-    /// One reverse step: from inputs `x` `[count, width]` and `step` `[1]`, the number of the step, to the x and step of the next, which they
-    /// become. Output `images` is x in the range of the data. Input `classes` `[count, class rows]` of a conditional model.
-    fn sampler(&self, count: usize) -> Result<Graph> {
+    /// One reverse step a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the step, to the x and step of the next,
+    /// which they become. Output `images` is x in the range of the data. Input `classes` `[count, class rows]` of a conditional model.
+    fn sampling(&self, count: usize) -> Result<Sampling> {
         let graph = Graph::new(Domain::Sampling);
         let guidance = self.config.sampling.guidance;
-        let rows = self.steps.iter().enumerate();
-        let rows = rows.flat_map(|(i, step)| coefficients(step, guidance, i).map(f64::from));
-        let steps = table(&graph, "sampler.steps", self.steps.len(), rows);
-        let timesteps = graph.table(
-            "sampler.timesteps",
-            Value {
-                shape: [self.steps.len(), 1].into(),
-                data: Data::U32(self.steps.iter().map(|s| s.timestep as u32).collect()),
-            },
-        );
+        let steps: Vec<Step> = self
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| Step {
+                timestep: step.timestep as f64,
+                row: step.coefficients(guidance, i).to_vec(),
+            })
+            .collect();
         let x = graph.input("x", TensorType::f32([count, self.width()]));
-        let step = graph.input("step", TensorType::f32([1]));
-        let place = step.cast(DType::U32);
-        let t = timesteps.gather(place).reshape([1]);
-        let row = steps.gather(place).reshape([COLUMNS]);
+        let step = graph.input(STEP, TensorType::f32([1]));
+        let (t, row) = current(&graph, &steps, step);
         let rows = self.config.class_rows();
         let classes = (rows > 0).then(|| graph.input("classes", TensorType::f32([count, rows])));
-        let pass = Pass::evaluation(&graph);
-        let prediction = match classes {
-            Some(classes) if guidance != 1.0 => {
-                let of_null = |null: bool, columns: usize| {
-                    let value = if null { 1.0 } else { 0.0 };
-                    graph.constant(value).broadcast_to([count, columns])
-                };
-                let null = graph.concat(1, &[of_null(false, rows - 1), of_null(true, 1)]);
-                let classes = graph.concat(0, &[classes, null]);
-                self.predict(&pass, graph.concat(0, &[x, x]), t, Some(classes))
-            }
-            classes => self.predict(&pass, x, t, classes),
-        };
+        let prediction = self.guided(&graph, x, t, classes);
         let [pixels, channels] = self.pixels();
         let next = x
             .reshape([count, pixels, channels])
@@ -444,29 +423,53 @@ impl Model for Diffusion {
         graph.output("images", self.images(next));
         graph.output("next", next);
         graph.feed_back("x", next);
-        graph.feed_back("step", step + 1.0);
-        Ok(graph)
+        graph.feed_back(STEP, step + 1.0);
+        let state = |name, next, shape: Shape, begin| State {
+            name,
+            next,
+            shape,
+            begin,
+        };
+        let shape = Shape::from([count, self.width()]);
+        Ok(Sampling {
+            graph,
+            count,
+            runs: steps.len(),
+            state: vec![
+                state("x", Some("next"), shape, Begin::Normal(PRIOR)),
+                state(STEP, None, [1].into(), Begin::Number(0.0)),
+            ],
+            steps,
+            output: "images",
+            classes: self.conditioning(),
+        })
     }
 
-    fn sampler_runs(&self) -> usize {
-        self.steps.len()
+    fn conditioning(&self) -> Classes {
+        Classes {
+            model: "diffusion",
+            count: self.config.classes,
+            null: self.config.class_rows() > self.config.classes,
+        }
     }
+}
 
-    fn sampler_width(&self) -> usize {
-        self.width()
-    }
-
-    fn sampler_inputs(
-        &self,
-        count: usize,
-        seed: u64,
-        first: u32,
-    ) -> Result<Vec<(&'static str, Value)>> {
-        let x = Value::f32([count, self.width()], self.prior(count, seed, first))?;
-        Ok(vec![("x", x), ("step", Value::f32([1], vec![0.0])?)])
-    }
-
-    fn class_rows(&self) -> usize {
-        self.config.class_rows()
-    }
+/// The timestep (u32, `[1]`) and the coefficients of the step that `step` says, from tables of all.
+fn current<'g>(graph: &'g Graph, steps: &[Step], step: Var<'g>) -> (Var<'g>, Var<'g>) {
+    let rows = steps
+        .iter()
+        .flat_map(|s| s.row.iter().map(|&x| f64::from(x)));
+    let rows = table(graph, "sampler.steps", steps.len(), rows);
+    let timesteps = graph.table(
+        "sampler.timesteps",
+        Value {
+            shape: [steps.len(), 1].into(),
+            data: Data::U32(steps.iter().map(|s| s.timestep as u32).collect()),
+        },
+    );
+    let place = step.cast(DType::U32);
+    (
+        timesteps.gather(place).reshape([1]),
+        rows.gather(place).reshape([COLUMNS]),
+    )
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 
 /// How the variances of the forward steps grow with t. The names are diffusers'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum BetaSchedule {
     /// Evenly from the first to the last (Ho et al. 2020, section 4).
     #[default]
@@ -29,6 +30,7 @@ pub enum BetaSchedule {
 
 /// What the network predicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Prediction {
     /// The noise (Ho et al. 2020, section 3.2).
     #[default]
@@ -39,12 +41,14 @@ pub enum Prediction {
     Sample,
     /// v = sqrt(abar) epsilon - sqrt(1 - abar) x_0 (Salimans & Ho 2022).
     #[serde(rename = "v_prediction")]
+    #[cfg_attr(feature = "cli", value(name = "v"))]
     Velocity,
 }
 
 /// The variance of a reverse step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Variance {
     /// The posterior's, beta~ (Ho et al. 2020, eq. 7).
     #[default]
@@ -301,6 +305,7 @@ impl Process {
 /// Which timesteps a sampler visits. The names are diffusers'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Spacing {
     /// Every (T / steps)-th from 0 on, plus an offset: diffusers' default. Never reaches T - 1.
     #[default]

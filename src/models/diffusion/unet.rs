@@ -1,6 +1,7 @@
 //! The U-Net of Ho et al. 2020, as diffusers' `UNet2DModel` has it: its `config.json`, its tensors' names, its outputs.
 
-use super::blocks::{AttentionBlock, Resample, ResnetBlock};
+use super::blocks::{AttentionBlock, Resample, ResnetBlock, ResnetNames, ResnetOptions};
+use super::denoiser::Denoiser;
 pub use super::unet_config::{Config, SampleSize};
 use crate::error::Result;
 use crate::graph::Var;
@@ -38,92 +39,69 @@ pub struct UNet2DModel {
 
 const CLASS_EMBEDDING: &str = "class_embedding.weight";
 
-impl UNet2DModel {
-    /// A network of this configuration.
-    ///
-    /// # Errors
-    /// As [`Config::check`].
-    pub fn new(config: Config) -> Result<Self> {
-        config.check()?;
-        let channels = &config.block_out_channels;
-        let (first, last) = (channels[0], channels[channels.len() - 1]);
-        let time = config.time_dim();
-        let norm = |name: String, channels: usize, groups: usize| GroupNorm {
-            name,
-            channels,
-            groups,
-            epsilon: config.norm_eps,
-        };
-        let resnet = |name: String, inputs: usize, outputs: usize, resample: Resample| {
-            let adaptive = config.resnet_time_scale_shift == "scale_shift";
-            let rows = if adaptive { 2 * outputs } else { outputs };
-            ResnetBlock {
-                norm1: norm(format!("{name}.norm1"), inputs, config.norm_num_groups),
-                conv1: Conv2d::new(format!("{name}.conv1"), inputs, outputs, [3, 1, 1]),
-                time: Linear::new(format!("{name}.time_emb_proj"), time, rows),
-                norm2: norm(format!("{name}.norm2"), outputs, config.norm_num_groups),
-                conv2: Conv2d::new(format!("{name}.conv2"), outputs, outputs, [3, 1, 1]),
-                shortcut: (inputs != outputs).then(|| {
-                    Conv2d::new(format!("{name}.conv_shortcut"), inputs, outputs, [1, 1, 0])
-                }),
-                adaptive,
+/// Makes blocks as a configuration says.
+struct Builder<'a> {
+    config: &'a Config,
+    options: ResnetOptions,
+    /// Channels of what is kept for the way up.
+    kept: Vec<usize>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            options: ResnetOptions {
+                names: ResnetNames::DIFFUSERS,
+                time: config.time_dim(),
+                groups: config.norm_num_groups,
+                epsilon: config.norm_eps,
+                adaptive: config.resnet_time_scale_shift == "scale_shift",
                 dropout: config.dropout,
-                resample,
-                name,
-            }
-        };
-        let attention = |name: String, channels: usize, groups: Option<usize>| {
-            let linear = |what: &str| Linear::new(format!("{name}.{what}"), channels, channels);
-            AttentionBlock {
-                norm: groups.map(|groups| norm(format!("{name}.group_norm"), channels, groups)),
-                query: linear("to_q"),
-                key: linear("to_k"),
-                value: linear("to_v"),
-                out: linear("to_out.0"),
-                head: config.attention_head_dim.unwrap_or(channels),
-            }
-        };
-        let groups = config.norm_num_groups;
-        let mut down = Vec::new();
-        let mut outputs = first;
-        // Channels of what is kept for the way up.
-        let mut kept = vec![first];
+            },
+            kept: vec![config.block_out_channels[0]],
+        }
+    }
+
+    fn resnet(&self, name: String, sizes: [usize; 2], resample: Resample) -> ResnetBlock {
+        ResnetBlock::new(name, sizes, resample, &self.options)
+    }
+
+    fn attention(&self, name: &str, channels: usize, groups: Option<usize>) -> AttentionBlock {
+        let head = self.config.attention_head_dim.unwrap_or(channels);
+        let norm = groups.map(|groups| (groups, self.config.norm_eps));
+        AttentionBlock::new(name, channels, head, norm)
+    }
+
+    fn down(&mut self) -> Result<Vec<Stage>> {
+        let (config, levels) = (self.config, self.config.block_out_channels.len());
+        let mut stages = Vec::new();
+        let mut inputs = config.block_out_channels[0];
         for (i, name) in config.down_block_types.iter().enumerate() {
-            let level = Config::level(name)?;
-            let mut inputs = std::mem::replace(&mut outputs, channels[i]);
+            let (level, outputs) = (Config::level(name)?, config.block_out_channels[i]);
             let prefix = format!("down_blocks.{i}");
             let mut blocks = Vec::new();
             for j in 0..config.layers_per_block {
-                let block = resnet(
-                    format!("{prefix}.resnets.{j}"),
-                    inputs,
-                    outputs,
-                    Resample::None,
-                );
+                let name = format!("{prefix}.resnets.{j}");
+                let block = self.resnet(name, [inputs, outputs], Resample::None);
+                let name = format!("{prefix}.attentions.{j}");
+                let groups = Some(config.norm_num_groups);
                 let attends = level
                     .attention
-                    .then(|| attention(format!("{prefix}.attentions.{j}"), outputs, Some(groups)));
+                    .then(|| self.attention(&name, outputs, groups));
                 blocks.push((block, attends));
-                kept.push(outputs);
+                self.kept.push(outputs);
                 inputs = outputs;
             }
-            let sampler = (i + 1 < channels.len()).then(|| {
-                kept.push(outputs);
+            let sampler = (i + 1 < levels).then(|| {
+                self.kept.push(outputs);
                 let name = format!("{prefix}.downsamplers.0");
                 if level.resnet || (level.attention && config.downsample_type == "resnet") {
-                    return Sampler::Resnet(Box::new(resnet(
-                        name,
-                        outputs,
-                        outputs,
-                        Resample::Down,
-                    )));
+                    let block = self.resnet(name, [outputs; 2], Resample::Down);
+                    return Sampler::Resnet(Box::new(block));
                 }
-                let mut conv = Conv2d::new(
-                    format!("{name}.conv"),
-                    outputs,
-                    outputs,
-                    [3, 2, config.downsample_padding],
-                );
+                let sizes = [3, 2, config.downsample_padding];
+                let mut conv = Conv2d::new(format!("{name}.conv"), outputs, outputs, sizes);
                 if config.downsample_padding == 0 {
                     conv.options = Conv2dOptions {
                         padding: [[0, 1]; 2],
@@ -132,53 +110,78 @@ impl UNet2DModel {
                 }
                 Sampler::Conv(conv)
             });
-            down.push(Stage { blocks, sampler });
+            stages.push(Stage { blocks, sampler });
         }
-        let middle = config.mid_block_type.is_some().then(|| {
-            let resnet =
-                |i: usize| resnet(format!("mid_block.resnets.{i}"), last, last, Resample::None);
-            let own = (config.resnet_time_scale_shift == "default").then_some(groups);
-            let attends = config.add_attention.then(|| {
-                let groups = config.attn_norm_num_groups.or(own);
-                attention("mid_block.attentions.0".to_owned(), last, groups)
-            });
-            (resnet(0), attends, resnet(1))
+        Ok(stages)
+    }
+
+    fn middle(&self) -> Option<(ResnetBlock, Option<AttentionBlock>, ResnetBlock)> {
+        let config = self.config;
+        config.mid_block_type.as_ref()?;
+        let last = *config.block_out_channels.last()?;
+        let resnet = |i: usize| {
+            let name = format!("mid_block.resnets.{i}");
+            self.resnet(name, [last; 2], Resample::None)
+        };
+        let own = (!self.options.adaptive).then_some(config.norm_num_groups);
+        let attends = config.add_attention.then(|| {
+            let groups = config.attn_norm_num_groups.or(own);
+            self.attention("mid_block.attentions.0", last, groups)
         });
-        let mut up = Vec::new();
+        Some((resnet(0), attends, resnet(1)))
+    }
+
+    fn up(&mut self) -> Result<Vec<Stage>> {
+        let config = self.config;
+        let channels = &config.block_out_channels;
+        let first = channels[0];
+        let mut inputs = channels[channels.len() - 1];
+        let mut stages = Vec::new();
         for (i, name) in config.up_block_types.iter().enumerate() {
             let level = Config::level(name)?;
             let outputs = channels[channels.len() - 1 - i];
-            let mut inputs = if i == 0 {
-                last
-            } else {
-                channels[channels.len() - i]
-            };
             let prefix = format!("up_blocks.{i}");
             let mut blocks = Vec::new();
             for j in 0..=config.layers_per_block {
-                let skipped = kept.pop().unwrap_or(first);
+                let skipped = self.kept.pop().unwrap_or(first);
                 let name = format!("{prefix}.resnets.{j}");
-                let block = resnet(name, inputs + skipped, outputs, Resample::None);
+                let block = self.resnet(name, [inputs + skipped, outputs], Resample::None);
+                let name = format!("{prefix}.attentions.{j}");
+                let groups = Some(config.norm_num_groups);
                 let attends = level
                     .attention
-                    .then(|| attention(format!("{prefix}.attentions.{j}"), outputs, Some(groups)));
+                    .then(|| self.attention(&name, outputs, groups));
                 blocks.push((block, attends));
                 inputs = outputs;
             }
             let sampler = (i + 1 < channels.len()).then(|| {
                 let name = format!("{prefix}.upsamplers.0");
                 if level.resnet || (level.attention && config.upsample_type == "resnet") {
-                    return Sampler::Resnet(Box::new(resnet(name, outputs, outputs, Resample::Up)));
+                    let block = self.resnet(name, [outputs; 2], Resample::Up);
+                    return Sampler::Resnet(Box::new(block));
                 }
-                Sampler::Conv(Conv2d::new(
-                    format!("{name}.conv"),
-                    outputs,
-                    outputs,
-                    [3, 1, 1],
-                ))
+                let name = format!("{name}.conv");
+                Sampler::Conv(Conv2d::new(name, outputs, outputs, [3, 1, 1]))
             });
-            up.push(Stage { blocks, sampler });
+            stages.push(Stage { blocks, sampler });
         }
+        Ok(stages)
+    }
+}
+
+impl UNet2DModel {
+    /// A network of this configuration.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn new(config: Config) -> Result<Self> {
+        config.check()?;
+        let first = config.block_out_channels[0];
+        let time = config.time_dim();
+        let mut builder = Builder::new(&config);
+        let down = builder.down()?;
+        let middle = builder.middle();
+        let up = builder.up()?;
         Ok(Self {
             conv_in: Conv2d::new("conv_in", config.in_channels, first, [3, 1, 1]),
             time: [
@@ -188,7 +191,12 @@ impl UNet2DModel {
             down,
             middle,
             up,
-            norm_out: norm("conv_norm_out".to_owned(), first, groups),
+            norm_out: GroupNorm {
+                name: "conv_norm_out".to_owned(),
+                channels: first,
+                groups: config.norm_num_groups,
+                epsilon: config.norm_eps,
+            },
             conv_out: Conv2d::new("conv_out", first, config.out_channels, [3, 1, 1]),
             config,
         })
@@ -216,40 +224,6 @@ impl UNet2DModel {
         let stages = self.down.iter().chain(&self.up);
         let of_stages = stages.flat_map(|s| s.blocks.iter().filter_map(|(_, a)| a.as_ref()));
         of_stages.chain(self.middle.iter().filter_map(|(_, a, _)| a.as_ref()))
-    }
-
-    /// Its tensors. What ends a residual branch begins as zero, as does the last convolution (Ho et al. 2020's code): at first the network
-    /// predicts nothing and each block changes nothing.
-    pub fn parameters(&self) -> Vec<Parameter> {
-        let mut parameters = self.conv_in.parameters();
-        parameters.extend(self.time.iter().flat_map(Linear::parameters));
-        if let Some(classes) = self.config.num_class_embeds {
-            let shape = [classes, self.config.time_dim()];
-            parameters.push(Parameter::new(
-                CLASS_EMBEDDING,
-                shape,
-                Init::Normal(0.0, 1.0),
-            ));
-        }
-        parameters.extend(self.residual().flat_map(ResnetBlock::parameters));
-        parameters.extend(self.attentions().flat_map(AttentionBlock::parameters));
-        for stage in self.down.iter().chain(&self.up) {
-            if let Some(Sampler::Conv(conv)) = &stage.sampler {
-                parameters.extend(conv.parameters());
-            }
-        }
-        parameters.extend(self.norm_out.parameters());
-        parameters.extend(self.conv_out.parameters());
-        for parameter in &mut parameters {
-            let layer = parameter
-                .name
-                .trim_end_matches(".weight")
-                .trim_end_matches(".bias");
-            if layer == "conv_out" || layer.ends_with(".conv2") || layer.ends_with(".to_out.0") {
-                parameter.init = Init::Constant(0.0);
-            }
-        }
-        parameters
     }
 
     /// The prediction `[batch, height, width, out_channels]` from `x` `[batch, height, width, in_channels]` at `t` `[batch]` or `[1]` (u32).
@@ -324,5 +298,60 @@ impl UNet2DModel {
             };
         }
         self.conv_out.forward(self.norm_out.forward(h, true))
+    }
+}
+
+impl Denoiser for UNet2DModel {
+    /// Its tensors. What ends a residual branch begins as zero, as does the last convolution (Ho et al. 2020's code): at first the network
+    /// predicts nothing and each block changes nothing.
+    fn parameters(&self) -> Vec<Parameter> {
+        let mut parameters = self.conv_in.parameters();
+        parameters.extend(self.time.iter().flat_map(Linear::parameters));
+        if let Some(classes) = self.config.num_class_embeds {
+            let shape = [classes, self.config.time_dim()];
+            parameters.push(Parameter::new(
+                CLASS_EMBEDDING,
+                shape,
+                Init::Normal(0.0, 1.0),
+            ));
+        }
+        parameters.extend(self.residual().flat_map(ResnetBlock::parameters));
+        parameters.extend(self.attentions().flat_map(AttentionBlock::parameters));
+        for stage in self.down.iter().chain(&self.up) {
+            if let Some(Sampler::Conv(conv)) = &stage.sampler {
+                parameters.extend(conv.parameters());
+            }
+        }
+        parameters.extend(self.norm_out.parameters());
+        parameters.extend(self.conv_out.parameters());
+        for parameter in &mut parameters {
+            let layer = parameter
+                .name
+                .trim_end_matches(".weight")
+                .trim_end_matches(".bias");
+            if layer == "conv_out" || layer.ends_with(".conv2") || layer.ends_with(".to_out.0") {
+                parameter.init = Init::Constant(0.0);
+            }
+        }
+        parameters
+    }
+
+    fn predict<'g>(
+        &self,
+        pass: &Pass<'g>,
+        x: Var<'g>,
+        t: Var<'g>,
+        classes: Option<Var<'g>>,
+    ) -> Var<'g> {
+        let rows = x.shape().dims()[0];
+        let [height, width] = self.config.size();
+        let x = x.reshape([rows, height, width, self.config.in_channels]);
+        let outputs = self.config.out_channels;
+        self.forward(pass, x, t, classes)
+            .reshape([rows, height * width, outputs])
+    }
+
+    fn outputs(&self) -> usize {
+        self.config.out_channels
     }
 }

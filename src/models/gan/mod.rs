@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::autoencoder::halving;
-use super::{DataType, Figures, Model, Phase, finish_step};
+use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
@@ -13,16 +14,27 @@ use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Domain;
 use crate::nn::{Activation, Pass, Sequential};
+use crate::program::sampling::Sampling;
 use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
+mod cases;
 mod networks;
 
 pub use networks::Networks;
 
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "gan",
+    from_json: |json| registry::built(json, Gan::new),
+    cases: cases::cases,
+    usual: cases::usual,
+};
+
 /// What the two networks play for. D(x) is the sigmoid of the discriminator's logit d(x).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Loss {
     /// Goodfellow et al. 2014, eq. 1: D maximises E ln D(x) + E ln(1 - D(G(z))), G minimises it.
     Minimax,
@@ -406,6 +418,18 @@ impl Model for Gan {
         "gan"
     }
 
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         [self.discriminator.parameters(), self.generator.parameters()].concat()
     }
@@ -508,12 +532,12 @@ impl Model for Gan {
         Some(self.config.latent)
     }
 
-    fn sampler(&self, count: usize) -> Result<Graph> {
+    fn sampling(&self, count: usize) -> Result<Sampling> {
         let graph = Graph::new(Domain::Sampling);
         let z = graph.normal_by_example("prior", 1, count, self.config.latent);
         graph.output("images", self.sample(&graph, z));
         graph.output("z", z);
-        Ok(graph)
+        Ok(Sampling::once(graph, count, self.conditioning()))
     }
 
     fn decoding(&self, count: usize) -> Result<Graph> {

@@ -1,39 +1,20 @@
 //! Arguments of `wgen train diffusion`.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 
-use super::models::classes_of;
-use super::train::{Defaults, ModelArguments, TrainingArguments};
+use super::classes_of;
+use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::files::ModelConfig;
+use crate::models::Model;
 use crate::models::diffusion::process::{
     self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
 };
-use crate::models::diffusion::{Config, Loss, Network, Sampling, mlp, unet};
+use crate::models::diffusion::samplers::SamplerSettings;
+use crate::models::diffusion::{self, Config, Loss, Network, mlp, unet};
 use crate::tensor::DType;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScheduleName {
-    Linear,
-    ScaledLinear,
-    Cosine,
-    Sigmoid,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PredictionName {
-    Epsilon,
-    Sample,
-    V,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum VarianceName {
-    FixedSmall,
-    FixedLarge,
-    LearnedRange,
-}
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LossName {
@@ -44,7 +25,7 @@ enum LossName {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Diffusion {
+pub(in crate::cli) struct Diffusion {
     #[command(flatten)]
     training: TrainingArguments,
     /// Images: channels of the U-Net's levels, each but the last halving the image
@@ -78,8 +59,8 @@ pub(super) struct Diffusion {
     #[arg(long, default_value_t = 1000)]
     timesteps: usize,
     /// How the variances of its steps grow; cosine is diffusers' squaredcos_cap_v2
-    #[arg(long, value_enum, default_value_t = ScheduleName::Linear)]
-    schedule: ScheduleName,
+    #[arg(long, value_enum, default_value_t = BetaSchedule::Linear)]
+    schedule: BetaSchedule,
     /// The first of them
     #[arg(long, default_value_t = 1e-4)]
     beta_start: f64,
@@ -93,11 +74,11 @@ pub(super) struct Diffusion {
     #[arg(long)]
     f32_tables: bool,
     /// What the network predicts
-    #[arg(long, value_enum, default_value_t = PredictionName::Epsilon)]
-    prediction: PredictionName,
+    #[arg(long, value_enum, default_value_t = Prediction::Epsilon)]
+    prediction: Prediction,
     /// The variance of ancestral steps
-    #[arg(long, value_enum, default_value_t = VarianceName::FixedSmall)]
-    variance: VarianceName,
+    #[arg(long, value_enum, default_value_t = Variance::FixedSmall)]
+    variance: Variance,
     /// What is minimised; a learned variance needs hybrid or vlb [default: simple, or hybrid with learned-range]
     #[arg(long, value_enum)]
     loss: Option<LossName>,
@@ -116,14 +97,10 @@ pub(super) struct Diffusion {
 }
 
 impl ModelArguments for Diffusion {
-    fn model(&self, dataset: &Dataset) -> Result<ModelConfig> {
+    fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
         let pixels = dataset.dtype() == DType::U8;
         let shape = dataset.shape;
-        let variance = match self.variance {
-            VarianceName::FixedSmall => Variance::FixedSmall,
-            VarianceName::FixedLarge => Variance::FixedLarge,
-            VarianceName::LearnedRange => Variance::LearnedRange,
-        };
+        let variance = self.variance;
         let twice = if variance == Variance::LearnedRange {
             2
         } else {
@@ -139,12 +116,7 @@ impl ModelArguments for Diffusion {
         let mut config = Config {
             process: process::Config {
                 timesteps: self.timesteps,
-                beta_schedule: match self.schedule {
-                    ScheduleName::Linear => BetaSchedule::Linear,
-                    ScheduleName::ScaledLinear => BetaSchedule::ScaledLinear,
-                    ScheduleName::Cosine => BetaSchedule::Cosine,
-                    ScheduleName::Sigmoid => BetaSchedule::Sigmoid,
-                },
+                beta_schedule: self.schedule,
                 beta_start: self.beta_start,
                 beta_end: self.beta_end,
                 zero_terminal_snr: self.zero_terminal_snr,
@@ -154,11 +126,7 @@ impl ModelArguments for Diffusion {
                     Rounding::F64
                 },
             },
-            prediction: match self.prediction {
-                PredictionName::Epsilon => Prediction::Epsilon,
-                PredictionName::Sample => Prediction::Sample,
-                PredictionName::V => Prediction::Velocity,
-            },
+            prediction: self.prediction,
             variance,
             accumulate: self.accumulate,
             loss: match self.loss {
@@ -178,14 +146,14 @@ impl ModelArguments for Diffusion {
             } else {
                 0.0
             },
-            sampling: Sampling {
+            sampling: SamplerSettings {
                 steps: self.timesteps.min(50),
                 spacing: if self.zero_terminal_snr {
                     Spacing::Trailing
                 } else {
                     Spacing::Leading
                 },
-                ..Sampling::default()
+                ..SamplerSettings::default()
             },
             ..Config::of(shape, pixels, network)
         };
@@ -195,7 +163,7 @@ impl ModelArguments for Diffusion {
         } else if let Network::Mlp(mlp) = &mut config.network {
             mlp.classes = rows;
         }
-        Ok(ModelConfig::Diffusion(Box::new(config)))
+        Ok(Arc::new(diffusion::Diffusion::new(config)?))
     }
 
     fn training(&self) -> &TrainingArguments {

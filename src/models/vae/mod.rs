@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::autoencoder::{check_widths, halving};
-use super::{DataType, Figures, Model, Phase, finish_step};
+use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};
 use crate::graph::update::Update;
@@ -13,12 +14,23 @@ use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
 use crate::nn::{Activation, Layer, Linear, Pass, Sequential};
-use crate::tensor::ImageShape;
-use crate::tensor::{Data, TensorType, Value};
+use crate::program::sampling::Sampling;
+use crate::tensor::{ImageShape, TensorType};
+
+mod cases;
+
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "vae",
+    from_json: |json| registry::built(json, Vae::new),
+    cases: cases::cases,
+    usual: cases::usual,
+};
 
 /// The distribution p(x | z) that the decoder parameterises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Decoder {
     /// Pixels in [0, 1] as Bernoulli probabilities, by logits.
     #[default]
@@ -279,55 +291,21 @@ impl Vae {
     }
 }
 
-/// Codes at equal steps of the standard normal's distribution function, `side` in each direction: `[side * side, 2]` (figure 4 of
-/// the paper).
-pub fn manifold_codes(side: usize) -> Value {
-    let quantiles: Vec<f32> = (0..side)
-        .map(|i| standard_normal_quantile((i as f64 + 0.5) / side as f64) as f32)
-        .collect();
-    let codes = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-    let values = codes
-        .flat_map(|(x, y)| [quantiles[x], quantiles[side - 1 - y]])
-        .collect();
-    Value {
-        shape: [side * side, 2].into(),
-        data: Data::F32(values),
-    }
-}
-
-/// `steps` codes on the straight line between the two of `ends` `[2, latent]`, both included: `[steps, latent]`.
-pub fn codes_between(ends: &[f32], steps: usize) -> Value {
-    let latent = ends.len() / 2;
-    let (from, to) = ends.split_at(latent);
-    let values = (0..steps)
-        .flat_map(|i| {
-            let t = i as f32 / (steps.max(2) - 1) as f32;
-            (0..latent).map(move |d| from[d] * (1.0 - t) + to[d] * t)
-        })
-        .collect();
-    Value {
-        shape: [steps, latent].into(),
-        data: Data::F32(values),
-    }
-}
-
-/// The standard normal's quantile, by bisection of erf.
-fn standard_normal_quantile(p: f64) -> f64 {
-    let (mut low, mut high) = (-9.0, 9.0);
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        if 0.5 * (1.0 + libm::erf(middle / std::f64::consts::SQRT_2)) < p {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
 impl Model for Vae {
     fn name(&self) -> &'static str {
         "vae"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.width
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn phases(&self) -> Vec<Phase> {
@@ -440,13 +418,13 @@ impl Model for Vae {
     }
 
     /// Samples from the prior: output `images`, `[count, width]`. Example e has the same noise in every batch.
-    fn sampler(&self, count: usize) -> Result<Graph> {
+    fn sampling(&self, count: usize) -> Result<Sampling> {
         let graph = Graph::new(Domain::Sampling);
         let z = graph.normal_by_example("prior", 1, count, self.config.latent);
         let classes = self.asked(&graph, count);
         graph.output("images", self.mean(self.decode(z, classes)));
         graph.output("z", z);
-        Ok(graph)
+        Ok(Sampling::once(graph, count, self.conditioning()))
     }
 
     /// From input `z` `[count, latent]` to output `images`.
@@ -472,20 +450,5 @@ impl Model for Vae {
         graph.output("images", self.mean(self.decode(mu, labels)));
         graph.output("inputs", x);
         Ok(graph)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_have_their_ends_and_quantiles() {
-        let line = codes_between(&[0.0, 2.0, 1.0, -2.0], 5);
-        assert_eq!(line.data.to_f32()[..4], [0.0, 2.0, 0.25, 1.0]);
-        assert_eq!(line.data.to_f32()[8..], [1.0, -2.0]);
-        assert!((standard_normal_quantile(0.975) - 1.959_963_985).abs() < 1e-8);
-        let square = manifold_codes(3).data.to_f32();
-        assert!(square[8].abs() < 1e-6 && square[0] < -0.9 && square[1] > 0.9);
     }
 }

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataType, Figures, Model, Phase, finish_step};
+use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
@@ -11,6 +12,16 @@ use crate::graph::{Graph, Var};
 use crate::kernels::philox::Domain;
 use crate::nn::{Conv2d, Linear, Pass};
 use crate::tensor::ImageShape;
+
+mod cases;
+
+/// Among all models.
+pub const ENTRY: Entry = Entry {
+    name: "classifier",
+    from_json: |json| registry::built(json, Classifier::new),
+    cases: cases::cases,
+    usual: cases::usual,
+};
 
 /// What a classifier is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,6 +207,18 @@ impl<'g> Var<'g> {
 impl Model for Classifier {
     fn name(&self) -> &'static str {
         "classifier"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        registry::options(&self.config)
+    }
+
+    fn width(&self) -> usize {
+        self.config.image.count()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn parameters(&self) -> Vec<Parameter> {

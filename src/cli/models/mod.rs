@@ -1,0 +1,64 @@
+//! Arguments of `wgen train` that belong to one model, a file each.
+
+use clap::Subcommand;
+
+use super::training::ModelArguments;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+
+mod ae;
+mod classifier;
+mod contractive_ae;
+mod corruption;
+mod diffusion;
+mod gan;
+mod sparse_ae;
+mod vae;
+
+/// Makes each model's arguments a command: one line a model.
+macro_rules! models {
+    ($($(#[$help:meta])* $file:ident :: $model:ident,)*) => {
+        /// A model to be trained.
+        #[derive(Debug, Subcommand)]
+        pub(super) enum Command {
+            $($(#[$help])* $model(Box<$file::$model>),)*
+        }
+
+        impl Command {
+            /// Its arguments.
+            pub(super) fn arguments(&self) -> &dyn ModelArguments {
+                match self {
+                    $(Self::$model(arguments) => arguments.as_ref(),)*
+                }
+            }
+        }
+    };
+}
+
+models! {
+    /// The variational autoencoder (Kingma & Welling 2013); 784-400-20 on 28x28 images by default
+    vae::Vae,
+    /// The autoencoder (Hinton & Salakhutdinov 2006); 784-1000-500-250-30 on 28x28 images by default
+    ae::Ae,
+    /// A generative adversarial network (Goodfellow et al. 2014): DCGAN on images, perceptrons on points
+    gan::Gan,
+    /// A diffusion model (Ho et al. 2020): a U-Net on images, a perceptron on points
+    diffusion::Diffusion,
+    /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
+    classifier::Classifier,
+    /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
+    sparse_ae::SparseAe,
+    /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
+    contractive_ae::ContractiveAe,
+}
+
+/// The classes of data that a model is to be conditional on, or to tell apart.
+fn classes_of(dataset: &Dataset) -> Result<usize> {
+    match dataset.classes() {
+        0 => Err(Error::Usage(format!(
+            "{} has no labels, which this model needs; use digits, idx:DIR, or images:DIR with a subfolder a class",
+            dataset.name
+        ))),
+        classes => Ok(classes),
+    }
+}

@@ -1,0 +1,45 @@
+//! `wgen reconstruct`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{DataArguments, Output, RunArguments, check_count, open};
+use crate::data::idx::Part;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::gpu::Choice;
+use crate::report::grid;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    /// How many
+    #[arg(long, default_value_t = 32)]
+    n: usize,
+    /// The picture: inputs above, reconstructions below
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let n = check_count(arguments.n)?;
+    let dataset = arguments.data.load(Part::Test)?;
+    let device = open(output, choice)?;
+    let run = arguments.run.open()?;
+    let n = n.min(dataset.rows());
+    let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
+    let mut evaluator = Evaluator::of(&device, &run, n, 0)?;
+    let columns = 16.min(n);
+    let rows = evaluator.pairs(run.model(), &dataset, columns)?;
+    grid::save(&grid::picture(&rows, run.image(), columns), &arguments.out)?;
+    output.say(&format!(
+        "{n} inputs and their reconstructions in {}",
+        arguments.out.display()
+    ));
+    output.result(&json!({"images": n, "file": arguments.out}))
+}

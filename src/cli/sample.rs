@@ -1,0 +1,143 @@
+//! `wgen sample`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::reverse::{ProcessArguments, SamplingArguments};
+use super::{Output, RunArguments, check_count, open};
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::files::weights::{Tensors, write_tensors};
+use crate::gpu::Choice;
+use crate::models::{Model, codes};
+use crate::report::grid;
+use crate::tensor::Value;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    sampling: SamplingArguments,
+    #[command(flatten)]
+    pub(super) process: ProcessArguments,
+    /// How many
+    #[arg(long, default_value_t = 64)]
+    n: usize,
+    /// The picture
+    #[arg(long)]
+    pub(super) out: PathBuf,
+    /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file; of a
+    /// diffusion model images and x, what the process has at its end, [n, channels, height, width]
+    #[arg(long, value_name = "FILE")]
+    pub(super) save_tensor: Option<PathBuf>,
+    /// Instead of samples, what single units of the code stand for: the filters of a sparse autoencoder
+    #[arg(long, conflicts_with_all = ["manifold", "traverse", "class"])]
+    pub(super) filters: bool,
+    /// Instead of random codes, a row for each of the first units of the code: it goes from -3 to 3, the others stay 0
+    #[arg(long, conflicts_with = "manifold")]
+    pub(super) traverse: bool,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Instead of random codes, a grid over a 2-D latent space: equal steps in probability (Kingma & Welling 2013, figure 4)
+    #[arg(long)]
+    pub(super) manifold: bool,
+    /// Samples of this class alone, of a conditional model; otherwise the classes take turns. Of a diffusion model with a null class, the
+    /// one after the last is that
+    #[arg(long)]
+    pub(super) class: Option<usize>,
+}
+
+/// The most rows of a traversal.
+const TRAVERSED: usize = 16;
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let n = check_count(arguments.n)?;
+    let device = open(output, choice)?;
+    let run = arguments.sampling.apply(arguments.run.open()?)?;
+    if run.sampler_settings().is_some() {
+        return super::reverse::sample(output, &device, &run, arguments, n);
+    }
+    arguments.process.refuse()?;
+    let model = run.model();
+    let mut evaluator = Evaluator::of(&device, &run, n, arguments.seed)?;
+    let side = (n as f64).sqrt().ceil() as usize;
+    let images = match from_codes(arguments, model, &mut evaluator, n, side)? {
+        Some(images) => images,
+        None => {
+            let samples = evaluator.samples(model, n, arguments.class)?;
+            Value::f32([n, samples.images.len() / n], samples.images)?
+        }
+    };
+    let picture = grid::picture(&images.data.to_f32(), run.image(), side);
+    grid::save(&picture, &arguments.out)?;
+    if let Some(path) = &arguments.save_tensor {
+        let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
+        let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
+        let drawn = !(arguments.filters || arguments.traverse || arguments.manifold);
+        if drawn && model.latent().is_some() {
+            let sampling = model.sampling(n)?;
+            let inputs = sampling.classes.input(n, arguments.class, 0)?;
+            let inputs = inputs.into_iter().collect();
+            let z = evaluator.once(&sampling.graph, inputs, "z", 0)?;
+            tensors.insert("z".to_owned(), tensor(&z));
+        }
+        write_tensors(path, &tensors)?;
+    }
+    output.say(&format!(
+        "{} images in {}",
+        images.shape.dims()[0],
+        arguments.out.display()
+    ));
+    output.result(&json!({"samples": images.shape.dims()[0], "file": arguments.out}))
+}
+
+/// What is asked for instead of samples: filters, a traversal, a manifold.
+fn from_codes(
+    arguments: &Arguments,
+    model: &dyn Model,
+    evaluator: &mut Evaluator,
+    n: usize,
+    side: usize,
+) -> Result<Option<Value>> {
+    let mut decode = |z: Value| {
+        let count = z.shape.dims()[0];
+        let classes = model.conditioning().input(count, arguments.class, 0)?;
+        let inputs = classes.into_iter().chain([("z", z)]).collect();
+        evaluator.once(&model.decoding(count)?, inputs, "images", 0)
+    };
+    if arguments.filters {
+        let filters = model.filters().ok_or_else(|| {
+            Error::Usage(format!(
+                "--filters: a {} model has no filters to draw",
+                model.name()
+            ))
+        })?;
+        let all = evaluator.once(&filters, Vec::new(), "images", 0)?;
+        let (count, width) = (all.shape.dims()[0].min(n), all.shape.dims()[1]);
+        let values = grid::stretched(&all.data.to_f32(), width, count);
+        return Value::f32([count, width], values).map(Some);
+    }
+    if !arguments.traverse && !arguments.manifold {
+        return Ok(None);
+    }
+    let Some(latent) = model.latent() else {
+        return Err(model
+            .decoding(1)
+            .err()
+            .unwrap_or_else(|| model.cannot("decode")));
+    };
+    if arguments.traverse {
+        let rows = latent.min(TRAVERSED);
+        return decode(codes::traversal(latent, rows, side)).map(Some);
+    }
+    if latent != 2 {
+        return Err(Error::Usage(format!(
+            "--manifold needs a latent size of 2; this model has {latent}"
+        )));
+    }
+    decode(codes::manifold(side)).map(Some)
+}

@@ -1,0 +1,208 @@
+//! How a training is asked for: what all models are trained by, and what each model's own arguments give.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::DataArguments;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::files::{Config, Storage, Training};
+use crate::graph::update::Rule;
+use crate::models::Model;
+use crate::nn::schedule::{LearningRate, Shape};
+
+/// What the arguments of every model give.
+pub(super) trait ModelArguments {
+    /// The model, for this data.
+    fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>>;
+
+    /// What all models are trained by.
+    fn training(&self) -> &TrainingArguments;
+
+    /// How this model is trained where the arguments do not say.
+    fn defaults(&self) -> Defaults {
+        Defaults::default()
+    }
+
+    /// The weight of the model's regulariser, and the steps over which it rises.
+    fn weight(&self) -> (f64, u64) {
+        (1.0, 0)
+    }
+}
+
+/// How a model is trained where the arguments do not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Defaults {
+    pub(super) learning_rate: f64,
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    pub(super) epochs: u64,
+    pub(super) ema: Option<f64>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epochs: 10,
+            ema: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OptimizerName {
+    Adam,
+    Adamw,
+    Sgd,
+    Rmsprop,
+}
+
+/// What all models are trained by.
+#[derive(Debug, Args)]
+pub(super) struct TrainingArguments {
+    #[command(flatten)]
+    pub(super) data: DataArguments,
+    /// The run folder
+    #[arg(long)]
+    pub(super) out: PathBuf,
+    /// Continue the run in --out; its own configuration counts, the options here only where they lengthen it
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Passes over the data
+    #[arg(long, conflicts_with = "steps")]
+    pub(super) epochs: Option<u64>,
+    /// Training steps, instead of epochs
+    #[arg(long)]
+    pub(super) steps: Option<u64>,
+    /// Examples of a step
+    #[arg(long, default_value_t = 128)]
+    batch: usize,
+    /// Learning rate
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate moves
+    #[arg(long, value_enum, default_value_t = Shape::Constant)]
+    lr_schedule: Shape,
+    /// Steps over which the learning rate rises from 0
+    #[arg(long, default_value_t = 0)]
+    lr_warmup: u64,
+    /// Seed of initial weights, shuffles and noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What activations and their gradients are stored as; f16 needs a GPU that has it, and scales the loss
+    #[arg(long, value_enum, default_value_t = Storage::F32)]
+    precision: Storage,
+    /// The optimiser
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    optimizer: OptimizerName,
+    /// Decay of the first moment, of adam and adamw
+    #[arg(long)]
+    beta1: Option<f32>,
+    /// Decay of the second moment, of adam and adamw
+    #[arg(long)]
+    beta2: Option<f32>,
+    /// Weight decay
+    #[arg(long, default_value_t = 0.0)]
+    weight_decay: f32,
+    /// Momentum, of sgd and rmsprop
+    #[arg(long, default_value_t = 0.0)]
+    momentum: f32,
+    /// Keep a moving average of the weights with this decay, and take it as the model; 0 for none [default: none, diffusion 0.999]
+    #[arg(long)]
+    ema: Option<f64>,
+    /// Scale gradients down to this global norm
+    #[arg(long, default_value_t = 0.0)]
+    clip: f32,
+    /// Set this many training examples aside to choose the best weights by
+    #[arg(long, default_value_t = 0)]
+    validation: usize,
+    /// Stop after this many epochs without improvement on them
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
+    /// Steps between checkpoints; 0 for one an epoch
+    #[arg(long, default_value_t = 0)]
+    checkpoint_steps: u64,
+    /// Judge samples at each checkpoint in the features of this classifier (see wgen eval --judge); figures go to judged.jsonl
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) judge: Option<PathBuf>,
+    /// How many are judged
+    #[arg(long, default_value_t = 1000, requires = "judge")]
+    pub(super) judge_samples: usize,
+    /// Print the training plan, dispatch by dispatch
+    #[arg(long)]
+    pub(super) explain: bool,
+}
+
+impl TrainingArguments {
+    fn optimizer(&self, defaults: Defaults) -> Rule {
+        let (decay, momentum) = (self.weight_decay, self.momentum);
+        let beta1 = self.beta1.unwrap_or(defaults.beta1);
+        let beta2 = self.beta2.unwrap_or(defaults.beta2);
+        match self.optimizer {
+            OptimizerName::Adam => Rule::Adam {
+                beta1,
+                beta2,
+                epsilon: 1e-8,
+                decay,
+            },
+            OptimizerName::Adamw => Rule::AdamW {
+                beta1,
+                beta2,
+                epsilon: 1e-8,
+                decay,
+            },
+            OptimizerName::Sgd => Rule::Sgd {
+                momentum,
+                decay,
+                nesterov: false,
+            },
+            OptimizerName::Rmsprop => Rule::Rmsprop {
+                alpha: 0.99,
+                epsilon: 1e-8,
+                momentum,
+                decay,
+            },
+        }
+    }
+
+    pub(super) fn config(
+        &self,
+        arguments: &dyn ModelArguments,
+        dataset: &Dataset,
+    ) -> Result<Config> {
+        let defaults = arguments.defaults();
+        let epochs = self.steps.is_none().then_some(defaults.epochs);
+        let (beta, beta_warmup) = arguments.weight();
+        Ok(Config {
+            model: arguments.model(dataset)?,
+            image: dataset.shape,
+            data: self.data.data.to_string(),
+            training: Training {
+                steps: self.steps,
+                epochs: self.epochs.or(epochs),
+                batch: self.batch,
+                seed: self.seed,
+                optimizer: self.optimizer(defaults),
+                learning_rate: LearningRate {
+                    peak: self.lr.unwrap_or(defaults.learning_rate),
+                    shape: self.lr_schedule,
+                    warmup: self.lr_warmup,
+                },
+                beta,
+                beta_warmup,
+                ema: self.ema.or(defaults.ema).filter(|&decay| decay != 0.0),
+                clip: self.clip,
+                validation: self.validation,
+                patience: self.patience,
+                checkpoint_steps: self.checkpoint_steps,
+                precision: self.precision,
+                ..Training::default()
+            },
+        })
+    }
+}

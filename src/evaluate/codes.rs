@@ -1,0 +1,108 @@
+//! What a model makes of data: codes, reconstructions, and which units of a code are ever active.
+
+use super::Evaluator;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::models::{DataType, Model};
+
+/// An output of a model's encoding graph for a whole data set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoded {
+    /// Values of an example.
+    pub width: usize,
+    /// Row after row.
+    pub values: Vec<f32>,
+}
+
+impl Evaluator {
+    /// Outputs `names` of the model's encoding graph for a data set.
+    ///
+    /// # Errors
+    /// When the model has no encoder, or the data does not fit.
+    pub fn encoded(
+        &mut self,
+        model: &dyn Model,
+        dataset: &Dataset,
+        names: &[&str],
+    ) -> Result<Vec<Encoded>> {
+        let mut all = vec![Encoded::default(); names.len()];
+        let build = |data: &DataType, batch: usize| model.encoding(data, batch);
+        self.over(dataset, 1, build, names, |_, real, values| {
+            for (encoded, value) in all.iter_mut().zip(values) {
+                encoded.width = value.shape.dims()[1];
+                let values = value.data.to_f32();
+                encoded
+                    .values
+                    .extend_from_slice(&values[..real * encoded.width]);
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// Inputs and below them what the model makes of them, `columns` a line, ready for a grid.
+    ///
+    /// # Errors
+    /// When the model has no encoder and decoder, or the data does not fit.
+    pub fn pairs(
+        &mut self,
+        model: &dyn Model,
+        dataset: &Dataset,
+        columns: usize,
+    ) -> Result<Vec<f32>> {
+        let all = self.encoded(model, dataset, &["inputs", "images"])?;
+        let width = dataset.shape.count();
+        let mut rows = Vec::new();
+        for first in (0..dataset.rows()).step_by(columns) {
+            let range = first * width..(first + columns).min(dataset.rows()) * width;
+            for encoded in &all {
+                rows.extend_from_slice(&encoded.values[range.clone()]);
+                rows.resize(rows.len().next_multiple_of(columns * width), 0.0);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Units of a sparse code that no example activates, and all units; `None` for models whose codes are not sparse.
+    ///
+    /// # Errors
+    /// When the data does not fit.
+    pub fn dead_units(
+        &mut self,
+        model: &dyn Model,
+        dataset: &Dataset,
+    ) -> Result<Option<(usize, usize)>> {
+        if !model.codes().contains(&"active") {
+            return Ok(None);
+        }
+        let units = model.latent().unwrap_or(0);
+        let mut ever = vec![false; units];
+        let build = |data: &DataType, batch: usize| model.encoding(data, batch);
+        self.over(dataset, 1, build, &["active"], |_, real, values| {
+            for row in values[0].data.to_f32()[..real * units].chunks_exact(units) {
+                ever.iter_mut().zip(row).for_each(|(e, a)| *e |= *a > 0.0);
+            }
+        })?;
+        Ok(Some((ever.iter().filter(|e| !**e).count(), units)))
+    }
+
+    /// Where a model stands, as pictures: `count` samples at fixed noise, or, of a model that has none, `count` of `data` and what it makes
+    /// of them. The pictures, and how many stand in a line; `None` for models with neither.
+    ///
+    /// # Errors
+    /// When the data does not fit.
+    pub fn preview(
+        &mut self,
+        model: &dyn Model,
+        data: &Dataset,
+        count: usize,
+    ) -> Result<Option<(Vec<f32>, usize)>> {
+        if model.sampling(1).is_ok() {
+            return Ok(Some((self.samples(model, count, None)?.images, 8)));
+        }
+        if model.decoding(1).is_err() {
+            return Ok(None);
+        }
+        let some = data.select(&(0..count.min(data.rows())).collect::<Vec<_>>());
+        Ok(Some((self.pairs(model, &some, 16)?, 16)))
+    }
+}

@@ -1,0 +1,56 @@
+//! What else is made of a diffusion model's process: samples that begin with examples, and how examples are lost.
+
+use super::Start;
+use crate::error::{Error, Result};
+use crate::models::diffusion::Diffusion;
+
+impl Start {
+    /// Begins with examples, `[count, width]` in the range of the data, noised so far that the share `strength` of the steps is left to be
+    /// made (img2img; Meng et al. 2022, "SDEdit").
+    ///
+    /// # Errors
+    /// When the strength is not above 0 and at most 1.
+    pub fn noised(model: &Diffusion, examples: &[f32], strength: f64, seed: u64) -> Result<Self> {
+        if !(strength > 0.0 && strength <= 1.0) {
+            return Err(Error::Usage(format!(
+                "--strength {strength} must be above 0 and at most 1"
+            )));
+        }
+        let runs = model.steps().len();
+        let made = ((runs as f64 * strength).round() as usize).clamp(1, runs);
+        let runs_done = runs - made;
+        Ok(Self {
+            x: Some(model.noised(examples, runs_done, seed)?.data.to_f32()),
+            runs_done,
+        })
+    }
+}
+
+/// How examples are lost on the way to the step that the reverse process begins with, `moments` of it at equal distances, the examples
+/// themselves the first: each `[count, width]` in the range of the data.
+///
+/// # Errors
+/// When there is no such step.
+pub fn forward(
+    model: &Diffusion,
+    examples: &[f32],
+    last: usize,
+    moments: usize,
+    seed: u64,
+) -> Result<Vec<Vec<f32>>> {
+    let runs = model.steps().len();
+    let pixels = model.config().pixels;
+    let shown = |x: f32| if pixels { 0.5 * x + 0.5 } else { x };
+    let mut columns = vec![examples.to_vec()];
+    for i in 1..moments {
+        let step = runs - 1 - (runs - 1 - last) * i / (moments - 1);
+        let x = model.noised(examples, step, seed)?.data.to_f32();
+        columns.push(x.into_iter().map(shown).collect());
+    }
+    Ok(columns)
+}
+
+/// Whether step `at` (from 1) of `steps` is one of `count` moments: the ends and what lies at equal distances between them.
+pub fn is_moment(at: usize, steps: usize, count: usize) -> bool {
+    (at * count) / steps != ((at - 1) * count) / steps
+}

@@ -1,0 +1,306 @@
+//! What a model is to those who train, evaluate and sample it.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use crate::error::{Error, Result};
+use crate::graph::layout::{Parameter, Role};
+use crate::graph::update::Update;
+use crate::graph::{Graph, Var};
+use crate::program::sampling::{Classes, Sampling};
+use crate::tensor::{DType, TensorType};
+
+/// A data set as a model's graphs see it: rows of pixels or coordinates, by index.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataType {
+    /// Rows that are resident.
+    pub rows: usize,
+    /// Elements of a row.
+    pub width: usize,
+    /// Their type.
+    pub dtype: DType,
+    /// Length of the list of indices.
+    pub indices: usize,
+    /// Factor that brings elements to the model's range.
+    pub scale: f32,
+    /// Summand.
+    pub shift: f32,
+    /// Classes of the labels; 0 where there are none.
+    pub classes: usize,
+}
+
+impl DataType {
+    /// The step's batch `[batch, width]` in the model's range, gathered from inputs `data` and `index`.
+    ///
+    /// # Errors
+    /// When the data has not `width` values an example, which `model` takes.
+    pub fn batch<'g>(
+        &self,
+        graph: &'g Graph,
+        model: &str,
+        width: usize,
+        batch: usize,
+    ) -> Result<Var<'g>> {
+        if self.width != width {
+            return Err(Error::Usage(format!(
+                "{model}: the model takes {width} values an input, the data has {}",
+                self.width
+            )));
+        }
+        let ty = TensorType {
+            shape: [self.rows, self.width].into(),
+            dtype: self.dtype,
+        };
+        let index = graph.input("index", TensorType::u32([self.indices]));
+        Ok(graph
+            .input("data", ty)
+            .gather_batch(index, batch, self.scale, self.shift))
+    }
+
+    /// The labels of the step's batch, `[batch, classes]`: 1 at the class, else 0. Input `labels` has a row an example.
+    ///
+    /// # Errors
+    /// When the data has no labels, or not of `classes` classes.
+    pub fn labels<'g>(
+        &self,
+        graph: &'g Graph,
+        model: &str,
+        classes: usize,
+        batch: usize,
+    ) -> Result<Var<'g>> {
+        if self.classes != classes {
+            let found = match self.classes {
+                0 => "the data has no labels".to_owned(),
+                n => format!("the data has {n} classes"),
+            };
+            return Err(Error::Usage(format!(
+                "{model}: the model is conditional on {classes} classes, {found}"
+            )));
+        }
+        let ty = TensorType {
+            shape: [self.rows, classes].into(),
+            dtype: DType::U8,
+        };
+        let index = graph.input("index", TensorType::u32([self.indices]));
+        Ok(graph
+            .input("labels", ty)
+            .gather_batch(index, batch, 1.0, 0.0))
+    }
+}
+
+/// One of the updates that an iteration of training is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name, for figures; empty where it is the only one.
+    pub name: &'static str,
+    /// The set of parameters that it updates.
+    pub set: u8,
+    /// How often it is done in an iteration, each time on new examples.
+    pub repeats: usize,
+    /// Whether it takes examples.
+    pub takes_data: bool,
+    /// Names of its scalar outputs that are reported, the loss first; sums over the batch.
+    pub metrics: Vec<String>,
+}
+
+impl Phase {
+    /// The only phase of a model that has one loss.
+    pub fn only(metrics: &[&str]) -> Vec<Self> {
+        vec![Self {
+            name: "",
+            set: 0,
+            repeats: 1,
+            takes_data: true,
+            metrics: metrics.iter().map(|&m| m.to_owned()).collect(),
+        }]
+    }
+}
+
+/// Mean figures by name.
+pub type Figures = BTreeMap<String, f64>;
+
+/// What trainer, evaluation and command line need of a model. What a model cannot do is an error that says so.
+pub trait Model: Debug + Send + Sync {
+    /// The name on the command line and in `config.json`.
+    fn name(&self) -> &'static str;
+
+    /// What it was built from, as `config.json` has it beside the name.
+    fn options(&self) -> serde_json::Value;
+
+    /// Values of one example.
+    fn width(&self) -> usize;
+
+    /// Itself, for what only one kind of model has: `model.as_any().downcast_ref::<Diffusion>()`.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Its tensors.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// The updates of an iteration, in order.
+    fn phases(&self) -> Vec<Phase>;
+
+    /// One update on a batch of `data`: a graph with gradients for every parameter of the phase's set, scalar outputs that are sums over
+    /// the batch, and `update`'s metrics among them. Inputs are those of [`DataType::batch`] and [`DataType::labels`].
+    ///
+    /// # Errors
+    /// When the data does not fit the model.
+    fn training(&self, phase: usize, data: &DataType, update: &Update) -> Result<Graph>;
+
+    /// Figures per example of a batch: outputs `[batch]` named by [`Model::figures`], noise keyed by example.
+    ///
+    /// # Errors
+    /// As [`Model::training`].
+    fn evaluation(&self, data: &DataType, batch: usize) -> Result<Graph>;
+
+    /// Names of the outputs of the evaluation graph.
+    fn figures(&self) -> Vec<&'static str>;
+
+    /// The held-out loss an example, from the means of the evaluation's figures: what the best weights are chosen by.
+    fn validation_loss(&self, means: &Figures) -> f64 {
+        self.figures().iter().map(|&name| means[name]).sum()
+    }
+
+    /// What `eval` reports, from the means of the evaluation's figures.
+    fn report(&self, means: &Figures) -> Figures {
+        means.clone()
+    }
+
+    /// Whether held-out data gives a loss that the best weights can be chosen by.
+    fn has_validation_loss(&self) -> bool {
+        true
+    }
+
+    /// Figures that follow from those that a step reports, an example each.
+    fn derived(&self, _figures: &Figures) -> Figures {
+        Figures::new()
+    }
+
+    /// Prefixes of parameters that are also written to files of their own, without the prefix: networks that others know apart.
+    fn parts(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Names of what its first phase reports.
+    fn metrics(&self) -> Vec<String> {
+        self.phases().remove(0).metrics
+    }
+
+    /// Classes that it is conditional on; 0 where it is not.
+    fn classes(&self) -> usize {
+        0
+    }
+
+    /// The size of its codes, where it has a decoder from codes to examples.
+    fn latent(&self) -> Option<usize> {
+        None
+    }
+
+    /// How `count` samples at a time are drawn. A conditional model's input `classes` says of which classes.
+    ///
+    /// # Errors
+    /// When the model has no samples.
+    fn sampling(&self, _count: usize) -> Result<Sampling> {
+        Err(self.cannot("draw samples: it has no prior over codes"))
+    }
+
+    /// What input `classes` of its sampler and decoder takes.
+    fn conditioning(&self) -> Classes {
+        let conditional = self.latent().is_some();
+        Classes {
+            model: self.name(),
+            count: if conditional { self.classes() } else { 0 },
+            null: false,
+        }
+    }
+
+    /// From input `z` `[count, latent]` (and `classes`) to output `images`.
+    ///
+    /// # Errors
+    /// When the model has no decoder.
+    fn decoding(&self, _count: usize) -> Result<Graph> {
+        Err(self.cannot("decode: it has no decoder"))
+    }
+
+    /// From a batch of data to the codes named by [`Model::codes`], the one that [`Model::decoding`] takes first; where there is a decoder
+    /// also to outputs `inputs` and `images`, what the model makes of them.
+    ///
+    /// # Errors
+    /// When the model has no encoder.
+    fn encoding(&self, _data: &DataType, _batch: usize) -> Result<Graph> {
+        Err(self.cannot("encode: it has no encoder"))
+    }
+
+    /// Names of the codes that [`Model::encoding`] gives.
+    fn codes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// What single units of the code stand for, as images: output `images` `[units, width]`. `None` where that cannot be drawn.
+    fn filters(&self) -> Option<Graph> {
+        None
+    }
+
+    /// ln w of `draws` importance samples for each of `batch` examples: output `log_weight`, `[draws, batch]`.
+    ///
+    /// # Errors
+    /// When the model has no likelihood that this estimates.
+    fn importance(&self, _data: &DataType, _batch: usize, _draws: usize) -> Result<Graph> {
+        Err(self
+            .cannot("estimate a likelihood by importance samples: it has no posterior over codes"))
+    }
+
+    /// The error of a model that lacks something.
+    fn cannot(&self, what: &str) -> Error {
+        Error::Usage(format!("a {} model cannot {what}", self.name()))
+    }
+}
+
+/// Ends the graph of an update: gradients of `loss` for the trained parameters of the update's set, the next values of its state from
+/// `states`, the figures that are reported, and the update itself.
+pub(crate) fn finish_step<'g>(
+    graph: &'g Graph,
+    model: &dyn Model,
+    loss: Var<'g>,
+    metrics: &[(&str, Var<'g>)],
+    states: &[(String, Var<'g>)],
+    update: &Update,
+) {
+    let vars = trained(graph, model, update);
+    let gradients = graph.scaled_gradients(loss, &vars, update);
+    finish_with(graph, model, gradients, metrics, states, update);
+}
+
+/// The parameters that an update trains.
+pub(crate) fn trained<'g>(graph: &'g Graph, model: &dyn Model, update: &Update) -> Vec<Var<'g>> {
+    let parameters = model.parameters().into_iter();
+    parameters
+        .filter(|p| p.role == Role::Trained(update.set))
+        .map(|p| graph.parameter(&p.name, p.shape))
+        .collect()
+}
+
+/// As [`finish_step`], the gradients by [`trained`] given.
+pub(crate) fn finish_with<'g>(
+    graph: &'g Graph,
+    model: &dyn Model,
+    gradients: Vec<Var<'g>>,
+    metrics: &[(&str, Var<'g>)],
+    states: &[(String, Var<'g>)],
+    update: &Update,
+) {
+    let parameters = model.parameters();
+    let of_role = |role: Role| parameters.iter().filter(move |p| p.role == role);
+    for (parameter, gradient) in of_role(Role::Trained(update.set)).zip(gradients) {
+        graph.output_gradient(&parameter.name, gradient);
+    }
+    for state in of_role(Role::State(update.set)) {
+        if let Some((_, next)) = states.iter().find(|(name, _)| *name == state.name) {
+            graph.output_gradient(&state.name, *next);
+        }
+    }
+    for (name, value) in metrics {
+        graph.output(name, *value);
+    }
+    graph.set_update(update.clone());
+}

@@ -1,0 +1,123 @@
+//! What everybody who goes through all models reads of each: the command line, configurations, `verify`, `bench`, the tests.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::model::Model;
+use crate::error::{Error, Result};
+use crate::graph::update::Rule;
+use crate::kernels::Caps;
+use crate::program::PlanOptions;
+use crate::tensor::ImageShape;
+
+/// A model's entry in [`ALL`](super::ALL).
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name on the command line and in `config.json`.
+    pub name: &'static str,
+    /// The model, from its part of a `config.json` without the name.
+    pub from_json: fn(Json) -> Result<Arc<dyn Model>>,
+    /// Steps of small models that `verify` runs on a device of these capabilities; `true` for a few minutes' worth.
+    pub cases: fn(&Caps, bool) -> Result<Vec<Case>>,
+    /// The model in its usual size: what `bench` times.
+    pub usual: fn() -> Result<Vec<Usual>>,
+}
+
+/// A training step that is verified.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// The model, of 28x28 grey images ([`IMAGE`]) of ten classes ([`CLASSES`]).
+    pub model: Arc<dyn Model>,
+    /// Which of its updates.
+    pub phase: usize,
+    /// Examples.
+    pub batch: usize,
+    /// The optimiser.
+    pub rule: Rule,
+    /// Gradients are scaled down to this norm; 0 for never.
+    pub max_norm: f32,
+    /// How its plan is compiled.
+    pub options: PlanOptions,
+}
+
+impl Case {
+    /// The first update with Adam, compiled as usual.
+    pub fn new(name: impl Into<String>, model: impl Model + 'static, batch: usize) -> Self {
+        Self::of(name, Arc::new(model), batch)
+    }
+
+    /// The same of a model that is shared.
+    pub fn of(name: impl Into<String>, model: Arc<dyn Model>, batch: usize) -> Self {
+        Self {
+            name: name.into(),
+            model,
+            phase: 0,
+            batch,
+            rule: Rule::ADAM,
+            max_norm: 0.0,
+            options: PlanOptions::default(),
+        }
+    }
+}
+
+/// A step that is timed.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    /// The model's name, and the update's where it has several.
+    pub name: &'static str,
+    /// What its samples are called in a report.
+    pub title: &'static str,
+    /// The model, of 28x28 grey images of ten classes.
+    pub model: Arc<dyn Model>,
+    /// Which of its updates.
+    pub phase: usize,
+    /// Examples.
+    pub batch: usize,
+    /// A larger batch that the step is timed with too, in f32 and in f16.
+    pub large: Option<usize>,
+    /// Numbers of samples that its sampler is timed with.
+    pub samples: &'static [usize],
+}
+
+impl Usual {
+    /// The first update of a model.
+    pub fn new(name: &'static str, model: impl Model + 'static, batch: usize) -> Self {
+        Self {
+            name,
+            title: name,
+            model: Arc::new(model),
+            phase: 0,
+            batch,
+            large: None,
+            samples: &[],
+        }
+    }
+}
+
+/// What models of [`Case`]s and [`Usual`] steps are of: 28x28 grey images.
+pub const IMAGE: ImageShape = ImageShape {
+    height: 28,
+    width: 28,
+    channels: 1,
+};
+
+/// Classes of those images: the drawn digits'.
+pub const CLASSES: usize = 10;
+
+/// A model built from options that are parsed as its configuration.
+pub(super) fn built<C: DeserializeOwned, M: Model + 'static>(
+    json: Json,
+    build: impl Fn(C) -> Result<M>,
+) -> Result<Arc<dyn Model>> {
+    let config = serde_json::from_value(json).map_err(|e| Error::Usage(format!("model: {e}")))?;
+    Ok(Arc::new(build(config)?))
+}
+
+/// A model's options for [`Model::options`].
+pub(super) fn options<C: serde::Serialize>(config: &C) -> Json {
+    serde_json::to_value(config).unwrap_or_default()
+}

@@ -1,0 +1,163 @@
+//! A trained model in a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::files::Config;
+use crate::files::folder::{read_config, read_weights};
+use crate::gpu::Gpu;
+use crate::graph::Graph;
+use crate::graph::layout::Layout;
+use crate::models::diffusion::Diffusion;
+use crate::models::diffusion::samplers::SamplerSettings;
+use crate::models::{DataType, Model};
+use crate::plan::{Plan, Sampler, Store, StoreOptions};
+use crate::program::{Flat, PlanOptions};
+use crate::tensor::{DType, Data, ImageShape};
+
+/// A trained model in a folder, ours or one that diffusers saved, and what can be made of it on the caller's device.
+#[derive(Clone, Debug)]
+pub struct Run {
+    folder: PathBuf,
+    config: Config,
+    weights: Arc<Vec<Vec<f32>>>,
+}
+
+impl Run {
+    /// Reads a folder: its configuration and its best weights, the moving average where it has one.
+    ///
+    /// # Errors
+    /// When it is no run folder and none of diffusers', or is damaged, naming the file.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let config = read_config(folder)?;
+        let layout = Layout::new(config.model.parameters(), u64::MAX)?;
+        let weights = read_weights(folder, &layout)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            config,
+            weights: Arc::new(weights),
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model {
+        self.config.model.as_ref()
+    }
+
+    /// Classes that it is conditional on, or tells apart; 0 where there are none.
+    pub fn classes(&self) -> usize {
+        self.model().classes()
+    }
+
+    /// The size of its codes, where it has a decoder.
+    pub fn latent(&self) -> Option<usize> {
+        self.model().latent()
+    }
+
+    /// What one example is.
+    pub fn image(&self) -> ImageShape {
+        self.config.image
+    }
+
+    /// The data that it was trained on.
+    pub fn data(&self) -> &str {
+        &self.config.data
+    }
+
+    /// Its weights, a tensor a parameter in the order of [`Model::parameters`], as they lie on the device.
+    pub fn weights(&self) -> &[Vec<f32>] {
+        &self.weights
+    }
+
+    /// How its samples are drawn, of a diffusion model.
+    pub fn sampler_settings(&self) -> Option<&SamplerSettings> {
+        let model = self.model().as_any().downcast_ref::<Diffusion>()?;
+        Some(&model.config().sampling)
+    }
+
+    /// The same weights, samples drawn in another way.
+    ///
+    /// # Errors
+    /// When it is no diffusion model, or has no such way of sampling, naming the field.
+    pub fn with_sampler_settings(mut self, settings: &SamplerSettings) -> Result<Self> {
+        let Some(model) = self.model().as_any().downcast_ref::<Diffusion>() else {
+            return Err(Error::Usage(format!(
+                "a {} model has one way to be sampled; settings are for diffusion models",
+                self.model().name()
+            )));
+        };
+        self.config.model = Arc::new(model.with_sampling(settings)?);
+        Ok(self)
+    }
+
+    /// Its weights on a device.
+    ///
+    /// # Errors
+    /// When memory is exhausted or a limit exceeded.
+    pub fn store(&self, gpu: &Gpu) -> Result<Store> {
+        let layout = Layout::new(self.model().parameters(), gpu.caps().binding_bytes)?;
+        let store = Store::new(gpu, layout, StoreOptions::default())?;
+        store.write(Flat::Parameters, &self.weights)?;
+        Ok(store)
+    }
+
+    fn plan(&self, gpu: &Gpu, graph: &Graph) -> Result<Plan> {
+        Plan::compile(graph, &self.store(gpu)?, &[], PlanOptions::default())
+    }
+
+    /// From codes to examples: input `z` `[count, latent]`, output `images` `[count, width]` in the range of the data. Of a conditional
+    /// model also input `classes` `[count, classes]`, at first the classes in turn.
+    ///
+    /// # Errors
+    /// When the model has no decoder, or the device refuses.
+    pub fn decoder(&self, gpu: &Gpu, count: usize) -> Result<Plan> {
+        let plan = self.plan(gpu, &self.model().decoding(count)?)?;
+        let classes = self.model().conditioning().input(count, None, 0)?;
+        if let Some((name, value)) = classes {
+            plan.write(name, &value.data)?;
+        }
+        Ok(plan)
+    }
+
+    /// From examples to codes: input `data` `[count, width]` of f32 in the range of models (pixels in [0, 1]), outputs named by
+    /// [`Model::codes`] and, where there is a decoder, `images`. Of a conditional model also input `labels` `[count, classes]` of bytes, 1 at
+    /// the class.
+    ///
+    /// # Errors
+    /// When the model has no encoder, or the device refuses.
+    pub fn encoder(&self, gpu: &Gpu, count: usize) -> Result<Plan> {
+        let data = DataType {
+            rows: count,
+            width: self.image().count(),
+            dtype: DType::F32,
+            indices: count,
+            scale: 1.0,
+            shift: 0.0,
+            classes: self.classes(),
+        };
+        let plan = self.plan(gpu, &self.model().encoding(&data, count)?)?;
+        plan.write("index", &Data::U32((0..count as u32).collect()))?;
+        Ok(plan)
+    }
+
+    /// What draws `count` samples at a time. How, is as the folder says, or as [`Run::with_sampler_settings`] was told.
+    ///
+    /// # Errors
+    /// When the model has no samples, or the device refuses.
+    pub fn sampler(&self, gpu: &Gpu, count: usize) -> Result<Sampler> {
+        let sampling = self.model().sampling(count)?;
+        Sampler::new(sampling, &self.store(gpu)?, PlanOptions::default())
+    }
+}
