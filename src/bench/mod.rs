@@ -14,6 +14,8 @@ pub mod cases;
 pub mod ceilings;
 mod check;
 pub mod models;
+#[cfg(feature = "cli")]
+mod page;
 pub mod profile;
 
 pub use ceilings::Ceilings;

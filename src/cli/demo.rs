@@ -12,6 +12,7 @@ use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, Start, mean_pixel_loss};
+use crate::files::folder::write_synced;
 use crate::files::{Config, ModelConfig, Training};
 use crate::gpu::Choice;
 use crate::models::diffusion::{self, Diffusion, mlp};
@@ -87,7 +88,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
 
     let samples = arguments.out.join("samples.png");
     let images = evaluator.samples(model.as_ref(), 100, None)?.images;
-    grid::save(&picture(&images, &config, 10), &samples)?;
+    write_synced(&samples, &grid::png(&picture(&images, &config, 10))?)?;
     let animation = diffusion(output, &device, &arguments.out, arguments)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
@@ -156,6 +157,6 @@ fn diffusion(
         Ok(())
     })?;
     let animation = out.join("diffusion.gif");
-    grid::save_animation(film.frames(), 60, &animation)?;
+    write_synced(&animation, &grid::gif(film.frames(), 60)?)?;
     Ok(animation)
 }

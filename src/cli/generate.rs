@@ -13,6 +13,7 @@ use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::files::ModelConfig;
+use crate::files::folder::write_synced;
 use crate::files::weights::{Tensors, write_tensors};
 use crate::gpu::Choice;
 use crate::models::{Model, vae};
@@ -165,10 +166,8 @@ pub(super) fn sample(output: &Output, choice: &Choice, arguments: &SampleArgumen
         let samples = evaluator.samples(model.as_ref(), n, arguments.class)?;
         Value::f32([n, samples.images.len() / n], samples.images)?
     };
-    grid::save(
-        &picture(&images.data.to_f32(), &config, side),
-        &arguments.out,
-    )?;
+    let drawn = picture(&images.data.to_f32(), &config, side);
+    write_synced(&arguments.out, &grid::png(&drawn)?)?;
     if let Some(path) = &arguments.save_tensor {
         let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
         let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
@@ -254,7 +253,8 @@ pub(super) fn reconstruct(
     let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, 0)?;
     let columns = 16.min(n);
     let rows = pairs(&mut evaluator, model.as_ref(), &dataset, columns)?;
-    grid::save(&picture(&rows, &config, columns), &arguments.out)?;
+    let drawn = picture(&rows, &config, columns);
+    write_synced(&arguments.out, &grid::png(&drawn)?)?;
     output.say(&format!(
         "{n} inputs and their reconstructions in {}",
         arguments.out.display()
@@ -287,7 +287,8 @@ pub(super) fn interpolate(
     let (_, code) = encoded(&mut evaluator, model.as_ref(), &ends, &[first])?.remove(0);
     let inputs = vec![("z", vae::codes_between(&code, n))];
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
-    grid::save(&picture(&images.data.to_f32(), &config, n), &arguments.out)?;
+    let drawn = picture(&images.data.to_f32(), &config, n);
+    write_synced(&arguments.out, &grid::png(&drawn)?)?;
     output.say(&format!(
         "{n} steps from {} to {} in {}",
         arguments.from,

@@ -11,6 +11,7 @@ use super::train::picture;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, FEWEST, Start};
+use crate::files::folder::write_synced;
 use crate::files::weights::{Tensors, read_tensors, write_tensors};
 use crate::files::{Config, ModelConfig};
 use crate::graph::layout::{Init, Parameter};
@@ -241,12 +242,13 @@ pub(super) fn sample(
             Ok(())
         },
     )?;
-    grid::save(&picture(&samples.images, config, side), &arguments.out)?;
+    let picture = grid::png(&picture(&samples.images, config, side))?;
+    write_synced(&arguments.out, &picture)?;
     if let Some(path) = &process.gif {
-        grid::save_animation(film.frames(), 60, path)?;
+        write_synced(path, &grid::gif(film.frames(), 60)?)?;
     }
     if let Some(path) = &process.chain {
-        grid::save(&chain(&columns, config, n), path)?;
+        write_synced(path, &grid::png(&chain(&columns, config, n))?)?;
     }
     if let Some(path) = &arguments.save_tensor {
         let image = config.image;
