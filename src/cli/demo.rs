@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::train::{drive, picture};
+use super::pictures::picture;
+use super::train::drive;
 use super::{Output, open};
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::reverse::SamplingArguments;
-use super::train::load;
+use super::pictures::load;
+use super::sampling::SamplingArguments;
 use super::{DataArguments, Output, RunArguments, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;

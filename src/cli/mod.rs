@@ -13,11 +13,17 @@ use crate::session::Device;
 mod bench;
 mod demo;
 mod diffusion;
+mod encode;
 mod eval;
-mod generate;
+mod flags;
 mod info;
+mod interpolate;
 mod models;
+mod pictures;
+mod reconstruct;
 mod reverse;
+mod sample;
+mod sampling;
 mod shaders;
 mod train;
 mod verify;
@@ -60,13 +66,13 @@ enum Command {
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
-    Sample(generate::SampleArguments),
+    Sample(sampling::SampleArguments),
     /// Inputs and what the model makes of them
-    Reconstruct(generate::ReconstructArguments),
+    Reconstruct(reconstruct::Arguments),
     /// From one input to another through latent space
-    Interpolate(generate::InterpolateArguments),
+    Interpolate(interpolate::Arguments),
     /// Codes of a data set as safetensors
-    Encode(generate::EncodeArguments),
+    Encode(encode::Arguments),
     /// The model's own figures on held-out data
     Eval(eval::Arguments),
     /// Train and sample on built-in data in about a minute
@@ -121,18 +127,17 @@ pub fn main() -> ExitCode {
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format(|out, record| {
-            writeln!(
-                out,
-                "{}: {}",
-                record.level().as_str().to_lowercase(),
-                record.args()
-            )
+            let mut text = record.args().to_string();
+            if record.target().starts_with("wgen") {
+                text = flags::flags(&text);
+            }
+            writeln!(out, "{}: {text}", record.level().as_str().to_lowercase())
         })
         .init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "error: {error}").ok();
+            writeln!(std::io::stderr(), "error: {}", flags::message(&error)).ok();
             ExitCode::from(error.exit_status())
         }
     }
@@ -149,10 +154,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
-        Command::Sample(arguments) => generate::sample(&output, device, arguments),
-        Command::Reconstruct(arguments) => generate::reconstruct(&output, device, arguments),
-        Command::Interpolate(arguments) => generate::interpolate(&output, device, arguments),
-        Command::Encode(arguments) => generate::encode(&output, device, arguments),
+        Command::Sample(arguments) => sample::run(&output, device, arguments),
+        Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),
+        Command::Interpolate(arguments) => interpolate::run(&output, device, arguments),
+        Command::Encode(arguments) => encode::run(&output, device, arguments),
         Command::Eval(arguments) => eval::run(&output, device, arguments),
         Command::Demo(arguments) => demo::run(&output, device, arguments),
         Command::Shaders(arguments) => shaders::run(&output, arguments),
@@ -171,7 +176,9 @@ fn open(output: &Output, choice: &Choice) -> Result<Device> {
         };
         output.say(&format!(
             "device: {} on {}{software}; {}",
-            s.name, s.backend, s.reason
+            s.name,
+            s.backend,
+            flags::flags(&s.reason)
         ));
     } else {
         output.say("device: the CPU interpreter");
@@ -179,11 +186,16 @@ fn open(output: &Output, choice: &Choice) -> Result<Device> {
     Ok(device)
 }
 
+/// Reads a SPEC.
+fn spec(text: &str) -> Result<crate::data::Spec, String> {
+    text.parse().map_err(|error| flags::message(&error))
+}
+
 /// How data of a folder of images is read.
 #[derive(Debug, Args)]
 struct DataArguments {
     /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
-    #[arg(long)]
+    #[arg(long, value_parser = spec)]
     data: crate::data::Spec,
     /// Resize the images of a folder to squares of this many pixels
     #[arg(long)]

@@ -1,13 +1,12 @@
-//! Sampling from a diffusion model: its options, and what else is drawn of a reverse process.
+//! Sampling from a diffusion model, and what else is drawn of a reverse process.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Output;
-use super::generate::SampleArguments;
-use super::train::picture;
+use super::pictures::picture;
+use super::sampling::SampleArguments;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, FEWEST, Start};
@@ -15,149 +14,9 @@ use crate::files::folder::write_synced;
 use crate::files::weights::{Tensors, read_tensors, write_tensors};
 use crate::files::{Config, ModelConfig};
 use crate::graph::layout::{Init, Parameter};
-use crate::models::diffusion::process::Spacing;
-use crate::models::diffusion::{Diffusion, SamplerName};
+use crate::models::diffusion::Diffusion;
 use crate::report::grid;
 use crate::session::Device;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SamplerChoice {
-    Ddpm,
-    Ddim,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SpacingName {
-    Leading,
-    Linspace,
-    Trailing,
-}
-
-/// How a diffusion model is sampled; what is not given is as its folder says.
-#[derive(Debug, Args)]
-pub(super) struct SamplingArguments {
-    /// Diffusion: ancestral steps, or DDIM
-    #[arg(long, value_enum)]
-    sampler: Option<SamplerChoice>,
-    /// Diffusion: steps
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Diffusion, ddim: 0 for no noise, 1 for as much as ancestral steps have
-    #[arg(long)]
-    eta: Option<f64>,
-    /// Diffusion: which timesteps the steps are at
-    #[arg(long, value_enum)]
-    spacing: Option<SpacingName>,
-    /// Diffusion: scale of classifier-free guidance; 1 for none
-    #[arg(long)]
-    guidance: Option<f64>,
-    /// Diffusion, ddim: the noise is the one that takes the clipped x_0 to x (true), or the prediction's (false, as pipelines of diffusers
-    /// have it) [default: true with guidance, else false]
-    #[arg(long, value_name = "BOOL")]
-    use_clipped_model_output: Option<bool>,
-}
-
-impl SamplingArguments {
-    fn is_empty(&self) -> bool {
-        self.sampler.is_none()
-            && self.steps.is_none()
-            && self.eta.is_none()
-            && self.spacing.is_none()
-            && self.guidance.is_none()
-            && self.use_clipped_model_output.is_none()
-    }
-
-    /// Puts what was asked for into a model's configuration.
-    ///
-    /// # Errors
-    /// When it is no diffusion model, or has no such way of sampling.
-    pub(super) fn apply(&self, model: &mut ModelConfig) -> Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let ModelConfig::Diffusion(config) = model else {
-            return Err(Error::Usage(
-                "--sampler, --steps, --eta, --spacing, --guidance and --use-clipped-model-output are for diffusion models"
-                    .to_owned(),
-            ));
-        };
-        let sampling = &mut config.sampling;
-        if let Some(sampler) = self.sampler {
-            sampling.sampler = match sampler {
-                SamplerChoice::Ddpm => SamplerName::Ddpm,
-                SamplerChoice::Ddim => SamplerName::Ddim,
-            };
-            if self.steps.is_none() && sampling.sampler == SamplerName::Ddpm {
-                sampling.steps = config.process.timesteps;
-            }
-        }
-        if self.eta.is_some() && sampling.sampler == SamplerName::Ddpm {
-            return Err(Error::Usage(
-                "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
-            ));
-        }
-        if self.use_clipped_model_output.is_some() && sampling.sampler == SamplerName::Ddpm {
-            return Err(Error::Usage(
-                "--use-clipped-model-output is of ddim; ancestral steps always go on from the clipped x_0"
-                    .to_owned(),
-            ));
-        }
-        if let Some(spacing) = self.spacing {
-            sampling.spacing = match spacing {
-                SpacingName::Leading => Spacing::Leading,
-                SpacingName::Linspace => Spacing::Linspace,
-                SpacingName::Trailing => Spacing::Trailing,
-            };
-        }
-        sampling.steps = self.steps.unwrap_or(sampling.steps);
-        sampling.eta = self.eta.unwrap_or(sampling.eta);
-        sampling.guidance = self.guidance.unwrap_or(sampling.guidance);
-        if self.use_clipped_model_output.is_some() {
-            sampling.use_clipped_model_output = self.use_clipped_model_output;
-        }
-        let sampling = *sampling;
-        config.check_sampling(&sampling)
-    }
-}
-
-/// What else may be made of a reverse process.
-#[derive(Debug, Args)]
-pub(super) struct ProcessArguments {
-    /// Diffusion: begin with the tensor noise [n, channels, height, width] of this safetensors file, and not with --seed's
-    #[arg(long, value_name = "FILE", conflicts_with = "data")]
-    init_noise: Option<PathBuf>,
-    /// Diffusion: begin with held-out examples of this data, noised as far as --strength says (img2img)
-    #[arg(long, value_name = "SPEC")]
-    data: Option<crate::data::Spec>,
-    /// Diffusion, with --data: the share of the steps that are made; 1 leaves nothing of the examples
-    #[arg(long, default_value_t = 0.6)]
-    strength: f64,
-    /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
-    #[arg(long, value_name = "PNG")]
-    chain: Option<PathBuf>,
-    /// Diffusion: also the whole reverse process as an animation
-    #[arg(long, value_name = "GIF")]
-    gif: Option<PathBuf>,
-}
-
-impl ProcessArguments {
-    /// The error of these options with a model that has no process.
-    ///
-    /// # Errors
-    /// When one of them is given.
-    pub(super) fn refuse(&self) -> Result<()> {
-        let given = [
-            ("--init-noise", self.init_noise.is_some()),
-            ("--data", self.data.is_some()),
-            ("--chain", self.chain.is_some()),
-            ("--gif", self.gif.is_some()),
-        ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::Usage(format!("{name} is for diffusion models"))),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Samples that can be watched while they become: as many as a sampler always has at a time.
 const WATCHED: usize = FEWEST;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::generate::encoded;
+use super::pictures::{pairs, picture};
 use super::{DataArguments, Output, diffusion, models, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
@@ -450,38 +450,6 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
     Ok(Some(picture(&pairs, config, 16)))
 }
 
-/// Inputs and below them what the model makes of them, `columns` a line, ready for a grid.
-pub(super) fn pairs(
-    evaluator: &mut Evaluator,
-    model: &dyn crate::models::Model,
-    dataset: &Dataset,
-    columns: usize,
-) -> Result<Vec<f32>> {
-    let all = encoded(evaluator, model, dataset, &["inputs", "images"])?;
-    let width = dataset.shape.count();
-    let [(_, inputs), (_, images)] = all.as_slice() else {
-        return Ok(Vec::new());
-    };
-    let mut rows = Vec::new();
-    for first in (0..dataset.rows()).step_by(columns) {
-        let range = first * width..(first + columns).min(dataset.rows()) * width;
-        for values in [inputs, images] {
-            rows.extend_from_slice(&values[range.clone()]);
-            rows.resize(rows.len().next_multiple_of(columns * width), 0.0);
-        }
-    }
-    Ok(rows)
-}
-
-/// Images as a grid, points as a scatter plot.
-pub(super) fn picture(values: &[f32], config: &Config, columns: usize) -> image::RgbImage {
-    if config.image.height == 1 && config.image.width == 2 {
-        grid::scatter(values, 3.0)
-    } else {
-        grid::grid(values, config.image, columns)
-    }
-}
-
 fn figures(values: &serde_json::Map<String, serde_json::Value>) -> String {
     let one = |(name, value): (&String, &serde_json::Value)| {
         Some(format!("{name} {:.4}", value.as_f64()?))
@@ -517,15 +485,4 @@ fn interrupt_flag() -> Arc<AtomicBool> {
     });
     drop(guard);
     flag.clone()
-}
-
-/// The configuration and weights of a run folder.
-pub(super) fn load(folder: &Path, device: &Device) -> Result<(Config, Vec<Vec<f32>>)> {
-    let config = read_config(folder)?;
-    let layout = crate::graph::layout::Layout::new(
-        config.build()?.parameters(),
-        device.caps().binding_bytes,
-    )?;
-    let weights = crate::files::folder::read_weights(folder, &layout)?;
-    Ok((config, weights))
 }

@@ -283,14 +283,15 @@ pub trait Model: Debug + Send + Sync {
         match class {
             Some(_) if rows == 0 => {
                 return Err(Error::Usage(format!(
-                    "--class: this {} model is not conditional on classes",
+                    "`class`: this {} model is not conditional on classes",
                     self.name()
                 )));
             }
             Some(class) if class >= rows => {
-                return Err(Error::Usage(format!(
-                    "--class {class}: the model has {rows} classes, from 0"
-                )));
+                return Err(Error::field(
+                    "class",
+                    format!("{class}: the model has {rows} classes, from 0"),
+                ));
             }
             None if rows == 0 => return Ok(Vec::new()),
             _ => {}

@@ -1,0 +1,73 @@
+//! `wgen encode`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::pictures::{encoded, load};
+use super::{DataArguments, Output, RunArguments, open};
+use crate::data::idx::Part;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::files::weights::{Tensors, write_tensors};
+use crate::gpu::Choice;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    /// The training part instead of the held-out one
+    #[arg(long)]
+    training_part: bool,
+    /// Also write what the model decodes from them
+    #[arg(long)]
+    reconstructions: bool,
+    /// The file: the codes (of a VAE mu and log_variance), and labels where there are any
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let part = if arguments.training_part {
+        Part::Training
+    } else {
+        Part::Test
+    };
+    let dataset = arguments.data.load(part)?;
+    let device = open(output, choice)?;
+    let (config, weights) = load(&arguments.run.folder, &device)?;
+    let model = config.build()?;
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, 128, 0)?;
+    let mut names = model.codes();
+    if arguments.reconstructions {
+        names.push("images");
+    }
+    let all = encoded(&mut evaluator, model.as_ref(), &dataset, &names)?;
+    let rows = dataset.rows();
+    let sizes: Vec<usize> = all.iter().map(|(size, _)| *size).collect();
+    let mut tensors = Tensors::new();
+    for (name, (size, values)) in names.into_iter().zip(all) {
+        let name = if name == "images" {
+            "reconstructions"
+        } else {
+            name
+        };
+        tensors.insert(name.to_owned(), (vec![rows, size], values));
+    }
+    if let Some(labels) = &dataset.labels {
+        tensors.insert(
+            "labels".to_owned(),
+            (vec![rows], labels.iter().map(|&l| l as f32).collect()),
+        );
+    }
+    write_tensors(&arguments.out, &tensors)?;
+    output.say(&format!(
+        "codes of {rows} examples in {}",
+        arguments.out.display()
+    ));
+    let latent = sizes.first();
+    output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
+}

@@ -1,0 +1,49 @@
+//! `wgen reconstruct`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::pictures::{check_count, load, pairs, picture};
+use super::{DataArguments, Output, RunArguments, open};
+use crate::data::idx::Part;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::files::folder::write_synced;
+use crate::gpu::Choice;
+use crate::report::grid;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    /// How many
+    #[arg(long, default_value_t = 32)]
+    n: usize,
+    /// The picture: inputs above, reconstructions below
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let n = check_count(arguments.n)?;
+    let dataset = arguments.data.load(Part::Test)?;
+    let device = open(output, choice)?;
+    let (config, weights) = load(&arguments.run.folder, &device)?;
+    let model = config.build()?;
+    let n = n.min(dataset.rows());
+    let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
+    let mut evaluator = Evaluator::new(&device, model.as_ref(), &weights, n, 0)?;
+    let columns = 16.min(n);
+    let rows = pairs(&mut evaluator, model.as_ref(), &dataset, columns)?;
+    let drawn = picture(&rows, &config, columns);
+    write_synced(&arguments.out, &grid::png(&drawn)?)?;
+    output.say(&format!(
+        "{n} inputs and their reconstructions in {}",
+        arguments.out.display()
+    ));
+    output.result(&json!({"images": n, "file": arguments.out}))
+}
