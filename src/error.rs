@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// What went wrong, said so that the reader knows what was expected, what was found and what to do.
+///
+/// Messages name fields of configurations, never the flags of the command line: a field that begins the message is [`Error::Field`]'s, one
+/// that is mentioned on the way stands in backquotes (``resize with `size` ``). The command line prints its flags in their place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -77,9 +80,17 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// An option, argument or configuration value that cannot be used.
+    /// What was asked for cannot be done as it was asked for.
     #[error("{0}")]
     Usage(String),
+    /// A field of a configuration, or an argument, whose value cannot be used. The message goes on from the field's name.
+    #[error("{field} {message}")]
+    Field {
+        /// Its name, as in the configuration: `batch`, `learning_rate`.
+        field: &'static str,
+        /// The value, and what it may be.
+        message: String,
+    },
     /// A loss or gradient stopped being finite.
     #[error(
         "step {step}: {tensor} is not finite ({detail}); the weights are those of the step before"
@@ -105,6 +116,14 @@ impl Error {
     pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Shape {
             op: op.into(),
+            message: message.into(),
+        }
+    }
+
+    /// A value of `field` that cannot be used; `message` goes on from the field's name.
+    pub fn field(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Field {
+            field,
             message: message.into(),
         }
     }

@@ -110,7 +110,7 @@ fn processes_that_are_none_are_refused() {
     let said = with(&|c| c.sampling.steps = 0);
     assert!(said.contains("0 sampling steps"), "{said}");
     let said = with(&|c| c.sampling.eta = 1.5);
-    assert!(said.contains("--eta 1.5"), "{said}");
+    assert!(said.contains("`eta` 1.5"), "{said}");
     let said = with(&|c| c.sampling.guidance = 2.0);
     assert!(said.contains("not conditional"), "{said}");
     let said = with(&|c| c.process.zero_terminal_snr = true);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::gpu::timing::Timer;
-use crate::gpu::{Bound, Gpu};
+use crate::gpu::{Bound, BufferSlice, Gpu};
 use crate::kernels::Kernel;
 use crate::kernels::ceiling::{Copy, MultiplyAdd};
 
@@ -34,7 +34,7 @@ pub struct Ceilings {
 
 enum Work {
     Kernel { bound: Bound, flops: f64 },
-    BufferCopy(wgpu::Buffer, wgpu::Buffer),
+    BufferCopy(BufferSlice, BufferSlice),
 }
 
 /// The candidates, ready to be timed.
@@ -48,20 +48,20 @@ impl Contest {
     pub(super) fn new(gpu: &Gpu) -> Result<Self> {
         let caps = gpu.caps();
         let mut entries = Vec::new();
-        let bind = |kernel: &dyn Kernel, buffers: &[&wgpu::Buffer]| {
-            let slices: Vec<_> = buffers.iter().map(|&b| b.into()).collect();
-            gpu.bind(kernel, &slices)
+        let create = |label: &str, bytes: u64| -> Result<BufferSlice> {
+            Ok((&gpu.create_buffer(label, bytes)?).into())
         };
         let invocations: usize = if caps.software { 1 << 13 } else { 1 << 20 };
         let (x, out) = (
-            gpu.create_buffer("x", 4 * invocations as u64)?,
-            gpu.create_buffer("out", 4 * invocations as u64)?,
+            create("x", 4 * invocations as u64)?,
+            create("out", 4 * invocations as u64)?,
         );
-        let coefficients = gpu.create_buffer("coefficients", 8)?;
+        let coefficients = create("coefficients", 8)?;
         gpu.write(
-            &(&coefficients).into(),
+            &coefficients,
             bytemuck::cast_slice(&[-0.968_75_f32, 0.437_5]),
         )?;
+        let arithmetic = [x, coefficients, out];
         for chains in [2, 4, 6] {
             for fused in [false, true] {
                 let kernel = MultiplyAdd {
@@ -71,7 +71,7 @@ impl Contest {
                     fused,
                     workgroup: if caps.software { 64 } else { 256 },
                 };
-                let bound = bind(&kernel, &[&x, &coefficients, &out])?;
+                let bound = gpu.bind(&kernel, &arithmetic)?;
                 let flops = kernel.cost().flops;
                 entries.push((kernel.variant(), Work::Kernel { bound, flops }, 0.0));
             }
@@ -80,10 +80,7 @@ impl Contest {
         let largest = if caps.software { 128 << 20 } else { 256 << 20 };
         let size = caps.binding_bytes.min(caps.buffer_bytes).min(largest);
         let count = size as usize / 16 * 4;
-        let (from, to) = (
-            gpu.create_buffer("copy source", size)?,
-            gpu.create_buffer("copy target", size)?,
-        );
+        let copied = [create("copy source", size)?, create("copy target", size)?];
         let shapes = [
             (true, 1, 64),
             (true, 1, 256),
@@ -100,9 +97,10 @@ impl Contest {
                 per_thread,
                 workgroup,
             };
-            let bound = bind(&kernel, &[&from, &to])?;
+            let bound = gpu.bind(&kernel, &copied)?;
             entries.push((kernel.variant(), Work::Kernel { bound, flops: 0.0 }, 0.0));
         }
+        let [from, to] = copied;
         entries.push((
             "copy_buffer_to_buffer".to_owned(),
             Work::BufferCopy(from, to),
@@ -139,11 +137,7 @@ impl Contest {
                 }
                 Work::BufferCopy(from, to) => {
                     let begin = std::time::Instant::now();
-                    let mut encoder = gpu
-                        .device()
-                        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-                    encoder.copy_buffer_to_buffer(from, 0, to, 0, None);
-                    gpu.queue().submit([encoder.finish()]);
+                    gpu.copy(from, to)?;
                     gpu.wait()?;
                     self.bytes / begin.elapsed().as_secs_f64()
                 }

@@ -14,6 +14,8 @@ pub mod cases;
 pub mod ceilings;
 mod check;
 pub mod models;
+#[cfg(feature = "cli")]
+mod page;
 pub mod profile;
 
 use crate::models::registry::Usual;
@@ -175,7 +177,7 @@ const ROUND: f64 = 0.02;
 /// When the filter matches nothing, the device is lost or its memory exhausted. Wrong results and incredible rates are in the report.
 pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
     if options.rounds == 0 {
-        return Err(Error::Usage("--rounds must be at least 1".to_owned()));
+        return Err(Error::field("rounds", "must be at least 1"));
     }
     let begin = std::time::Instant::now();
     let wanted = |name: &str| {
@@ -193,9 +195,10 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     items.extend(plans(gpu, &steps, &wanted, &mut progress)?);
     if items.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
-        return Err(Error::Usage(format!(
-            "--filter '{filter}' matches no line of the benchmark"
-        )));
+        return Err(Error::field(
+            "filter",
+            format!("'{filter}' matches no line of the benchmark"),
+        ));
     }
     gpu.save_pipelines();
 

@@ -9,7 +9,6 @@ use crate::bench::{self, Bounds, Options, Report, models, profile};
 use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;
 use crate::gpu::{Choice, Gpu};
-use crate::report::roofline;
 use crate::session::Device;
 
 #[derive(Debug, Args)]
@@ -74,8 +73,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     output.result(&report)?;
     write_json(arguments, &report)?;
     if let Some(path) = &arguments.html {
-        let page = roofline::page(&report)?;
-        std::fs::write(path, page).map_err(|e| Error::io(path, e))?;
+        std::fs::write(path, report.page()?).map_err(|e| Error::io(path, e))?;
     }
     let faults = report.faults();
     if faults.is_empty() {

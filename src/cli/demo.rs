@@ -13,6 +13,7 @@ use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, Start, mean_pixel_loss};
+use crate::files::folder::write_synced;
 use crate::files::{Config, Training};
 use crate::gpu::Choice;
 use crate::models::diffusion::{self, Diffusion, mlp};
@@ -88,7 +89,8 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
 
     let samples = arguments.out.join("samples.png");
     let images = evaluator.samples(model, 100, None)?.images;
-    grid::save(&grid::picture(&images, config.image, 10), &samples)?;
+    let picture = grid::picture(&images, config.image, 10);
+    write_synced(&samples, &grid::png(&picture)?)?;
     let animation = diffusion(output, &device, &arguments.out, arguments)?;
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
@@ -169,6 +171,6 @@ fn diffusion(
         },
     )?;
     let animation = out.join("diffusion.gif");
-    grid::save_animation(film.frames(), 60, &animation)?;
+    write_synced(&animation, &grid::gif(film.frames(), 60)?)?;
     Ok(animation)
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Output;
+use super::flags::{flags, message};
 use crate::error::Result;
 use crate::gpu::{Choice, Gpu, adapter};
 
@@ -24,7 +25,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         choice => match Gpu::new(choice) {
             Ok(gpu) => Some(gpu.summary().clone()),
             Err(error) if *choice == Choice::Auto && adapters.is_empty() => {
-                output.say(&format!("{error}"));
+                output.say(&message(&error));
                 None
             }
             Err(error) => return Err(error),
@@ -48,7 +49,11 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         output.say(&format!("   features: {}", features.join(", ")));
     }
     match &chosen {
-        Some(summary) => output.say(&format!("used: {} ({})", summary.name, summary.reason)),
+        Some(summary) => output.say(&format!(
+            "used: {} ({})",
+            summary.name,
+            flags(&summary.reason)
+        )),
         None => output.say("used: the CPU interpreter"),
     }
     let list: Vec<_> = adapters

@@ -9,6 +9,7 @@ use super::{DataArguments, Output, RunArguments, check_count, open};
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::files::folder::write_synced;
 use crate::gpu::Choice;
 use crate::models::codes;
 use crate::report::grid;
@@ -54,7 +55,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let inputs = vec![("z", codes::between(&code.values, n))];
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     let picture = grid::picture(&images.data.to_f32(), run.image(), n);
-    grid::save(&picture, &arguments.out)?;
+    write_synced(&arguments.out, &grid::png(&picture)?)?;
     output.say(&format!(
         "{n} steps from {} to {} in {}",
         arguments.from,

@@ -15,12 +15,14 @@ mod bench;
 mod demo;
 mod encode;
 mod eval;
+mod flags;
 mod info;
 mod interpolate;
 mod models;
 mod reconstruct;
 mod reverse;
 mod sample;
+mod sampling;
 mod shaders;
 mod train;
 mod training;
@@ -64,7 +66,7 @@ enum Command {
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
-    Sample(sample::Arguments),
+    Sample(sampling::SampleArguments),
     /// Inputs and what the model makes of them
     Reconstruct(reconstruct::Arguments),
     /// From one input to another through latent space
@@ -125,18 +127,17 @@ pub fn main() -> ExitCode {
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format(|out, record| {
-            writeln!(
-                out,
-                "{}: {}",
-                record.level().as_str().to_lowercase(),
-                record.args()
-            )
+            let mut text = record.args().to_string();
+            if record.target().starts_with("wgen") {
+                text = flags::flags(&text);
+            }
+            writeln!(out, "{}: {text}", record.level().as_str().to_lowercase())
         })
         .init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "error: {error}").ok();
+            writeln!(std::io::stderr(), "error: {}", flags::message(&error)).ok();
             ExitCode::from(error.exit_status())
         }
     }
@@ -175,7 +176,9 @@ fn open(output: &Output, choice: &Choice) -> Result<Device> {
         };
         output.say(&format!(
             "device: {} on {}{software}; {}",
-            s.name, s.backend, s.reason
+            s.name,
+            s.backend,
+            flags::flags(&s.reason)
         ));
     } else {
         output.say("device: the CPU interpreter");
@@ -183,11 +186,16 @@ fn open(output: &Output, choice: &Choice) -> Result<Device> {
     Ok(device)
 }
 
+/// Reads a SPEC.
+fn spec(text: &str) -> Result<crate::data::Spec, String> {
+    text.parse().map_err(|error| flags::message(&error))
+}
+
 /// How data of a folder of images is read.
 #[derive(Debug, Args)]
 struct DataArguments {
     /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
-    #[arg(long)]
+    #[arg(long, value_parser = spec)]
     data: crate::data::Spec,
     /// Resize the images of a folder to squares of this many pixels
     #[arg(long)]

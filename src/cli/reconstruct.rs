@@ -9,6 +9,7 @@ use super::{DataArguments, Output, RunArguments, check_count, open};
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
+use crate::files::folder::write_synced;
 use crate::gpu::Choice;
 use crate::report::grid;
 
@@ -36,7 +37,8 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let mut evaluator = Evaluator::of(&device, &run, n, 0)?;
     let columns = 16.min(n);
     let rows = evaluator.pairs(run.model(), &dataset, columns)?;
-    grid::save(&grid::picture(&rows, run.image(), columns), &arguments.out)?;
+    let picture = grid::picture(&rows, run.image(), columns);
+    write_synced(&arguments.out, &grid::png(&picture)?)?;
     output.say(&format!(
         "{n} inputs and their reconstructions in {}",
         arguments.out.display()

@@ -1,65 +1,27 @@
 //! `wgen sample`
 
-use std::path::PathBuf;
-
-use clap::Args;
 use serde_json::json;
 
-use super::reverse::{ProcessArguments, SamplingArguments};
-use super::{Output, RunArguments, check_count, open};
+use super::sampling::SampleArguments;
+use super::{Output, check_count, open, reverse};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::files::folder::write_synced;
 use crate::files::weights::{Tensors, write_tensors};
 use crate::gpu::Choice;
 use crate::models::{Model, codes};
 use crate::report::grid;
 use crate::tensor::Value;
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    run: RunArguments,
-    #[command(flatten)]
-    sampling: SamplingArguments,
-    #[command(flatten)]
-    pub(super) process: ProcessArguments,
-    /// How many
-    #[arg(long, default_value_t = 64)]
-    n: usize,
-    /// The picture
-    #[arg(long)]
-    pub(super) out: PathBuf,
-    /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file; of a
-    /// diffusion model images and x, what the process has at its end, [n, channels, height, width]
-    #[arg(long, value_name = "FILE")]
-    pub(super) save_tensor: Option<PathBuf>,
-    /// Instead of samples, what single units of the code stand for: the filters of a sparse autoencoder
-    #[arg(long, conflicts_with_all = ["manifold", "traverse", "class"])]
-    pub(super) filters: bool,
-    /// Instead of random codes, a row for each of the first units of the code: it goes from -3 to 3, the others stay 0
-    #[arg(long, conflicts_with = "manifold")]
-    pub(super) traverse: bool,
-    /// Seed of the noise
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// Instead of random codes, a grid over a 2-D latent space: equal steps in probability (Kingma & Welling 2013, figure 4)
-    #[arg(long)]
-    pub(super) manifold: bool,
-    /// Samples of this class alone, of a conditional model; otherwise the classes take turns. Of a diffusion model with a null class, the
-    /// one after the last is that
-    #[arg(long)]
-    pub(super) class: Option<usize>,
-}
-
 /// The most rows of a traversal.
 const TRAVERSED: usize = 16;
 
-pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments) -> Result<()> {
     let n = check_count(arguments.n)?;
     let device = open(output, choice)?;
     let run = arguments.sampling.apply(arguments.run.open()?)?;
     if run.sampler_settings().is_some() {
-        return super::reverse::sample(output, &device, &run, arguments, n);
+        return reverse::sample(output, &device, &run, arguments, n);
     }
     arguments.process.refuse()?;
     let model = run.model();
@@ -73,7 +35,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         }
     };
     let picture = grid::picture(&images.data.to_f32(), run.image(), side);
-    grid::save(&picture, &arguments.out)?;
+    write_synced(&arguments.out, &grid::png(&picture)?)?;
     if let Some(path) = &arguments.save_tensor {
         let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
         let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
@@ -97,7 +59,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
 
 /// What is asked for instead of samples: filters, a traversal, a manifold.
 fn from_codes(
-    arguments: &Arguments,
+    arguments: &SampleArguments,
     model: &dyn Model,
     evaluator: &mut Evaluator,
     n: usize,

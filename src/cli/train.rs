@@ -16,7 +16,7 @@ use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
-use crate::files::folder::read_config;
+use crate::files::folder::{read_config, write_synced};
 use crate::gpu::Choice;
 use crate::report::{curves, grid};
 use crate::session::Device;
@@ -141,7 +141,8 @@ pub(super) fn drive(
             }
             Event::Checkpoint { step } => {
                 if let Some(picture) = preview(device, trainer)? {
-                    grid::save(&picture, &samples.join(format!("{step:08}.png")))?;
+                    let path = samples.join(format!("{step:08}.png"));
+                    write_synced(&path, &grid::png(&picture)?)?;
                     film.push(picture);
                 }
                 if let Some(judging) = judging.as_mut() {
@@ -156,10 +157,14 @@ pub(super) fn drive(
         bar.finish_and_clear();
     }
     if film.frames().len() > 1 {
-        grid::save_animation(film.frames(), 400, &samples.join("training.gif"))?;
+        let animation = grid::gif(film.frames(), 400)?;
+        write_synced(&samples.join("training.gif"), &animation)?;
     }
     let records = metrics::read(&folder.join("metrics.jsonl"))?;
-    curves::save(&records, &folder.join("curves.svg"))?;
+    let rows: Vec<_> = records.iter().map(|r| (r.step, &r.values)).collect();
+    if let Some(svg) = curves::svg(&rows)? {
+        write_synced(&folder.join("curves.svg"), svg.as_bytes())?;
+    }
     output.say(&format!(
         "{}: {} of {} steps in {:.1} s, {}",
         summary.ended,

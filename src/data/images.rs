@@ -43,10 +43,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 /// When there is no image, one cannot be decoded, or sizes are mixed and no `size` is given.
 pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
     if options.size.is_some_and(|s| s == 0 || s > 4096) {
-        return Err(Error::Usage(format!(
-            "--size {} must be from 1 to 4096",
-            options.size.unwrap_or(0)
-        )));
+        let message = format!("{} must be from 1 to 4096", options.size.unwrap_or(0));
+        return Err(Error::field("size", message));
     }
     let top = entries(dir)?;
     let folders: Vec<&PathBuf> = top.iter().filter(|p| p.is_dir()).collect();
@@ -88,17 +86,15 @@ pub fn load(dir: &Path, options: &Options) -> Result<Dataset> {
     let shape = decoded[0].0;
     if let Some(i) = decoded.iter().position(|(s, _)| *s != shape) {
         let (other, name) = (decoded[i].0, files[i].0.display());
-        return Err(Error::format(
-            dir,
-            format!(
-                "images have mixed sizes: {} is {} x {}, {name} is {} x {}; give --size",
-                first.display(),
-                shape.width,
-                shape.height,
-                other.width,
-                other.height
-            ),
-        ));
+        return Err(Error::Usage(format!(
+            "{}: images have mixed sizes: {} is {} x {}, {name} is {} x {}; give `size`",
+            dir.display(),
+            first.display(),
+            shape.width,
+            shape.height,
+            other.width,
+            other.height
+        )));
     }
     Ok(Dataset {
         name: format!("images:{}", dir.display()),

@@ -31,16 +31,18 @@ impl FromStr for Spec {
     fn from_str(text: &str) -> Result<Self> {
         let forms = "digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR";
         let wrong = |why: &str| {
-            Err(Error::Usage(format!(
-                "--data '{text}': {why}; it may be {forms}"
-            )))
+            Err(Error::field(
+                "data",
+                format!("'{text}': {why}; it may be {forms}"),
+            ))
         };
         let count = |part: Option<&str>| match part.map(str::parse::<usize>) {
             None => Ok(DEFAULT_COUNT),
             Some(Ok(n)) if (1..=10_000_000).contains(&n) => Ok(n),
-            Some(_) => Err(Error::Usage(format!(
-                "--data '{text}': the count must be from 1 to 10,000,000"
-            ))),
+            Some(_) => Err(Error::field(
+                "data",
+                format!("'{text}': the count must be from 1 to 10,000,000"),
+            )),
         };
         let (kind, rest) = text
             .split_once(':')

@@ -65,9 +65,10 @@ impl Evaluator {
     ) -> Result<Bound> {
         let total = model.process().len();
         if count < 2.min(total) || count > total {
-            return Err(Error::Usage(format!(
-                "--bound {count}: from 2 to {total} timesteps can be evaluated"
-            )));
+            return Err(Error::field(
+                "bound",
+                format!("{count}: from 2 to {total} timesteps can be evaluated"),
+            ));
         }
         let strata = strata(total, count, seed);
         let mut sums = vec![[0.0; 2]; strata.len()];

@@ -77,7 +77,7 @@ impl Evaluator {
         seed: u64,
     ) -> Result<Self> {
         if batch == 0 {
-            return Err(Error::Usage("--batch must be at least 1".to_owned()));
+            return Err(Error::field("batch", "must be at least 1"));
         }
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
         let mut session = Session::new(device, layout, StoreOptions::default())?;
@@ -200,9 +200,7 @@ impl Evaluator {
         samples: usize,
     ) -> Result<f64> {
         if samples == 0 {
-            return Err(Error::Usage(
-                "--importance-samples must be at least 1".to_owned(),
-            ));
+            return Err(Error::field("importance_samples", "must be at least 1"));
         }
         // Draws a run: as many as divide the samples and keep the tensors small.
         let most = ((1 << 22) / (self.batch * dataset.shape.count())).max(1);

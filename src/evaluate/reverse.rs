@@ -12,9 +12,10 @@ impl Start {
     /// When the strength is not above 0 and at most 1.
     pub fn noised(model: &Diffusion, examples: &[f32], strength: f64, seed: u64) -> Result<Self> {
         if !(strength > 0.0 && strength <= 1.0) {
-            return Err(Error::Usage(format!(
-                "--strength {strength} must be above 0 and at most 1"
-            )));
+            return Err(Error::field(
+                "strength",
+                format!("{strength} must be above 0 and at most 1"),
+            ));
         }
         let runs = model.steps().len();
         let made = ((runs as f64 * strength).round() as usize).clamp(1, runs);

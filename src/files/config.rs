@@ -158,39 +158,36 @@ impl Training {
         let wrong = |message: String| Err(Error::Usage(message));
         match (self.steps, self.epochs) {
             (Some(_), Some(_)) => {
-                return wrong("--steps and --epochs exclude each other".to_owned());
+                return Err(Error::field("steps", "and `epochs` exclude each other"));
             }
             (Some(0), _) | (_, Some(0)) => {
                 return wrong("training for 0 steps makes nothing; give at least 1".to_owned());
             }
-            (None, None) => return wrong("give --steps or --epochs".to_owned()),
+            (None, None) => return wrong("give `steps` or `epochs`".to_owned()),
             _ => {}
         }
         if self.batch == 0 || self.batch > 1 << 20 {
-            return wrong(format!(
-                "--batch {} must be from 1 to {}",
-                self.batch,
-                1 << 20
-            ));
+            let message = format!("{} must be from 1 to {}", self.batch, 1 << 20);
+            return Err(Error::field("batch", message));
         }
         let finite = [
-            ("--lr", self.learning_rate.peak, f64::MIN_POSITIVE),
-            ("--beta", self.beta, 0.0),
-            ("--clip", f64::from(self.clip), 0.0),
+            ("learning_rate", self.learning_rate.peak, f64::MIN_POSITIVE),
+            ("beta", self.beta, 0.0),
+            ("clip", f64::from(self.clip), 0.0),
         ];
         for (name, value, least) in finite {
             if !value.is_finite() || value < least {
-                return wrong(format!("{name} {value} must be a finite number above 0"));
+                let message = format!("{value} must be a finite number above 0");
+                return Err(Error::field(name, message));
             }
         }
         if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
-            return wrong(format!(
-                "--ema {} must be in [0, 1)",
-                self.ema.unwrap_or(0.0)
-            ));
+            let message = format!("{} must be in [0, 1)", self.ema.unwrap_or(0.0));
+            return Err(Error::field("ema", message));
         }
         if self.patience > 0 && self.validation == 0 {
-            return wrong("--patience needs --validation N examples to judge by".to_owned());
+            let message = "needs `validation` N examples to judge by";
+            return Err(Error::field("patience", message));
         }
         if self.log_steps == 0 || self.log_steps > RING_ROWS as u64 / 2 {
             return wrong(format!(

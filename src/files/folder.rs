@@ -90,10 +90,10 @@ impl RunFolder {
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
         let has_run = path.join("config.json").exists();
         if resume && !has_run {
-            return Err(Error::format(
-                path,
-                "has no run to resume (no config.json); leave out --resume to begin one",
-            ));
+            return Err(Error::Usage(format!(
+                "{}: has no run to resume (no config.json); leave out `resume` to begin one",
+                path.display()
+            )));
         }
         fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join(".lock");
@@ -106,18 +106,18 @@ impl RunFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(Error::format(
-                    path,
-                    "is in use by another wgen process; wait for it or choose another --out",
-                ));
+                return Err(Error::Usage(format!(
+                    "{}: is in use by another wgen process; wait for it or choose another `folder`",
+                    path.display()
+                )));
             }
             Err(fs::TryLockError::Error(e)) => return Err(Error::io(&lock_path, e)),
         }
         if has_run && !resume {
-            return Err(Error::format(
-                path,
-                "already has a run; continue it with --resume or choose another --out",
-            ));
+            return Err(Error::Usage(format!(
+                "{}: already has a run; continue it with `resume` or choose another `folder`",
+                path.display()
+            )));
         }
         Ok(Self {
             path: path.to_owned(),

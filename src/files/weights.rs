@@ -185,7 +185,7 @@ pub fn images_from_file(path: &Path, name: &str, image: ImageShape, n: usize) ->
         Some((shape, _)) if *shape != tensor.file_shape().dims() => Err(Error::format(
             path,
             format!(
-                "{name} is {shape:?}; for --n {n} of this model it must be {:?}",
+                "{name} is {shape:?}; for `n` {n} of this model it must be {:?}",
                 tensor.file_shape()
             ),
         )),

@@ -219,7 +219,7 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
                 "the CPU was asked for, which is no GPU adapter".to_owned(),
             ));
         }
-        Choice::Named(name) => (Some(name.clone()), "--device"),
+        Choice::Named(name) => (Some(name.clone()), "`device`"),
         Choice::Auto => (environment, "WGPU_ADAPTER_NAME"),
     };
     let (position, reason) = match wanted {
@@ -244,7 +244,7 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
         None if adapters.is_empty() => {
             return Err(Error::NoAdapter(
                 "no Vulkan, Metal or DX12 driver was found; install one (Debian: apt-get install mesa-vulkan-drivers) or use \
-                 --device cpu"
+                 `device` cpu"
                     .to_owned(),
             ));
         }

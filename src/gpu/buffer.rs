@@ -68,6 +68,31 @@ impl Gpu {
         Ok(())
     }
 
+    /// Copies one range into another of the same size, after all that was submitted; does not wait for it.
+    ///
+    /// # Errors
+    /// When the sizes differ, are no multiple of 4, or the ranges are of one buffer.
+    pub fn copy(&self, from: &BufferSlice, to: &BufferSlice) -> Result<()> {
+        if from.size != to.size || from.size % 4 != 0 || from.buffer == to.buffer {
+            return Err(Error::Gpu(format!(
+                "a copy needs two buffers and equal multiples of 4 bytes, got {} and {} bytes",
+                from.size, to.size
+            )));
+        }
+        let mut encoder = self
+            .device()
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(
+            &from.buffer,
+            from.offset,
+            &to.buffer,
+            to.offset,
+            Some(from.size),
+        );
+        self.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
     /// Starts to read ranges back, after all that was submitted. Nothing waits until the result is asked for.
     ///
     /// # Errors

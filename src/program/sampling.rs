@@ -166,12 +166,13 @@ impl Classes {
         let columns = self.columns();
         match class {
             Some(_) if columns == 0 => Err(Error::Usage(format!(
-                "--class: this {} model is not conditional on classes",
+                "`class`: this {} model is not conditional on classes",
                 self.model
             ))),
-            Some(class) if class >= columns => Err(Error::Usage(format!(
-                "--class {class}: the model has {columns} classes, from 0"
-            ))),
+            Some(class) if class >= columns => Err(Error::field(
+                "class",
+                format!("{class}: the model has {columns} classes, from 0"),
+            )),
             Some(class) => Ok(class),
             None => Ok(number.checked_rem(self.count).unwrap_or(0)),
         }

@@ -1,22 +1,21 @@
 //! Curves of a run's figures, as SVG.
 
-use std::path::Path;
-
 use plotters::prelude::*;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::train::metrics::Record;
 
 /// Figures that are not drawn: they are of another kind than losses.
 const LEFT_OUT: [&str; 2] = ["learning_rate", "gradient_norm"];
 
-/// Draws the figures of `records` over the step, learning rate and gradient norms left out.
+/// Draws figures over the training step, learning rate and gradient norms left out: a row is a step and what was measured at it, by
+/// name. None where nothing can be drawn: no row has a finite number.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn save(records: &[Record], path: &Path) -> Result<()> {
+/// When the plot cannot be drawn.
+pub fn svg(rows: &[(u64, &Map<String, Value>)]) -> Result<Option<String>> {
     let mut names: Vec<&str> = Vec::new();
-    for name in records.iter().flat_map(|r| r.values.keys()) {
+    for name in rows.iter().flat_map(|(_, figures)| figures.keys()) {
         if !names.contains(&name.as_str()) && !LEFT_OUT.iter().any(|l| name.ends_with(l)) {
             names.push(name);
         }
@@ -24,20 +23,17 @@ pub fn save(records: &[Record], path: &Path) -> Result<()> {
     let series: Vec<(&str, Vec<(f64, f64)>)> = names
         .into_iter()
         .map(|name| {
-            let value = |r: &Record| r.values.get(name)?.as_f64().filter(|v| v.is_finite());
-            (
-                name,
-                records
-                    .iter()
-                    .filter_map(|r| Some((r.step as f64, value(r)?)))
-                    .collect::<Vec<_>>(),
-            )
+            let finite = |v: &Value| v.as_f64().filter(|v| v.is_finite());
+            let point = |(step, figures): &(u64, &Map<String, Value>)| {
+                Some((*step as f64, finite(figures.get(name)?)?))
+            };
+            (name, rows.iter().filter_map(point).collect::<Vec<_>>())
         })
         .filter(|(_, points)| !points.is_empty())
         .collect();
     let all = || series.iter().flat_map(|(_, points)| points.iter().copied());
     if all().next().is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let last = all().map(|p| p.0).fold(1.0, f64::max);
     let (low, high) = all()
@@ -48,8 +44,8 @@ pub fn save(records: &[Record], path: &Path) -> Result<()> {
     let margin = (high - low).max(1e-6) * 0.05;
     let mut text = String::new();
     draw(&mut text, &series, last, low - margin, high + margin)
-        .map_err(|e| Error::format(path, format!("cannot be drawn: {e}")))?;
-    crate::files::folder::write_synced(path, text.as_bytes())
+        .map_err(|e| Error::Usage(format!("the curves cannot be drawn: {e}")))?;
+    Ok(Some(text))
 }
 
 fn draw(

@@ -1,7 +1,5 @@
 //! Images in a grid, as PNG, and grids in time, as GIF.
 
-use std::path::Path;
-
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 
@@ -109,16 +107,16 @@ pub fn beside(pictures: &[RgbImage]) -> RgbImage {
     all
 }
 
-/// Writes a picture as PNG.
+/// A picture as a PNG file's bytes.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+/// When it cannot be encoded.
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| Error::format(path, format!("cannot be encoded: {e}")))?;
-    crate::files::folder::write_synced(path, bytes.get_ref())
+        .map_err(|e| Error::Usage(format!("the picture cannot be encoded: {e}")))?;
+    Ok(bytes.into_inner())
 }
 
 /// Pictures of a run of any length in bounded memory: as they become too many, every other one goes.
@@ -167,15 +165,15 @@ impl Film {
     }
 }
 
-/// Writes pictures as an endless GIF, `milliseconds` each, the last one longer.
+/// Pictures as an endless GIF file's bytes, `milliseconds` each, the last one four times as long.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn save_animation(pictures: &[RgbImage], milliseconds: u32, path: &Path) -> Result<()> {
+/// When they cannot be encoded.
+pub fn gif(pictures: &[RgbImage], milliseconds: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     {
         let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
-        let fail = |e: image::ImageError| Error::format(path, format!("cannot be encoded: {e}"));
+        let fail = |e| Error::Usage(format!("the animation cannot be encoded: {e}"));
         encoder.set_repeat(Repeat::Infinite).map_err(fail)?;
         for (i, picture) in pictures.iter().enumerate() {
             let time = if i + 1 == pictures.len() {
@@ -188,7 +186,7 @@ pub fn save_animation(pictures: &[RgbImage], milliseconds: u32, path: &Path) -> 
             encoder.encode_frame(frame).map_err(fail)?;
         }
     }
-    crate::files::folder::write_synced(path, &bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Pictures: image grids, animations, curves.
+//! Pictures and pages, from plain numbers and shapes: image grids, animations, curves, a roofline. They come back as bytes or text;
+//! whoever asked writes them.
 
 #[cfg(feature = "cli")]
 pub mod curves;

@@ -4,26 +4,75 @@ use std::fmt::Write as _;
 
 use plotters::prelude::*;
 
-use crate::bench::{Bounds, Report};
 use crate::error::{Error, Result};
+
+/// What the page shows.
+#[derive(Clone, Debug)]
+pub struct Roofline {
+    /// The device.
+    pub name: String,
+    /// How it is reached.
+    pub backend: String,
+    /// What kind it is: discrete, integrated, software.
+    pub kind: String,
+    /// Its driver.
+    pub driver: String,
+    /// The version of what measured.
+    pub version: String,
+    /// The ceiling of arithmetic, 1e9 flops a second.
+    pub gflops: f64,
+    /// The ceiling of memory, 1e9 bytes a second.
+    pub gbytes: f64,
+    /// Bytes that the memory's ceiling was measured over.
+    pub working_set: u64,
+    /// Rounds of which the best counts.
+    pub rounds: usize,
+    /// What times were read from.
+    pub clock: String,
+    /// The points of the plot and rows of the table.
+    pub lines: Vec<Line>,
+}
+
+/// A row of the table, and a point of the plot where it has flops and bytes.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What was computed.
+    pub name: String,
+    /// By which kernel.
+    pub variant: String,
+    /// Seconds, best round.
+    pub best: f64,
+    /// Seconds, median round.
+    pub median: f64,
+    /// Flops of one run.
+    pub flops: f64,
+    /// Bytes that one run must move.
+    pub bytes: f64,
+    /// 1e9 flops a second, best round.
+    pub gflops: f64,
+    /// 1e9 bytes a second, best round.
+    pub gbytes: f64,
+    /// Of the binding ceiling, 0 to 1.
+    pub share: f64,
+    /// The binding ceiling: compute or memory.
+    pub bound: String,
+    /// Whether the result was right.
+    pub right: bool,
+}
 
 /// The page. Nothing in it is fetched from elsewhere.
 ///
 /// # Errors
 /// When the plot cannot be drawn.
-pub fn page(report: &Report) -> Result<String> {
+pub fn page(report: &Roofline) -> Result<String> {
     let mut plot = String::new();
     draw(&mut plot, report).map_err(|e| Error::Usage(format!("the plot cannot be drawn: {e}")))?;
     let mut rows = String::new();
     for (i, line) in report.lines.iter().enumerate() {
-        let bound = match line.bound {
-            Bounds::Compute => "compute",
-            Bounds::Memory => "memory",
-        };
         let verdict = if line.right { "right" } else { "WRONG" };
         let _ = writeln!(
             rows,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.1}</td><td>{:.2}</td><td>{:.2}</td><td>{bound}</td><td>{verdict}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.1}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{verdict}</td></tr>",
             i + 1,
             escape(&line.name),
             escape(&line.variant),
@@ -32,9 +81,9 @@ pub fn page(report: &Report) -> Result<String> {
             line.gflops,
             line.gbytes,
             line.share,
+            escape(&line.bound),
         );
     }
-    let adapter = &report.adapter;
     Ok(format!(
         r#"<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>wgen bench: {name}</title>
@@ -47,22 +96,22 @@ td:nth-child(n+4):nth-child(-n+8) {{ text-align: right; font-variant-numeric: ta
 <h1>wgen bench</h1>
 <p>{name} ({backend}, {kind}), driver {driver}; wgen {version}.
 Ceilings measured in the same run: {flops:.1} GFLOP/s of multiply-adds, {bytes:.1} GB/s copied over {set} MiB.
-Best of {rounds} interleaved rounds; {clock:?}. Numbers in the plot are those of the table.</p>
+Best of {rounds} interleaved rounds; {clock}. Numbers in the plot are those of the table.</p>
 {plot}
 <table><tr><th>#</th><th>what</th><th>variant</th><th>best ms</th><th>median ms</th><th>GFLOP/s</th><th>GB/s</th><th>share</th><th>bound</th><th>result</th></tr>
 {rows}</table>
 </body></html>
 "#,
-        name = escape(&adapter.name),
-        backend = escape(&adapter.backend),
-        kind = escape(&adapter.kind),
-        driver = escape(&adapter.driver),
-        version = escape(&report.wgen),
-        flops = report.ceilings.flops / 1e9,
-        bytes = report.ceilings.bytes / 1e9,
-        set = report.ceilings.working_set >> 20,
+        name = escape(&report.name),
+        backend = escape(&report.backend),
+        kind = escape(&report.kind),
+        driver = escape(&report.driver),
+        version = escape(&report.version),
+        flops = report.gflops,
+        bytes = report.gbytes,
+        set = report.working_set >> 20,
         rounds = report.rounds,
-        clock = report.clock,
+        clock = escape(&report.clock),
     ))
 }
 
@@ -73,8 +122,11 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-fn draw(text: &mut String, report: &Report) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let (flops, bytes) = (report.ceilings.flops / 1e9, report.ceilings.bytes / 1e9);
+fn draw(
+    text: &mut String,
+    report: &Roofline,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let (flops, bytes) = (report.gflops, report.gbytes);
     // Lines without flops have no place in a roofline; the table has them.
     let points: Vec<(usize, f64, f64)> = report
         .lines

@@ -402,8 +402,9 @@ impl Session {
                     },
                 )?)))
             }
-            Self::Cpu(_) if half => Err(Error::Usage(
-                "--precision f16 is storage on a GPU; the CPU interpreter has f32 alone".to_owned(),
+            Self::Cpu(_) if half => Err(Error::field(
+                "precision",
+                "f16 is storage on a GPU; the CPU interpreter has f32 alone",
             )),
             Self::Cpu(host) => {
                 graph.check()?;

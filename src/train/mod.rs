@@ -176,26 +176,24 @@ impl Trainer {
         let model = config.model.clone();
         if training.validation > 0 && !model.has_validation_loss() {
             return Err(Error::Usage(format!(
-                "--validation: a {} model has no held-out loss that its best weights could be chosen by",
+                "`validation`: a {} model has no held-out loss that its best weights could be chosen by",
                 model.name()
             )));
         }
         let (dataset, validation) = dataset.split(training.validation, training.seed)?;
         if training.batch > dataset.rows() {
             let (batch, rows) = (training.batch, dataset.rows());
-            return Err(Error::Usage(format!(
-                "--batch {batch} is larger than the data, which has {rows} examples"
-            )));
+            return Err(Error::field(
+                "batch",
+                format!("{batch} is larger than the data, which has {rows} examples"),
+            ));
         }
         let caps = device.caps();
         let layout = Layout::new(model.parameters(), caps.binding_bytes)?;
         let phases = model.phases();
         if training.precision == Storage::F16 && phases.len() > 1 {
-            return Err(Error::Usage(format!(
-                "--precision f16 scales one loss; {} has {}",
-                model.name(),
-                phases.len()
-            )));
+            let message = format!("f16 scales one loss; {} has {}", model.name(), phases.len());
+            return Err(Error::field("precision", message));
         }
         // Whatever a graph would be refused for is found before a folder is made.
         for (i, phase) in phases.iter().enumerate() {

@@ -260,9 +260,10 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     }
     if report.lines.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
-        return Err(Error::Usage(format!(
-            "--filter '{filter}' matches no kernel family and no model"
-        )));
+        return Err(Error::field(
+            "filter",
+            format!("'{filter}' matches no kernel family and no model"),
+        ));
     }
     Ok(report)
 }

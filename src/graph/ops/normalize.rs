@@ -129,7 +129,7 @@ impl<'g> Var<'g> {
         if count < 2 {
             self.graph().fail(Error::shape(
                 "batch_norm",
-                format!("{shape:?} has one element a channel: a batch of one cannot be normalised; use a larger --batch"),
+                format!("{shape:?} has one element a channel: a batch of one cannot be normalised; use a larger `batch`"),
             ));
         }
         let axes: Vec<usize> = (0..rank.saturating_sub(1)).collect();

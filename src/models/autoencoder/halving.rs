@@ -14,7 +14,7 @@ pub(crate) fn check(model: &str, image: ImageShape, channels: &[usize]) -> Resul
     let whole = |side: usize| times < 16 && side >= 1 << times && side.is_multiple_of(1 << times);
     if !whole(image.height) || !whole(image.width) {
         return Err(Error::Usage(format!(
-            "{model}: {times} convolutions halve the image {times} times; {}x{} cannot be: resize with --size, or give fewer --channels",
+            "{model}: {times} convolutions halve the image {times} times; {}x{} cannot be: resize with `size`, or give fewer `channels`",
             image.height, image.width
         )));
     }

@@ -224,17 +224,17 @@ impl Config {
             .spacing
             .timesteps(timesteps, sampling.steps, sampling.steps_offset)?;
         if !(sampling.eta >= 0.0 && sampling.eta <= 1.0) {
-            return wrong(format!("--eta {} must be from 0 to 1", sampling.eta));
+            return wrong(format!("`eta` {} must be from 0 to 1", sampling.eta));
         }
         if !(sampling.guidance.is_finite() && sampling.guidance >= 0.0) {
             return wrong(format!(
-                "--guidance {} must be a number from 0 on",
+                "`guidance` {} must be a number from 0 on",
                 sampling.guidance
             ));
         }
         if sampling.guidance != 1.0 && (self.classes == 0 || self.null_share == 0.0) {
             return wrong(format!(
-                "--guidance {}: the model {}; guidance needs one that was trained with classes and a null class",
+                "`guidance` {}: the model {}; guidance needs one that was trained with classes and a null class",
                 sampling.guidance,
                 if self.classes == 0 {
                     "is not conditional on classes"

@@ -151,7 +151,7 @@ impl Config {
         if self.loss == Loss::Wasserstein && normalised {
             return wrong(
                 "the gradient penalty is of each example alone, which batch normalisation mixes; leave it out of the discriminator \
-                 (--discriminator-norm none)"
+                 (`discriminator_norm` none)"
                     .to_owned(),
             );
         }
@@ -462,7 +462,7 @@ impl Model for Gan {
         let normalised = self.generator.has_batch_norm() || self.discriminator.has_batch_norm();
         if normalised && update.batch < 2 {
             return Err(Error::Usage(
-                "gan: a batch of one cannot be normalised by its own mean and variance; use a larger --batch"
+                "gan: a batch of one cannot be normalised by its own mean and variance; use a larger `batch`"
                     .to_owned(),
             ));
         }

@@ -41,7 +41,7 @@ pub(super) fn doublings(image: ImageShape) -> Result<(usize, usize)> {
     match reached {
         Some(found) if image.width == side => Ok(found),
         _ => Err(Error::Usage(format!(
-            "gan: DCGAN cannot reach {}x{} images; it can make squares of {SIDES} pixels: resize with --size",
+            "gan: DCGAN cannot reach {}x{} images; it can make squares of {SIDES} pixels: resize with `size`",
             image.height, image.width
         ))),
     }

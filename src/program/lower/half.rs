@@ -16,7 +16,7 @@ const WORTH: usize = 256;
 pub(super) fn store(program: &mut Program, caps: &Caps) -> Result<()> {
     if !caps.f16 {
         return Err(Error::Usage(
-            "this device's shaders have no f16 (wgpu feature SHADER_F16); use --precision f32"
+            "this device's shaders have no f16 (wgpu feature SHADER_F16); use `precision` f32"
                 .to_owned(),
         ));
     }

@@ -1,0 +1,90 @@
+//! Fields as flags: the library's messages name the one, who typed a command knows the other.
+
+use crate::error::Error;
+
+/// The flag of each field that a message names.
+const FLAGS: &[(&str, &str)] = &[
+    ("batch", "--batch"),
+    ("beta", "--beta"),
+    ("bound", "--bound"),
+    ("channels", "--channels"),
+    ("class", "--class"),
+    ("clip", "--clip"),
+    ("data", "--data"),
+    ("device", "--device"),
+    ("discriminator_norm", "--discriminator-norm"),
+    ("ema", "--ema"),
+    ("epochs", "--epochs"),
+    ("eta", "--eta"),
+    ("filter", "--filter"),
+    ("folder", "--out"),
+    ("guidance", "--guidance"),
+    ("importance_samples", "--importance-samples"),
+    ("learning_rate", "--lr"),
+    ("n", "--n"),
+    ("patience", "--patience"),
+    ("precision", "--precision"),
+    ("resume", "--resume"),
+    ("rounds", "--rounds"),
+    ("size", "--size"),
+    ("steps", "--steps"),
+    ("strength", "--strength"),
+    ("validation", "--validation"),
+];
+
+fn flag(field: &str) -> Option<&'static str> {
+    FLAGS
+        .iter()
+        .find(|(f, _)| *f == field)
+        .map(|(_, flag)| *flag)
+}
+
+/// A text of the library with a flag for each field in backquotes; other words in backquotes stay.
+pub(super) fn flags(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('`') {
+        out.push_str(before);
+        match after.split_once('`').map(|(word, end)| (flag(word), end)) {
+            Some((Some(flag), end)) => {
+                out.push_str(flag);
+                rest = end;
+            }
+            // The second backquote may be the first of a field.
+            _ => {
+                out.push('`');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+/// What the command line says of an error. What wgpu, the driver or a file's parser said stays as it is: their backquotes are others'.
+pub(super) fn message(error: &Error) -> String {
+    match error {
+        Error::Field { field, message } => {
+            format!("{} {}", flag(field).unwrap_or(field), flags(message))
+        }
+        Error::Usage(_) | Error::Shape { .. } | Error::NoAdapter(_) => flags(&error.to_string()),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_flags_and_other_words_stay() {
+        let text = "gan: `bench` or `learning_rate` 3, `size`; `open";
+        assert_eq!(flags(text), "gan: `bench` or --lr 3, --size; `open");
+        let error = Error::field("learning_rate", "-1 needs `steps`");
+        assert_eq!(error.to_string(), "learning_rate -1 needs `steps`");
+        assert_eq!(message(&error), "--lr -1 needs --steps");
+        let error = Error::field("unknown", "1 is none");
+        assert_eq!(message(&error), "unknown 1 is none");
+        let error = Error::format("config.json", "unknown field, expected `steps`");
+        assert!(message(&error).ends_with("expected `steps`"));
+    }
+}
