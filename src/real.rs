@@ -265,6 +265,31 @@ impl Div for Tracked {
     }
 }
 
+impl From<f64> for Tracked {
+    fn from(x: f64) -> Self {
+        Self::from_f64(x)
+    }
+}
+
+/// Arithmetic with constants: `x * 2.0`.
+macro_rules! with_constants {
+    ($($trait:ident $method:ident,)*) => {$(
+        impl $trait<f64> for Tracked {
+            type Output = Self;
+            fn $method(self, constant: f64) -> Self {
+                self.$method(Self::from_f64(constant))
+            }
+        }
+        impl $trait<Tracked> for f64 {
+            type Output = Tracked;
+            fn $method(self, other: Tracked) -> Tracked {
+                Tracked::from_f64(self).$method(other)
+            }
+        }
+    )*};
+}
+with_constants!(Add add, Sub sub, Mul mul, Div div,);
+
 impl Real for Tracked {
     const PRECISION: Precision = Precision::Tracked;
 

@@ -3,12 +3,17 @@
 //!
 //! Candidates for the ceilings and all lines take turns, round by round, so that a slow spell of the machine meets them all.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::gpu::timing::{Clock, Timer};
 use crate::gpu::{AdapterSummary, Bound, BufferSlice, Gpu};
 use crate::kernels::{Access, Cost};
+use crate::reference::Twin;
+use crate::tensor::Data;
+use crate::verify::{self, Comparison};
 
 pub mod cases;
 pub mod ceilings;
@@ -179,17 +184,13 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     if options.rounds == 0 {
         return Err(Error::field("rounds", "must be at least 1"));
     }
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let wanted = |name: &str| {
         options
             .filter
             .as_ref()
             .is_none_or(|f| name.contains(f.as_str()))
     };
-    let mut timer = Timer::new(gpu)?;
-    let mut contest = ceilings::Contest::new(gpu)?;
-    contest.calibrate(&mut timer)?;
-
     let steps = models::steps()?;
     let mut items = kernels(gpu, &wanted, &mut progress)?;
     items.extend(plans(gpu, &steps, &wanted, &mut progress)?);
@@ -201,15 +202,65 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         ));
     }
     gpu.save_pipelines();
+    measured(gpu, items, options.rounds, begin, progress)
+}
 
+/// A kernel of anybody's own against this adapter's measured ceilings: run over `inputs`, one host array a binding (written ones: what
+/// they hold before, or empty), compared with its twin's result, and timed as [`run`] times ours. The report has one line.
+///
+/// # Errors
+/// When the kernel cannot be made or run, or the device is lost. A wrong result is in the report.
+pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Report> {
+    let begin = Instant::now();
+    let comparison = verify::kernel(gpu, kernel, inputs)?;
+    let mut buffers: Vec<BufferSlice> = Vec::new();
+    for (binding, input) in kernel.bindings().iter().zip(inputs) {
+        let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
+        if binding.access != Access::Write {
+            gpu.write(&(&buffer).into(), &input.to_device_bytes_as(binding.dtype))?;
+        }
+        buffers.push((&buffer).into());
+    }
+    let item = Item {
+        name: kernel.family().to_owned(),
+        variant: kernel.variant(),
+        cost: kernel.cost(),
+        work: Work::Kernel(gpu.bind(kernel, &buffers)?),
+        repeats: 1,
+        times: Vec::new(),
+        of_tolerance: share(&comparison),
+    };
+    measured(gpu, vec![item], Options::default().rounds, begin, |_| {})
+}
+
+/// The share of its tolerance that a comparison took; infinite where it failed.
+fn share(comparison: &Comparison) -> f64 {
+    if comparison.passed() {
+        comparison.worst_of_tolerance
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Times items and the candidates for the ceilings by turns.
+fn measured(
+    gpu: &Gpu,
+    mut items: Vec<Item>,
+    rounds: usize,
+    begin: Instant,
+    mut progress: impl FnMut(&str),
+) -> Result<Report> {
+    let mut timer = Timer::new(gpu)?;
+    let mut contest = ceilings::Contest::new(gpu)?;
+    contest.calibrate(&mut timer)?;
     progress("how long each takes");
     for item in &mut items {
         item.once(&timer, 1)?;
         let once = item.once(&timer, 1)?;
         item.repeats = ((ROUND / once.max(1e-7)) as usize).clamp(1, 500);
     }
-    for round in 0..options.rounds {
-        progress(&format!("round {} of {}", round + 1, options.rounds));
+    for round in 0..rounds {
+        progress(&format!("round {} of {rounds}", round + 1));
         contest.round(gpu, &timer)?;
         for item in &mut items {
             let seconds = item.once(&timer, item.repeats)?;
@@ -223,7 +274,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         wgpu: WGPU.to_owned(),
         clock: timer.clock(),
         clock_doubt: timer.doubt().map(str::to_owned),
-        rounds: options.rounds,
+        rounds,
         lines: items.into_iter().map(|i| line(i, &ceilings)).collect(),
         ceilings,
         seconds: begin.elapsed().as_secs_f64(),
@@ -261,11 +312,7 @@ fn kernels(
             work: Work::Kernel(bound),
             repeats: 1,
             times: Vec::new(),
-            of_tolerance: if comparison.passed() {
-                comparison.worst_of_tolerance
-            } else {
-                comparison.worst_of_tolerance.max(f64::INFINITY)
-            },
+            of_tolerance: share(&comparison),
         });
     }
     Ok(items)

@@ -39,6 +39,7 @@ pub mod scatter_add;
 pub mod sgd;
 pub mod timestep_embedding;
 pub mod top_k;
+pub mod wgsl;
 
 /// The largest number of workgroups in one dimension that every device grants.
 pub const MAX_WORKGROUPS: u32 = 65_535;

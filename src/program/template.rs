@@ -53,6 +53,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/normal",
     "shared/operands",
     "shared/philox",
+    "shared/plain",
     "shared/product",
     "shared/update",
 ];

@@ -42,6 +42,7 @@ pub mod scatter_add;
 pub mod sgd;
 pub mod timestep_embedding;
 pub mod top_k;
+pub mod wgsl;
 
 /// A kernel that can also be computed on the CPU.
 pub trait Twin: Kernel {
