@@ -12,10 +12,10 @@
 //! # use wgen::plan::StoreOptions;
 //! # use wgen::program::Flat;
 //! # use wgen::session::Device;
-//! // loss = w^2, so that its gradient is 2 w.
+//! // The loss is w^2, its gradient 2 w.
 //! let graph = Graph::new(Domain::Training);
 //! let w = graph.parameter("w", [1]);
-//! let loss = w.square().sum();
+//! let loss = (w * w).sum_all();
 //! graph.output("loss", loss);
 //! for (name, gradient) in ["w"].iter().zip(graph.gradients(loss, &[w])) {
 //!     graph.output_gradient(name, gradient);
