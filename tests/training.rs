@@ -228,7 +228,6 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
     use wgen::models::Model;
     use wgen::plan::StoreOptions;
     use wgen::program::Flat;
-    use wgen::session::Session;
     use wgen::session::feed::{Feed, Wants};
 
     let device = Device::Gpu(gpu());
@@ -252,9 +251,17 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
             training: true,
             ema: false,
         };
-        let mut session = Session::new(&device, layout, options).unwrap();
+        let session = device.session(layout, options).unwrap();
         session.write(Flat::Parameters, &weights).unwrap();
-        let mut feed = Feed::new(&session, data.clone(), 50, 9, limit, Wants::default()).unwrap();
+        let mut feed = Feed::new(
+            session.as_ref(),
+            data.clone(),
+            50,
+            9,
+            limit,
+            Wants::default(),
+        )
+        .unwrap();
         let update = Update {
             rule: Rule::ADAM,
             max_norm: 0.0,
@@ -273,9 +280,9 @@ fn a_data_set_too_large_for_the_device_streams_and_gives_the_same_bits() {
             .unwrap();
         let mut step = 0;
         while step < 28 {
-            let ready = feed.prepare(&mut session, step, &mut [&mut plan]).unwrap();
+            let ready = feed.prepare(session.as_ref(), step).unwrap();
             let count = ready.min(28 - step as usize);
-            session.run(&mut plan, count).unwrap();
+            plan.run(count).unwrap();
             step += count as u64;
         }
         (

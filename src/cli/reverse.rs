@@ -52,7 +52,7 @@ pub(super) fn sample(
     let side = (n as f64).sqrt().ceil() as usize;
     let mut film = grid::Film::default();
     let steps = model.steps().len() - start.runs_done;
-    let mut watch = |left: usize, executable: &Executable| {
+    let mut watch = |left: usize, executable: &dyn Executable| {
         let at = steps - left;
         let in_film = process.gif.is_some() && is_moment(at, steps, 60);
         let in_chain = process.chain.is_some() && is_moment(at, steps, MOMENTS);

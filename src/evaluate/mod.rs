@@ -22,7 +22,7 @@ pub mod statistics;
 /// A model's weights on a device, ready to be sampled and evaluated.
 #[derive(Debug)]
 pub struct Evaluator {
-    session: Session,
+    session: Box<dyn Session>,
     batch: usize,
     seed: u64,
 }
@@ -80,7 +80,7 @@ impl Evaluator {
             return Err(Error::field("batch", "must be at least 1"));
         }
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
-        let mut session = Session::new(device, layout, StoreOptions::default())?;
+        let session = device.session(layout, StoreOptions::default())?;
         session.write(Flat::Parameters, weights)?;
         Ok(Self {
             session,
@@ -144,10 +144,8 @@ impl Evaluator {
                 labels: graph.has_input("labels"),
                 whole_batches: false,
             };
-            let feed = Feed::new(&self.session, slice, self.batch, 0, u64::MAX, wants)?;
-            let used = |name: &str| graph.has_input(name);
-            let inputs: Vec<_> = feed.inputs().into_iter().filter(|(n, _)| used(n)).collect();
-            let mut executable = self.session.compile(&graph, &inputs)?;
+            let feed = Feed::new(self.session.as_ref(), slice, self.batch, 0, u64::MAX, wants)?;
+            let mut executable = self.session.compile(&graph, &feed.inputs_of(&graph))?;
             for first in (0..count).step_by(self.batch) {
                 for repeat in 0..repeats {
                     // Noise is keyed by the example's place in the whole set, rows by its place in the slice: they differ by
@@ -157,7 +155,7 @@ impl Evaluator {
                         executable.write(name, value)?;
                     }
                     self.session.set_state(repeat, seed, first as u32)?;
-                    self.session.run(&mut executable, 1)?;
+                    executable.run(1)?;
                     let values = outputs
                         .iter()
                         .map(|name| executable.read(name))
@@ -260,7 +258,7 @@ impl Evaluator {
         count: usize,
         class: Option<usize>,
         start: &Start,
-        watch: &mut dyn FnMut(usize, &Executable) -> Result<()>,
+        watch: &mut dyn FnMut(usize, &dyn Executable) -> Result<()>,
     ) -> Result<Samples> {
         // A network that is run often has large activations of images; of points it had better have many.
         let one = model.sampling(1)?;
@@ -291,8 +289,8 @@ impl Evaluator {
             }
             self.session.set_state(0, self.seed, first as u32)?;
             for left in (0..runs).rev() {
-                self.session.run(&mut executable, 1)?;
-                watch(left, &executable)?;
+                executable.run(1)?;
+                watch(left, executable.as_ref())?;
             }
             let kept = |value: &Value| {
                 let width = value.shape.count() / chunk;
@@ -336,7 +334,7 @@ impl Evaluator {
             executable.write(name, value)?;
         }
         self.session.set_state(0, self.seed, first)?;
-        self.session.run(&mut executable, 1)?;
+        executable.run(1)?;
         executable.read(output)
     }
 }

@@ -17,6 +17,7 @@ use crate::program::lower::{self, LowerOptions};
 use crate::program::{BufferId, BufferSpec, Origin, PlanOptions, Program, memory};
 use crate::tensor::{DType, Data, Value};
 
+mod halves;
 mod sampler;
 mod store;
 

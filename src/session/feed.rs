@@ -2,10 +2,11 @@
 
 use crate::data::{Dataset, epoch_order};
 use crate::error::Result;
+use crate::graph::Graph;
 use crate::models::DataType;
 use crate::tensor::{DType, Data, Value};
 
-use super::{Executable, Resident, Session};
+use super::{Resident, Session};
 
 /// What a model wants of its examples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,10 +25,10 @@ pub struct Feed {
     seed: u64,
     /// Batches that fit into the window; `None` when the whole data set is resident.
     window: Option<usize>,
-    data: Resident,
-    index: Resident,
+    data: Box<dyn Resident>,
+    index: Box<dyn Resident>,
     /// Labels as rows of zeros and a one, where the model wants them.
-    labels: Option<Resident>,
+    labels: Option<Box<dyn Resident>>,
     /// Whether a smaller last batch of an epoch is left out.
     whole_batches: bool,
     /// The epoch whose order is at hand.
@@ -42,7 +43,7 @@ impl Feed {
     /// # Errors
     /// When memory is exhausted, or labels are wanted that are not there or of more classes.
     pub fn new(
-        session: &Session,
+        session: &dyn Session,
         dataset: Dataset,
         batch: usize,
         seed: u64,
@@ -110,9 +111,16 @@ impl Feed {
     }
 
     /// The uploaded inputs by name.
-    pub fn inputs(&self) -> Vec<(&str, &Resident)> {
-        let mut inputs = vec![("data", &self.data), ("index", &self.index)];
-        inputs.extend(self.labels.as_ref().map(|l| ("labels", l)));
+    pub fn inputs(&self) -> Vec<(&str, &dyn Resident)> {
+        let mut inputs = vec![("data", self.data.as_ref()), ("index", self.index.as_ref())];
+        inputs.extend(self.labels.as_ref().map(|l| ("labels", l.as_ref())));
+        inputs
+    }
+
+    /// Those of them that `graph` reads.
+    pub fn inputs_of(&self, graph: &Graph) -> Vec<(&str, &dyn Resident)> {
+        let mut inputs = self.inputs();
+        inputs.retain(|(name, _)| graph.has_input(name));
         inputs
     }
 
@@ -145,12 +153,7 @@ impl Feed {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn prepare(
-        &mut self,
-        session: &mut Session,
-        number: u64,
-        executables: &mut [&mut Executable],
-    ) -> Result<usize> {
+    pub fn prepare(&mut self, session: &dyn Session, number: u64) -> Result<usize> {
         let per_epoch = self.batches_per_epoch();
         let (epoch, position) = (number / per_epoch, (number % per_epoch) as usize);
         if let Some((first, steps)) = self.filled
@@ -166,8 +169,7 @@ impl Feed {
         let left = per_epoch as usize - position;
         let steps = match self.window {
             None => {
-                let order = Data::U32(order.to_vec());
-                session.replace(&mut self.index, order, executables, "index")?;
+                self.index.replace(Data::U32(order.to_vec()))?;
                 session.set_cursor((position * self.batch) as u32)?;
                 left
             }
@@ -179,11 +181,11 @@ impl Feed {
                     .map(|&r| r as usize)
                     .collect();
                 let part = self.dataset.select(&rows);
-                if let Some(labels) = &mut self.labels {
+                if let Some(labels) = &self.labels {
                     let classes = self.dataset.classes();
                     let mut rows = part.one_hot(classes)?;
                     rows.resize(window * self.batch * classes, 0);
-                    session.replace(labels, Data::U8(rows), executables, "labels")?;
+                    labels.replace(Data::U8(rows))?;
                 }
                 let mut values = part.values;
                 let wanted = window * self.batch * self.dataset.shape.count();
@@ -192,7 +194,7 @@ impl Feed {
                     Data::F32(v) => v.resize(wanted, 0.0),
                     _ => {}
                 }
-                session.replace(&mut self.data, values, executables, "data")?;
+                self.data.replace(values)?;
                 session.set_cursor(0)?;
                 steps
             }

@@ -6,64 +6,84 @@
 
 use std::sync::Arc;
 
-use super::update_of;
-use crate::data::epoch_order;
-use crate::error::Result;
+use super::submit::Steps;
+use super::timetable::{Timetable, update_of};
+use crate::data::{Dataset, epoch_order};
+use crate::error::{Error, Result};
 use crate::files::{Storage, Training};
 use crate::graph::interpreter::{Known, evaluate};
 use crate::graph::op::EvalContext;
 use crate::graph::ops::leaf::LeafKind;
 use crate::graph::update::Update;
-use crate::graph::{NodeId, Sink};
+use crate::graph::{Graph, Node, NodeId, Sink};
+use crate::kernels::SCHEDULE_COLUMNS;
 use crate::kernels::philox::RandomState;
-use crate::kernels::{Access, SCHEDULE_COLUMNS};
 use crate::models::{DataType, Model};
-use crate::plan::Plan;
-use crate::program::PlanOptions;
-use crate::program::{Flat, Origin};
+use crate::program::Flat;
 use crate::real::Precision;
+use crate::session::Fault;
 use crate::session::feed::Feed;
-use crate::session::{Resident, Session};
 use crate::tensor::{Data, Value};
 
 /// What was asked to be computed when the step was refused.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused<'a> {
+struct Refused<'a> {
     /// How the model is trained.
-    pub(super) training: &'a Training,
+    training: &'a Training,
     /// Which of the updates of an iteration.
-    pub(super) phase: usize,
+    phase: usize,
     /// The device's step, from 0: what its noise is keyed by.
-    pub(super) step: u64,
+    tick: u64,
     /// Which batch of the training it was given.
-    pub(super) number: u64,
+    number: u64,
     /// Its row of the schedule.
-    pub(super) schedule: [f32; SCHEDULE_COLUMNS],
+    schedule: [f32; SCHEDULE_COLUMNS],
 }
 
-/// The first tensor that was not finite, and what was found in it.
-pub(super) fn first(
+/// Runs the device's refused step `tick` again and names the first tensor that is not finite.
+pub(super) fn name(
     model: &dyn Model,
-    session: &Session,
-    feed: &Feed,
-    refused: Refused<'_>,
-) -> Result<Option<(String, String)>> {
-    match on_device(model, session, feed, refused)? {
-        Some(found) => Ok(Some(found)),
-        None => on_cpu(model, session, feed, refused),
+    steps: &Steps,
+    timetable: &Timetable,
+    tick: u64,
+    loss_scale: f32,
+) -> Error {
+    let step = tick / timetable.ticks();
+    let (phase, before) = timetable.phase_of(tick % timetable.ticks());
+    let refused = Refused {
+        training: timetable.training(),
+        phase,
+        tick,
+        number: step * timetable.batches() + before,
+        schedule: timetable.row(tick, loss_scale),
+    };
+    let unnamed = |detail: String| Fault {
+        tensor: "the loss or the gradient's norm".to_owned(),
+        detail,
+    };
+    let Fault { tensor, detail } = match first(model, steps, refused) {
+        Ok(Some(found)) => found,
+        Ok(None) => unnamed("finite on the CPU in f64".to_owned()),
+        Err(error) => unnamed(error.to_string()),
+    };
+    Error::NotFinite {
+        step,
+        tensor,
+        detail,
     }
 }
 
-/// Runs the step again on the GPU, retaining everything, and looks at each dispatch's results.
-fn on_device(
-    model: &dyn Model,
-    session: &Session,
-    feed: &Feed,
-    refused: Refused<'_>,
-) -> Result<Option<(String, String)>> {
-    let Session::Gpu(store) = session else {
-        return Ok(None);
-    };
+/// The first tensor that was not finite, and what was found in it.
+fn first(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Option<Fault>> {
+    match on_device(model, steps, refused)? {
+        Some(found) => Ok(Some(found)),
+        None => on_cpu(model, steps, refused),
+    }
+}
+
+/// Runs the step again where it ran, retaining everything.
+fn on_device(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Option<Fault>> {
+    let Steps { session, feed, .. } = steps;
     let phase = &model.phases()[refused.phase];
     let update = Update {
         max_norm: 0.0,
@@ -71,90 +91,39 @@ fn on_device(
         ..update_of(refused.training, phase, feed.batch_of(refused.number))
     };
     let graph = model.training(refused.phase, &feed.data_type(), &update)?;
-    let inputs: Vec<_> = feed
-        .inputs()
-        .into_iter()
-        .filter_map(|(name, resident)| match resident {
-            Resident::Gpu(slice) => Some((name, slice.clone())),
-            Resident::Cpu(_) => None,
-        })
-        .filter(|(name, _)| graph.has_input(name))
-        .collect();
-    let retaining = PlanOptions {
-        half: refused.training.precision == Storage::F16,
-        retain: true,
-        ..PlanOptions::default()
-    };
-    let plan = Plan::compile(&graph, store, &inputs, retaining)?;
-    for (i, dispatch) in plan.program().dispatches.iter().enumerate() {
-        // The update after the graph would change the weights.
-        let Some(group) = dispatch.group else { break };
-        plan.run_one(i)?;
-        for (binding, id) in dispatch.kernel.bindings().iter().zip(&dispatch.buffers) {
-            if binding.access == Access::Read {
-                continue;
-            }
-            let values = plan.read_buffers(&[*id])?.remove(0).to_f64();
-            let Some(at) = values.iter().position(|x| !x.is_finite()) else {
-                continue;
-            };
-            let node = plan.program().groups[group]
-                .outputs
-                .iter()
-                .find(|(_, b)| b == id)
-                .map(|(n, _)| &plan.nodes()[n.index()]);
-            let shape = &plan.program().buffers[id.0].ty.shape;
-            let name = match (&plan.program().buffers[id.0].origin, node) {
-                (Origin::Gradient(p), _) => {
-                    format!("gradient of '{}'", store.layout().parameters[*p].name)
-                }
-                (Origin::Output(name), _) => format!("output '{name}'"),
-                (_, Some(node)) => format!("{} {shape:?}", node.op.name()),
-                _ => format!("a partial result {shape:?}"),
-            };
-            let kernel = format!("{} {}", dispatch.kernel.family(), dispatch.kernel.variant());
-            return Ok(Some((
-                format!("{name}, by dispatch {i} ({kernel})"),
-                format!("{} at element {at}", values[at]),
-            )));
-        }
-    }
-    Ok(None)
+    let half = refused.training.precision == Storage::F16;
+    session.find_fault(&graph, &feed.inputs_of(&graph), half)
 }
 
-/// Computes step `step` on the CPU in f64 from the session's weights, and names the first node whose value an f32 cannot hold.
-fn on_cpu(
-    model: &dyn Model,
-    session: &Session,
-    feed: &Feed,
-    refused: Refused<'_>,
-) -> Result<Option<(String, String)>> {
-    let Refused {
-        training,
-        phase,
-        step,
-        number,
-        schedule,
-    } = refused;
-    let weights = session.read(Flat::Parameters)?;
-    for (parameter, tensor) in session.layout().parameters.iter().zip(&weights) {
-        if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
-            return Ok(Some((
-                format!("parameter '{}'", parameter.name),
-                format!("{} at {i}", tensor[i]),
-            )));
-        }
-    }
+/// The examples of batch `number` of a training, in its order.
+fn examples(training: &Training, feed: &Feed, number: u64) -> Dataset {
     let dataset = feed.dataset();
     let per_epoch = feed.batches_per_epoch();
     let order = epoch_order(dataset.rows(), training.seed, number / per_epoch);
     let first = (number % per_epoch) as usize * training.batch;
-    let batch = feed.batch_of(number);
-    let rows: Vec<usize> = order[first..first + batch]
+    let rows: Vec<usize> = order[first..first + feed.batch_of(number)]
         .iter()
         .map(|&r| r as usize)
         .collect();
-    let part = dataset.select(&rows);
+    dataset.select(&rows)
+}
+
+/// Computes the step on the CPU in f64 from the session's weights, and names the first node whose value an f32 cannot hold.
+fn on_cpu(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Option<Fault>> {
+    let Steps { session, feed, .. } = steps;
+    let training = refused.training;
+    let layout = session.layout();
+    let weights = session.read(Flat::Parameters)?;
+    for (parameter, tensor) in layout.parameters.iter().zip(&weights) {
+        if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
+            return Ok(Some(Fault {
+                tensor: format!("parameter '{}'", parameter.name),
+                detail: format!("{} at {i}", tensor[i]),
+            }));
+        }
+    }
+    let part = examples(training, feed, refused.number);
+    let batch = part.rows();
     let data = DataType {
         rows: batch,
         indices: batch,
@@ -164,18 +133,10 @@ fn on_cpu(
         max_norm: 0.0,
         ema: false,
         loss_scale: false,
-        ..update_of(training, &model.phases()[phase], batch)
+        ..update_of(training, &model.phases()[refused.phase], batch)
     };
-    let graph = model.training(phase, &data, &update)?;
+    let graph = model.training(refused.phase, &data, &update)?;
     let nodes = graph.nodes();
-    let cx = EvalContext {
-        precision: Precision::F64,
-        state: RandomState {
-            seed: training.seed,
-            step,
-            cursor: 0,
-        },
-    };
     let mut known = Known::new();
     for (i, node) in nodes.iter().enumerate() {
         let Some(leaf) = node.op.as_leaf() else {
@@ -185,34 +146,49 @@ fn on_cpu(
             (LeafKind::Input, "data") => part.values.clone(),
             (LeafKind::Input, "labels") => Data::U8(part.one_hot(data.classes)?),
             (LeafKind::Input, "index") => Data::U32((0..batch as u32).collect()),
-            (LeafKind::Parameter, name) => match session.layout().find(name) {
+            (LeafKind::Parameter, name) => match layout.find(name) {
                 Some(position) => Data::F32(weights[position].clone()),
                 None => continue,
             },
-            (LeafKind::Schedule(column), _) => Data::F32(vec![schedule[*column]]),
+            (LeafKind::Schedule(column), _) => Data::F32(vec![refused.schedule[*column]]),
             _ => continue,
         };
         let value = Value::new(node.ty.shape.clone(), data.in_precision(Precision::F64))?;
         known.insert(NodeId(i as u32), Arc::new(value));
     }
+    let cx = EvalContext {
+        precision: Precision::F64,
+        state: RandomState {
+            seed: training.seed,
+            step: refused.tick,
+            cursor: 0,
+        },
+    };
+    Ok(beyond_f32(&nodes, &mut known, &cx)?.or_else(|| overflowing(&graph, &known)))
+}
+
+/// The first of `nodes` whose value an f32 cannot hold. What is computed on the way is `known` afterwards.
+fn beyond_f32(nodes: &[Node], known: &mut Known, cx: &EvalContext) -> Result<Option<Fault>> {
     for (i, node) in nodes.iter().enumerate() {
         let id = NodeId(i as u32);
-        let value = evaluate(&nodes, &[id], &known, &cx)?.remove(0);
+        let value = evaluate(nodes, &[id], known, cx)?.remove(0);
         let beyond = |x: &f64| !x.is_finite() || x.abs() > f64::from(f32::MAX);
         if let Some(at) = value.data.to_f64().iter().position(beyond) {
             let x = value.data.to_f64()[at];
-            let name = node
-                .op
-                .as_leaf()
-                .map_or(String::new(), |l| format!(" '{}'", l.name));
-            return Ok(Some((
-                format!("{}{name} (node {i}, {:?})", node.op.name(), node.ty.shape),
-                format!("{x:e} at element {at}"),
-            )));
+            let leaf = node.op.as_leaf();
+            let name = leaf.map_or(String::new(), |l| format!(" '{}'", l.name));
+            return Ok(Some(Fault {
+                tensor: format!("{}{name} (node {i}, {:?})", node.op.name(), node.ty.shape),
+                detail: format!("{x:e} at element {at}"),
+            }));
         }
         known.insert(id, value);
     }
-    // Every value fits, but the sum of the gradients' squares may not.
+    Ok(None)
+}
+
+/// The largest gradient, where every value fits but the sum of all gradients' squares does not.
+fn overflowing(graph: &Graph, known: &Known) -> Option<Fault> {
     let mut total = 0.0;
     let mut largest = (String::new(), 0.0);
     for (sink, id) in graph.sinks() {
@@ -224,7 +200,8 @@ fn on_cpu(
             }
         }
     }
-    let overflows = total > f64::from(f32::MAX);
-    let detail = format!("its squares sum to {:e}, beyond f32", largest.1);
-    Ok(overflows.then(|| (format!("gradient of '{}'", largest.0), detail)))
+    (total > f64::from(f32::MAX)).then(|| Fault {
+        tensor: format!("gradient of '{}'", largest.0),
+        detail: format!("its squares sum to {:e}, beyond f32", largest.1),
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Summary;
+use super::run::Summary;
 use crate::error::{Error, Result};
 use crate::files::folder;
 use crate::session::Device;
