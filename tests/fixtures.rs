@@ -153,7 +153,7 @@ fn weights_moments_averages_and_steps_of_before_are_read_bit_for_bit() {
         let dir = tempfile::tempdir().unwrap();
         copy(&fixtures().join(name), dir.path());
         let config = read_config(dir.path()).unwrap();
-        let layout = Layout::new(config.build().unwrap().parameters(), 1 << 27).unwrap();
+        let layout = Layout::new(config.model.parameters(), 1 << 27).unwrap();
         let folder = RunFolder::open(dir.path(), true).unwrap();
         let ema = config.training.ema.is_some();
         let checkpoint = folder.load(&layout, ema).unwrap().unwrap();
@@ -337,7 +337,7 @@ fn a_diffusers_folder_of_before_opens_bit_for_bit_and_draws_what_it_drew() {
     let recorded = recorded();
     let folder = fixtures().join("diffusers");
     let config = read_config(&folder).unwrap();
-    let layout = Layout::new(config.build().unwrap().parameters(), 1 << 27).unwrap();
+    let layout = Layout::new(config.model.parameters(), 1 << 27).unwrap();
     let weights = read_weights(&folder, &layout).unwrap();
     assert_read(
         "diffusers",
