@@ -103,7 +103,7 @@ pub enum Executable {
 /// A graph for the interpreter, with the kernels of its update.
 #[derive(Debug)]
 pub struct HostProgram {
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     sinks: Vec<(Sink, NodeId)>,
     update: Option<Program>,
     inputs: HashMap<String, Arc<Value>>,
