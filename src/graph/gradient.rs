@@ -67,11 +67,13 @@ impl Graph {
 
     /// For each of the first `count` nodes, whether it depends on one of `roots` or is one.
     fn dependents(&self, roots: &[Var<'_>], count: usize) -> Vec<bool> {
-        let nodes = self.nodes();
         let mut depends = vec![false; count];
-        for index in 0..count {
-            depends[index] = roots.iter().any(|r| r.id().index() == index)
-                || nodes[index].inputs.iter().any(|i| depends[i.index()]);
+        for root in roots.iter().filter(|r| r.id().index() < count) {
+            depends[root.id().index()] = true;
+        }
+        let inner = self.inner.borrow();
+        for (index, node) in inner.nodes[..count].iter().enumerate() {
+            depends[index] |= node.inputs.iter().any(|i| depends[i.index()]);
         }
         depends
     }

@@ -18,7 +18,7 @@ pub type Known = HashMap<NodeId, Arc<Value>>;
 /// # Errors
 /// When a leaf is missing or an operator fails.
 pub fn evaluate(
-    nodes: &[Node],
+    nodes: &[Arc<Node>],
     wanted: &[NodeId],
     known: &Known,
     cx: &EvalContext,

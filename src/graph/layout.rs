@@ -1,5 +1,7 @@
 //! Where parameters lie: one flat buffer, tensors at 256-byte offsets, zeros between, split at the binding limit.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
@@ -180,9 +182,10 @@ impl Layout {
         let limit = (binding_bytes / 4) as usize / ALIGNMENT * ALIGNMENT;
         let (mut segments, mut roles): (Vec<usize>, Vec<Role>) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
-        for (i, parameter) in parameters.iter().enumerate() {
+        let mut names = HashSet::new();
+        for parameter in &parameters {
             parameter.shape.check(&parameter.name)?;
-            if parameters[..i].iter().any(|p| p.name == parameter.name) {
+            if !names.insert(parameter.name.as_str()) {
                 return Err(Error::Usage(format!(
                     "parameter '{}' is declared twice",
                     parameter.name
@@ -238,6 +241,12 @@ impl Layout {
     /// The position of the parameter called `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.parameters.iter().position(|p| p.name == name)
+    }
+
+    /// The position of every parameter by its name.
+    pub(crate) fn positions(&self) -> HashMap<&str, usize> {
+        let names = self.parameters.iter().map(|p| p.name.as_str());
+        names.zip(0..).collect()
     }
 
     /// The number of trained values.

@@ -4,7 +4,7 @@
 //! does not interrupt the building: the first one is kept, and everything that takes the graph returns it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct Node {
 }
 
 /// Where a result of a graph goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sink {
     /// A buffer of this name, which the host can read.
     Output(String),
@@ -64,11 +64,14 @@ pub struct Graph {
 
 #[derive(Default)]
 struct Inner {
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     merged: HashMap<(String, Vec<NodeId>), NodeId>,
     names: HashMap<String, NodeId>,
-    streams: HashMap<String, u32>,
+    /// The name of the random node of each stream.
+    streams: HashMap<u32, String>,
     sinks: Vec<(Sink, NodeId)>,
+    /// What `sinks` has already.
+    taken: HashSet<Sink>,
     update: Option<Update>,
     error: Option<String>,
 }
@@ -189,17 +192,14 @@ impl Graph {
     pub(crate) fn stream(&self, name: &str) -> u32 {
         let stream = stream(self.domain, name);
         let mut inner = self.inner.borrow_mut();
-        let clash = inner
-            .streams
-            .iter()
-            .find(|(other, s)| **s == stream || other.as_str() == name);
-        if let Some((other, _)) = clash {
+        // The same name has the same stream; two names may have one by chance.
+        if let Some(other) = inner.streams.get(&stream) {
             let message = format!(
                 "random node '{name}' would repeat the noise of '{other}'; give it another name"
             );
             inner.error.get_or_insert(message);
         }
-        inner.streams.insert(name.to_owned(), stream);
+        inner.streams.insert(stream, name.to_owned());
         stream
     }
 
@@ -210,12 +210,13 @@ impl Graph {
 
     /// As [`Graph::apply`], for an operator that is shared.
     pub fn apply_arc<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Var<'g> {
-        if let Some(shorter) = rewrite::simplify(self, op.as_ref(), inputs) {
+        let nodes: Vec<Arc<Node>> = inputs.iter().map(|v| self.node(v.id)).collect();
+        let types: Vec<&TensorType> = nodes.iter().map(|node| &node.ty).collect();
+        if let Some(shorter) = rewrite::simplify(self, op.as_ref(), inputs, &nodes) {
             return shorter;
         }
         let ids: Vec<NodeId> = inputs.iter().map(|v| v.id).collect();
-        let types: Vec<TensorType> = ids.iter().map(|&id| self.ty_of(id)).collect();
-        let ty = match op.infer(&types.iter().collect::<Vec<_>>()).and_then(|ty| {
+        let ty = match op.infer(&types).and_then(|ty| {
             ty.shape.check(op.name())?;
             Ok(ty)
         }) {
@@ -223,7 +224,7 @@ impl Graph {
             Err(error) => {
                 self.fail(error);
                 // A stand-in of some shape, so that building can go on; the graph is refused later.
-                types.into_iter().next().unwrap_or(TensorType::f32([]))
+                types.first().map_or(TensorType::f32([]), |&ty| ty.clone())
             }
         };
         let mut inner = self.inner.borrow_mut();
@@ -232,11 +233,11 @@ impl Graph {
             return Var { graph: self, id };
         }
         let id = NodeId(inner.nodes.len() as u32);
-        inner.nodes.push(Node {
+        inner.nodes.push(Arc::new(Node {
             op,
             inputs: ids,
             ty,
-        });
+        }));
         if let Some(key) = key {
             inner.merged.insert(key, id);
         }
@@ -268,7 +269,7 @@ impl Graph {
     }
 
     fn sink(&self, sink: Sink, var: Var<'_>) {
-        if self.inner.borrow().sinks.iter().any(|(s, _)| *s == sink) {
+        if !self.inner.borrow_mut().taken.insert(sink.clone()) {
             self.fail(Error::Usage(format!(
                 "{sink:?} is given twice in one graph"
             )));
@@ -317,8 +318,8 @@ impl Graph {
             .map(|(_, id)| *id)
     }
 
-    /// All nodes; inputs come before what they are inputs of.
-    pub fn nodes(&self) -> Vec<Node> {
+    /// All nodes, shared; inputs come before what they are inputs of.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
         self.inner.borrow().nodes.clone()
     }
 
@@ -342,7 +343,7 @@ impl Graph {
         self.inner.borrow().nodes[id.index()].ty.clone()
     }
 
-    pub(crate) fn node(&self, id: NodeId) -> Node {
+    pub(crate) fn node(&self, id: NodeId) -> Arc<Node> {
         self.inner.borrow().nodes[id.index()].clone()
     }
 

@@ -1,30 +1,37 @@
 //! Small rewrites as a node is made: constants folded, neutral elements dropped.
 
+use std::sync::Arc;
+
 use super::op::{Op, Pattern};
-use super::{Graph, Var};
+use super::{Graph, Node, Var};
 use crate::kernels::functions::Function;
 use crate::reference::functions::apply;
-use crate::tensor::Shape;
+use crate::tensor::{Shape, TensorType};
 
-/// A shorter way to say `op(inputs)`, if there is one.
-pub(super) fn simplify<'g>(graph: &'g Graph, op: &dyn Op, inputs: &[Var<'g>]) -> Option<Var<'g>> {
-    let types: Vec<_> = inputs.iter().map(|v| v.ty()).collect();
-    let Pattern::Elementwise(function) = op.pattern(&types.iter().collect::<Vec<_>>()) else {
+/// A shorter way to say `op(inputs)`, if there is one. `nodes` are those of the inputs.
+pub(super) fn simplify<'g>(
+    graph: &'g Graph,
+    op: &dyn Op,
+    inputs: &[Var<'g>],
+    nodes: &[Arc<Node>],
+) -> Option<Var<'g>> {
+    let types: Vec<&TensorType> = nodes.iter().map(|node| &node.ty).collect();
+    let Pattern::Elementwise(function) = op.pattern(&types) else {
         return None;
     };
     if let (Function::Identity, [x]) = (function, inputs) {
         // A stretch of a stretch is one.
-        let shape = op.infer(&[&types[0]]).ok()?.shape;
+        let shape = op.infer(&types).ok()?.shape;
         if let Some(inner) = stretched(graph, *x) {
             return Some(inner.broadcast_to(shape));
         }
     }
-    let shape = op.infer(&types.iter().collect::<Vec<_>>()).ok()?.shape;
-    let constant = |v: &Var<'g>| match graph.node(v.id()).op.pattern(&[]) {
+    let shape = op.infer(&types).ok()?.shape;
+    let constant = |node: &Arc<Node>| match node.op.pattern(&[]) {
         Pattern::Constant(value) => Some(value),
         _ => None,
     };
-    let constants: Vec<Option<f64>> = inputs.iter().map(constant).collect();
+    let constants: Vec<Option<f64>> = nodes.iter().map(constant).collect();
     if shape.rank() == 0
         && !inputs.is_empty()
         && let Some(values) = constants.iter().copied().collect::<Option<Vec<f64>>>()

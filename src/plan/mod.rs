@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::kernel::exact;
@@ -35,7 +36,7 @@ pub const POISON: u32 = 0x7fc0_dead;
 pub struct Plan {
     gpu: Gpu,
     program: Program,
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     places: Vec<BufferSlice>,
     /// The plan's own buffers, with guards on both sides.
     own: Vec<wgpu::Buffer>,
@@ -218,7 +219,7 @@ impl Plan {
     }
 
     /// The nodes of its graph.
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
 

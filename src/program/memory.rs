@@ -1,5 +1,8 @@
 //! Where transient buffers live: slots, reused as soon as their last reader has run.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
 use super::{BufferId, Origin, Program};
 
 /// The slot of each transient buffer, and the size of each slot.
@@ -37,44 +40,64 @@ pub fn assign(program: &Program, reuse: bool) -> Slots {
         of: vec![None; program.buffers.len()],
         sizes: Vec::new(),
     };
-    // The dispatch after which each slot is free.
-    let mut busy_until: Vec<usize> = Vec::new();
+    // Slots that are taken, by the dispatch after which they are free; and those that are free, by size.
+    let mut busy: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    let mut free: BTreeSet<(u64, usize)> = BTreeSet::new();
     for b in order {
         let Some((first, last)) = lives[b] else {
             continue;
         };
+        while let Some(&Reverse((until, slot))) = busy.peek()
+            && until < first
+        {
+            busy.pop();
+            free.insert((slots.sizes[slot], slot));
+        }
         let bytes = program.buffers[b].ty.bytes();
-        // A small tensor that lives long had better not sit in a large slot: the next large one would need a new one.
-        let near = |size: u64| size <= FACTOR * bytes && bytes <= FACTOR * size;
-        let free = (0..slots.sizes.len())
-            .filter(|&s| reuse && busy_until[s] < first && near(slots.sizes[s]));
-        // The smallest that is large enough, else the largest, which then grows.
-        let best = free.min_by_key(|&s| (slots.sizes[s] < bytes, slots.sizes[s].abs_diff(bytes)));
-        let slot = best.unwrap_or_else(|| {
-            slots.sizes.push(0);
-            busy_until.push(0);
-            slots.sizes.len() - 1
-        });
+        let best = nearest(&free, bytes).filter(|_| reuse);
+        let slot = best.map_or_else(
+            || {
+                slots.sizes.push(0);
+                slots.sizes.len() - 1
+            },
+            |found| {
+                free.remove(&found);
+                found.1
+            },
+        );
         slots.sizes[slot] = slots.sizes[slot].max(bytes);
-        busy_until[slot] = last;
+        busy.push(Reverse((last, slot)));
         slots.of[b] = Some(slot);
     }
     slots
 }
 
-/// Whether two transient buffers that are alive in the same dispatch share a slot: never, or the plan is wrong.
+/// Of free slots `(size, slot)` the smallest that is large enough, else the largest, which then grows; the first of several. A small
+/// tensor that lives long had better not sit in a large slot: the next large one would need a new one.
+fn nearest(free: &BTreeSet<(u64, usize)>, bytes: u64) -> Option<(u64, usize)> {
+    let larger = (bytes, 0)..=(FACTOR.saturating_mul(bytes), usize::MAX);
+    let smaller = (bytes.div_ceil(FACTOR), 0)..(bytes, 0);
+    free.range(larger).next().copied().or_else(|| {
+        let (size, _) = *free.range(smaller).next_back()?;
+        free.range((size, 0)..).next().copied()
+    })
+}
+
+/// Two transient buffers that are alive in the same dispatch and share a slot: there are none, or the plan is wrong.
 pub fn overlap(program: &Program, slots: &Slots) -> Option<(BufferId, BufferId)> {
     let lives = lifetimes(program);
-    for a in 0..program.buffers.len() {
-        for b in 0..a {
-            if let (Some(x), Some(y), Some((a0, a1)), Some((b0, b1))) =
-                (slots.of[a], slots.of[b], lives[a], lives[b])
-                && x == y
-                && a0 <= b1
-                && b0 <= a1
-            {
-                return Some((BufferId(b), BufferId(a)));
-            }
+    let mut of_slot: Vec<Vec<(usize, usize, usize)>> = vec![Vec::new(); slots.sizes.len()];
+    for (b, life) in lives.into_iter().enumerate() {
+        if let (Some(slot), Some((first, last))) = (slots.of[b], life) {
+            of_slot[slot].push((first, last, b));
+        }
+    }
+    for buffers in &mut of_slot {
+        buffers.sort_unstable();
+        // Where any two overlap, so do two neighbours.
+        let pair = buffers.windows(2).find(|pair| pair[1].0 <= pair[0].1);
+        if let Some(&[(_, _, a), (_, _, b)]) = pair {
+            return Some((BufferId(a), BufferId(b)));
         }
     }
     None

@@ -1,5 +1,6 @@
 //! A graph as a list of kernels over virtual buffers: what lowering makes and a device or an explanation takes. No device in it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::graph::NodeId;
@@ -108,7 +109,7 @@ pub enum Origin {
 }
 
 /// A virtual buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BufferSpec {
     /// Its memory.
     pub origin: Origin,
@@ -149,20 +150,22 @@ pub struct Program {
     pub groups: Vec<NodeGroup>,
     /// Names that outputs can be read by; several may share a buffer.
     pub outputs: Vec<(String, BufferId)>,
+    /// Buffers that are not transient, by what they are: see [`Program::buffer`].
+    shared: HashMap<BufferSpec, BufferId>,
 }
 
 impl Program {
-    /// A new virtual buffer.
+    /// A virtual buffer: a new one, or that of the same origin and type if it is not transient.
     pub fn buffer(&mut self, origin: Origin, ty: TensorType) -> BufferId {
-        let shared = origin != Origin::Transient;
-        if let Some(found) = self
-            .buffers
-            .iter()
-            .position(|b| shared && b.origin == origin && b.ty == ty)
-        {
-            return BufferId(found);
+        let spec = BufferSpec { origin, ty };
+        let next = BufferId(self.buffers.len());
+        if spec.origin != Origin::Transient {
+            let found = *self.shared.entry(spec.clone()).or_insert(next);
+            if found != next {
+                return found;
+            }
         }
-        self.buffers.push(BufferSpec { origin, ty });
-        BufferId(self.buffers.len() - 1)
+        self.buffers.push(spec);
+        next
     }
 }

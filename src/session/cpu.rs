@@ -257,7 +257,7 @@ impl RingRead for Ring {
 #[derive(Debug)]
 struct HostProgram {
     host: Host,
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     sinks: Vec<(Sink, NodeId)>,
     update: Option<Program>,
     inputs: HashMap<String, Shared>,

@@ -168,7 +168,7 @@ fn on_cpu(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Opti
 }
 
 /// The first of `nodes` whose value an f32 cannot hold. What is computed on the way is `known` afterwards.
-fn beyond_f32(nodes: &[Node], known: &mut Known, cx: &EvalContext) -> Result<Option<Fault>> {
+fn beyond_f32(nodes: &[Arc<Node>], known: &mut Known, cx: &EvalContext) -> Result<Option<Fault>> {
     for (i, node) in nodes.iter().enumerate() {
         let id = NodeId(i as u32);
         let value = evaluate(nodes, &[id], known, cx)?.remove(0);

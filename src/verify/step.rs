@@ -320,7 +320,11 @@ fn whole(
 }
 
 /// The values of a graph's leaves before its step.
-pub(crate) fn leaves(nodes: &[Node], setup: &Setup<'_>, precision: Precision) -> Result<Known> {
+pub(crate) fn leaves(
+    nodes: &[Arc<Node>],
+    setup: &Setup<'_>,
+    precision: Precision,
+) -> Result<Known> {
     let inputs: HashMap<&str, &Value> = setup.inputs.iter().map(|(n, v)| (*n, v)).collect();
     let mut known = Known::new();
     for (i, node) in nodes.iter().enumerate() {

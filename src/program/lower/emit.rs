@@ -24,6 +24,7 @@ pub(super) fn emit(
     caps: &Caps,
     layout: &Layout,
 ) -> Result<Program> {
+    let order = groups.order();
     let mut emitter = Emitter {
         source,
         groups,
@@ -31,9 +32,10 @@ pub(super) fn emit(
         layout,
         program: Program::default(),
         places: HashMap::new(),
-        demanded: demanded(source, groups),
+        parameters: layout.positions(),
+        demanded: demanded(source, groups, &order),
     };
-    for g in groups.order(source) {
+    for g in order {
         emitter.group(g)?;
     }
     emitter.copies()?;
@@ -41,20 +43,20 @@ pub(super) fn emit(
 }
 
 /// Which values must be in memory: results, and what the kernels that make them read.
-fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
+fn demanded(source: &Source, groups: &Groups, order: &[usize]) -> BTreeSet<NodeId> {
     let mut demanded: BTreeSet<NodeId> = source
         .sinks
         .iter()
         .map(|(_, id)| source.root(*id))
         .collect();
-    for g in groups.order(source).into_iter().rev() {
+    for &g in order.iter().rev() {
         let group = &groups.list[g];
         let outputs: Vec<NodeId> = outputs_of(group, &demanded);
         if outputs.is_empty() && group.row_sums.is_none_or(|s| !demanded.contains(&s)) {
             continue;
         }
         match group.kind {
-            Kind::Opaque(_) => demanded.extend(groups.inputs_of(source, g)),
+            Kind::Opaque(_) => demanded.extend(&group.inputs),
             Kind::Product(_) | Kind::Reduce(_) | Kind::Map => {
                 let mut builder = Builder::new(source, groups, group);
                 let wanted = if outputs.is_empty() {
@@ -68,7 +70,7 @@ fn demanded(source: &Source, groups: &Groups) -> BTreeSet<NodeId> {
                     Kind::Product(head) => {
                         demanded.extend(source.node(head).inputs.iter().map(|&i| source.root(i)));
                     }
-                    Kind::Reduce(head) => demanded.extend(groups.prologue(source, head).1),
+                    Kind::Reduce(_) => demanded.extend(&group.prologue.reads),
                     _ => {}
                 }
             }
@@ -238,6 +240,8 @@ struct Emitter<'a> {
     layout: &'a Layout,
     program: Program,
     places: HashMap<NodeId, BufferId>,
+    /// Positions in the layout by name.
+    parameters: HashMap<&'a str, usize>,
     demanded: BTreeSet<NodeId>,
 }
 
@@ -264,7 +268,7 @@ impl Emitter<'_> {
     }
 
     fn parameter(&self, name: &str, ty: &TensorType) -> Result<usize> {
-        let position = self.layout.find(name).ok_or_else(|| {
+        let position = self.parameters.get(name).copied().ok_or_else(|| {
             let known: Vec<&str> = self
                 .layout
                 .parameters
@@ -286,19 +290,16 @@ impl Emitter<'_> {
 
     /// A value that is one result goes straight to its destination; others are transient and copied at the end.
     fn origin_of_result(&self, root: NodeId) -> Result<Origin> {
-        let sinks: Vec<&Sink> = self
-            .source
-            .sinks
+        let sinks: Vec<&(Sink, NodeId)> = self.source.sinks_of[root.index()]
             .iter()
-            .filter(|(_, id)| self.source.root(*id) == root)
-            .map(|(s, _)| s)
+            .map(|&i| &self.source.sinks[i])
             .collect();
         Ok(match sinks.as_slice() {
-            [Sink::Gradient(name)] if self.source.consumers[root.index()].is_empty() => {
-                Origin::Gradient(self.parameter(name, &self.sink_type(name))?)
+            [(Sink::Gradient(name), id)] if self.source.consumers[root.index()].is_empty() => {
+                Origin::Gradient(self.parameter(name, &self.source.node(*id).ty)?)
             }
             _ => match sinks.iter().find_map(|s| {
-                if let Sink::Output(name) = s {
+                if let (Sink::Output(name), _) = s {
                     Some(name)
                 } else {
                     None
@@ -307,14 +308,6 @@ impl Emitter<'_> {
                 Some(name) => Origin::Output(name.clone()),
                 None => Origin::Transient,
             },
-        })
-    }
-
-    fn sink_type(&self, gradient_of: &str) -> TensorType {
-        let wanted = Sink::Gradient(gradient_of.to_owned());
-        let found = self.source.sinks.iter().find(|(s, _)| *s == wanted);
-        found.map_or(TensorType::f32([]), |(_, id)| {
-            self.source.node(*id).ty.clone()
         })
     }
 
@@ -435,7 +428,7 @@ impl Emitter<'_> {
             return Ok(Lowering::default());
         };
         let operand = source.node(head).inputs[0];
-        let (inside, _) = self.groups.prologue(source, head);
+        let inside = group.prologue.inside.clone();
         let mut prologue = Builder::with(source, self.groups, inside, None);
         let before = prologue.finish(&[source.root(operand)]);
         let mut epilogue = Builder::new(source, self.groups, group);

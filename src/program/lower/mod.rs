@@ -7,6 +7,7 @@ mod split;
 mod update;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::interpreter::read_by;
@@ -23,7 +24,7 @@ const MAX_BUFFERS: usize = 8;
 
 /// A graph as the lowering sees it.
 struct Source {
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     patterns: Vec<Pattern>,
     /// The node whose memory a node's value lies in: itself, or what it is an alias of.
     roots: Vec<NodeId>,
@@ -32,6 +33,8 @@ struct Source {
     /// Needed nodes that read a root's value, aliases seen through.
     consumers: Vec<Vec<NodeId>>,
     sinks: Vec<(Sink, NodeId)>,
+    /// Where each root goes: positions in `sinks`.
+    sinks_of: Vec<Vec<usize>>,
     fuse: bool,
 }
 
@@ -54,6 +57,10 @@ impl Source {
             });
         }
         let sinks = graph.sinks();
+        let mut sinks_of = vec![Vec::new(); nodes.len()];
+        for (i, (_, id)) in sinks.iter().enumerate() {
+            sinks_of[roots[id.index()].index()].push(i);
+        }
         let mut needed = vec![false; nodes.len()];
         let mut stack: Vec<NodeId> = sinks.iter().map(|(_, id)| *id).collect();
         while let Some(id) = stack.pop() {
@@ -80,6 +87,7 @@ impl Source {
             needed,
             consumers,
             sinks,
+            sinks_of,
             fuse,
         }
     }
@@ -106,7 +114,7 @@ impl Source {
 
     /// Whether a value must be in memory for someone outside of the graph.
     fn is_sink(&self, root: NodeId) -> bool {
-        self.sinks.iter().any(|(_, id)| self.root(*id) == root)
+        !self.sinks_of[root.index()].is_empty()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kernels after the gradients: norm, verdict, optimiser, moving average, counters.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -32,10 +33,11 @@ pub(super) fn append(
     layout: &Layout,
     given: &[String],
 ) -> Result<()> {
+    let given: HashSet<&str> = given.iter().map(String::as_str).collect();
     let missing = layout
         .parameters
         .iter()
-        .find(|p| p.role.set() == update.set && !given.contains(&p.name));
+        .find(|p| p.role.set() == update.set && !given.contains(p.name.as_str()));
     if let Some(parameter) = missing {
         return Err(Error::Usage(format!(
             "the step changes '{}' but its graph does not say how: give its gradient (of state, its next value) with \
