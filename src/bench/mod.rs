@@ -189,38 +189,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
     let mut contest = ceilings::Contest::new(gpu)?;
     contest.calibrate(&mut timer)?;
 
-    let mut items = Vec::new();
-    for case in cases::all(gpu.caps())? {
-        let name = format!("{} ({})", case.name, case.kernel.family());
-        if !wanted(&name) {
-            continue;
-        }
-        progress(&case.name);
-        let mut buffers: Vec<BufferSlice> = Vec::new();
-        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
-            let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
-            if binding.access != Access::Write {
-                gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
-            }
-            buffers.push((&buffer).into());
-        }
-        let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
-        gpu.dispatch(&bound);
-        let comparison = check::check(gpu, &case, &buffers)?;
-        items.push(Item {
-            variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
-            cost: case.kernel.cost(),
-            name: case.name,
-            work: Work::Kernel(bound),
-            repeats: 1,
-            times: Vec::new(),
-            of_tolerance: if comparison.passed() {
-                comparison.worst_of_tolerance
-            } else {
-                comparison.worst_of_tolerance.max(f64::INFINITY)
-            },
-        });
-    }
+    let mut items = kernels(gpu, wanted, &mut progress)?;
     let mut plans: Vec<(String, Make<'_>)> = Vec::new();
     for (model, usual) in models::steps() {
         // The large batches are of the step that is small.
@@ -301,6 +270,47 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         ceilings,
         seconds: begin.elapsed().as_secs_f64(),
     })
+}
+
+/// The kernels' lines: each was run once, and its result compared.
+fn kernels(
+    gpu: &Gpu,
+    wanted: impl Fn(&str) -> bool,
+    progress: &mut impl FnMut(&str),
+) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for case in cases::all(gpu.caps())? {
+        let name = format!("{} ({})", case.name, case.kernel.family());
+        if !wanted(&name) {
+            continue;
+        }
+        progress(&case.name);
+        let mut buffers: Vec<BufferSlice> = Vec::new();
+        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
+            let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
+            if binding.access != Access::Write {
+                gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
+            }
+            buffers.push((&buffer).into());
+        }
+        let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
+        gpu.dispatch(&bound);
+        let comparison = check::check(gpu, &case, &buffers)?;
+        items.push(Item {
+            variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
+            cost: case.kernel.cost(),
+            name: case.name,
+            work: Work::Kernel(bound),
+            repeats: 1,
+            times: Vec::new(),
+            of_tolerance: if comparison.passed() {
+                comparison.worst_of_tolerance
+            } else {
+                comparison.worst_of_tolerance.max(f64::INFINITY)
+            },
+        });
+    }
+    Ok(items)
 }
 
 fn line(mut item: Item, ceilings: &Ceilings) -> Line {

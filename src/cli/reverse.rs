@@ -9,7 +9,7 @@ use super::pictures::picture;
 use super::sampling::SampleArguments;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
-use crate::evaluate::{Evaluator, FEWEST, Start};
+use crate::evaluate::{Evaluator, FEWEST, Samples, Start};
 use crate::files::folder::write_synced;
 use crate::files::weights::{Tensors, read_tensors, write_tensors};
 use crate::files::{Config, ModelConfig};
@@ -110,23 +110,23 @@ pub(super) fn sample(
         write_synced(path, &grid::png(&chain(&columns, config, n))?)?;
     }
     if let Some(path) = &arguments.save_tensor {
-        let image = config.image;
-        let shape = vec![n, image.channels, image.height, image.width];
-        let x = border(&samples.x, config, n, true);
-        let tensors = Tensors::from([
-            (
-                "images".to_owned(),
-                (vec![n, image.count()], samples.images),
-            ),
-            ("x".to_owned(), (shape, x)),
-        ]);
-        write_tensors(path, &tensors)?;
+        save_tensor(path, samples, config, n)?;
     }
     output.say(&format!(
         "{n} images in {}, {steps} steps",
         arguments.out.display()
     ));
     output.result(&json!({"samples": n, "steps": steps, "file": arguments.out}))
+}
+
+/// The samples as they are, and what the process has at its end.
+fn save_tensor(path: &Path, samples: Samples, config: &Config, n: usize) -> Result<()> {
+    let image = config.image;
+    let shape = vec![n, image.channels, image.height, image.width];
+    let x = border(&samples.x, config, n, true);
+    let images = (vec![n, image.count()], samples.images);
+    let tensors = Tensors::from([("images".to_owned(), images), ("x".to_owned(), (shape, x))]);
+    write_tensors(path, &tensors)
 }
 
 /// Images between the order of files, `[n, channels, height, width]`, and the device's.
