@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, open};
+use super::common::{Output, open};
 use crate::bench::{self, Bounds, Options, Report, models, profile};
 use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use super::common::{Output, open};
 use super::train::drive;
-use super::{Output, open};
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};

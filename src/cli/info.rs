@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Output;
+use super::common::Output;
 use super::flags::{flags, message};
 use crate::error::Result;
 use crate::gpu::{Choice, Gpu, adapter};

@@ -1,17 +1,15 @@
 //! The command line: arguments in, calls to the library, messages out. No mathematics here.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Choice;
-use crate::run::Run;
-use crate::session::Device;
 
 mod bench;
+mod common;
 mod demo;
 mod encode;
 mod eval;
@@ -27,6 +25,8 @@ mod shaders;
 mod train;
 mod training;
 mod verify;
+
+use common::Output;
 
 /// Generative models, trained and sampled by hand-written WGSL compute kernels on any GPU.
 #[derive(Debug, Parser)]
@@ -81,36 +81,6 @@ enum Command {
     Shaders(shaders::Arguments),
 }
 
-/// Where a command's words go.
-struct Output {
-    json: bool,
-    quiet: bool,
-}
-
-impl Output {
-    /// A line for a person: stdout, or stderr where stdout is for a machine. A closed pipe is no error.
-    fn say(&self, line: &str) {
-        if self.quiet {
-            return;
-        }
-        if self.json {
-            writeln!(std::io::stderr(), "{line}").ok();
-        } else {
-            writeln!(std::io::stdout(), "{line}").ok();
-        }
-    }
-
-    /// The result for a machine.
-    fn result(&self, value: &impl serde::Serialize) -> Result<()> {
-        if self.json {
-            let text =
-                serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
-            writeln!(std::io::stdout(), "{text}").ok();
-        }
-        Ok(())
-    }
-}
-
 /// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input.
 pub fn main() -> ExitCode {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
@@ -162,81 +132,4 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Demo(arguments) => demo::run(&output, device, arguments),
         Command::Shaders(arguments) => shaders::run(&output, arguments),
     }
-}
-
-/// Opens the device and says which it is.
-fn open(output: &Output, choice: &Choice) -> Result<Device> {
-    let device = Device::open(choice)?;
-    if let Device::Gpu(gpu) = &device {
-        let s = gpu.summary();
-        let software = if s.is_software() {
-            ", a software adapter"
-        } else {
-            ""
-        };
-        output.say(&format!(
-            "device: {} on {}{software}; {}",
-            s.name,
-            s.backend,
-            flags::flags(&s.reason)
-        ));
-    } else {
-        output.say("device: the CPU interpreter");
-    }
-    Ok(device)
-}
-
-/// Reads a SPEC.
-fn spec(text: &str) -> Result<crate::data::Spec, String> {
-    text.parse().map_err(|error| flags::message(&error))
-}
-
-/// How data of a folder of images is read.
-#[derive(Debug, Args)]
-struct DataArguments {
-    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
-    #[arg(long, value_parser = spec)]
-    data: crate::data::Spec,
-    /// Resize the images of a folder to squares of this many pixels
-    #[arg(long)]
-    size: Option<u32>,
-    /// Read the images of a folder as grey
-    #[arg(long)]
-    grey: bool,
-}
-
-impl DataArguments {
-    fn load(&self, part: crate::data::idx::Part) -> Result<crate::data::Dataset> {
-        let options = crate::data::images::Options {
-            size: self.size,
-            grey: self.grey,
-        };
-        self.data.load(part, &options)
-    }
-}
-
-/// A trained model's folder.
-#[derive(Debug, Args)]
-struct RunArguments {
-    /// The run folder
-    folder: PathBuf,
-}
-
-impl RunArguments {
-    fn open(&self) -> Result<Run> {
-        Run::open(&self.folder)
-    }
-}
-
-/// The most pictures in one grid.
-const MAX_PICTURES: usize = 10_000;
-
-/// Refuses a number of pictures that no grid holds.
-fn check_count(n: usize) -> Result<usize> {
-    if n == 0 || n > MAX_PICTURES {
-        return Err(Error::Usage(format!(
-            "--n {n} must be from 1 to {MAX_PICTURES}"
-        )));
-    }
-    Ok(n)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{DataArguments, Output, RunArguments, check_count, open};
+use super::common::{DataArguments, Output, RunArguments, check_count, open};
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;

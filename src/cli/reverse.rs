@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Output;
+use super::common::Output;
 use super::sampling::{ProcessArguments, SampleArguments};
 use crate::data::idx::Part;
 use crate::error::{Error, Result};

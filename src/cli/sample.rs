@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::common::{Output, check_count, open};
+use super::reverse;
 use super::sampling::SampleArguments;
-use super::{Output, check_count, open, reverse};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::files::folder::write_synced;

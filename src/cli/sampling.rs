@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::RunArguments;
+use super::common::RunArguments;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::process::Spacing;
@@ -134,7 +134,7 @@ pub(super) struct ProcessArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) init_noise: Option<PathBuf>,
     /// Diffusion: begin with held-out examples of this data, noised as far as --strength says (img2img)
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", value_parser = super::common::spec)]
     pub(super) data: Option<crate::data::Spec>,
     /// Diffusion, with --data: the share of the steps that are made; 1 leaves nothing of the examples
     #[arg(long, default_value_t = 0.6)]

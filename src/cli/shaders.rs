@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::Output;
+use super::common::Output;
 use crate::error::{Error, Result};
 use crate::kernels::Caps;
 use crate::program::template::Templates;

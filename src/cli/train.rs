@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::common::{Output, open};
+use super::models;
 use super::training::TrainingArguments;
-use super::{Output, models, open};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};

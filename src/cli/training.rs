@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::DataArguments;
+use super::common::DataArguments;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::files::{Config, Storage, Training};

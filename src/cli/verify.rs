@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::{Output, open};
+use super::common::{Output, open};
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::session::Device;

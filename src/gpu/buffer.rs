@@ -73,7 +73,7 @@ impl Gpu {
     /// # Errors
     /// When the sizes differ, are no multiple of 4, or the ranges are of one buffer.
     pub fn copy(&self, from: &BufferSlice, to: &BufferSlice) -> Result<()> {
-        if from.size != to.size || from.size % 4 != 0 || from.buffer == to.buffer {
+        if from.size != to.size || !from.size.is_multiple_of(4) || from.buffer == to.buffer {
             return Err(Error::Gpu(format!(
                 "a copy needs two buffers and equal multiples of 4 bytes, got {} and {} bytes",
                 from.size, to.size
