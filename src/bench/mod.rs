@@ -256,7 +256,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
         let ready = make()?;
         items.push(Item {
             name: ready.name.clone(),
-            variant: format!("{} dispatches", ready.plan.program().dispatches.len()),
+            variant: format!("{} dispatches", ready.plan.baked().dispatches.len()),
             cost: ready.plan.cost(),
             of_tolerance: ready.check()?,
             work: Work::Plan(Box::new(ready)),

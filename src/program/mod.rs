@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::NodeId;
 use crate::kernels::Caps;
 use crate::reference::Twin;
-use crate::tensor::TensorType;
+use crate::tensor::{TensorType, Value};
 
+pub mod baked;
 pub mod explain;
 pub mod lower;
 pub mod memory;
+pub mod state;
 pub mod template;
 pub mod translate;
 
@@ -65,7 +69,8 @@ impl PlanOptions {
 pub struct BufferId(pub usize);
 
 /// Flat buffers of a store, one a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flat {
     /// Parameters.
     Parameters,
@@ -148,6 +153,8 @@ pub struct Program {
     pub groups: Vec<NodeGroup>,
     /// Names that outputs can be read by; several may share a buffer.
     pub outputs: Vec<(String, BufferId)>,
+    /// Inputs that have a value where the caller gives none: [`Graph::table`](crate::graph::Graph::table).
+    pub tables: Vec<(String, Arc<Value>)>,
 }
 
 impl Program {

@@ -475,11 +475,7 @@ impl Executable {
     /// Kernel variants in order, for the record of a run.
     pub fn variants(&self) -> Vec<String> {
         match self {
-            Self::Gpu(plan) => {
-                let each = plan.program().dispatches.iter();
-                each.map(|d| format!("{} {}", d.kernel.family(), d.kernel.variant()))
-                    .collect()
-            }
+            Self::Gpu(plan) => plan.baked().variants().collect(),
             Self::Cpu(_) => vec!["interpreter f32".to_owned()],
         }
     }

@@ -20,7 +20,7 @@ use crate::kernels::{Access, SCHEDULE_COLUMNS};
 use crate::models::{DataType, Model};
 use crate::plan::Plan;
 use crate::program::PlanOptions;
-use crate::program::{Flat, Origin};
+use crate::program::{Flat, Origin, memory};
 use crate::real::Precision;
 use crate::session::feed::Feed;
 use crate::session::{Resident, Session};
@@ -85,8 +85,11 @@ fn on_device(
         retain: true,
         ..PlanOptions::default()
     };
-    let plan = Plan::compile(&graph, store, &inputs, retaining)?;
-    for (i, dispatch) in plan.program().dispatches.iter().enumerate() {
+    let program = Plan::lower(&graph, store, retaining)?;
+    let slots = memory::assign(&program, false);
+    let plan = Plan::assemble(&program, &slots, store, &inputs)?;
+    let nodes = graph.nodes();
+    for (i, dispatch) in program.dispatches.iter().enumerate() {
         // The update after the graph would change the weights.
         let Some(group) = dispatch.group else { break };
         plan.run_one(i)?;
@@ -98,13 +101,13 @@ fn on_device(
             let Some(at) = values.iter().position(|x| !x.is_finite()) else {
                 continue;
             };
-            let node = plan.program().groups[group]
+            let node = program.groups[group]
                 .outputs
                 .iter()
                 .find(|(_, b)| b == id)
-                .map(|(n, _)| &plan.nodes()[n.index()]);
-            let shape = &plan.program().buffers[id.0].ty.shape;
-            let name = match (&plan.program().buffers[id.0].origin, node) {
+                .map(|(n, _)| &nodes[n.index()]);
+            let shape = &program.buffers[id.0].ty.shape;
+            let name = match (&program.buffers[id.0].origin, node) {
                 (Origin::Gradient(p), _) => {
                     format!("gradient of '{}'", store.layout().parameters[*p].name)
                 }
