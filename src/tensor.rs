@@ -9,7 +9,8 @@ use crate::real::{Precision, Real, Tracked};
 pub const MAX_RANK: usize = 6;
 
 /// The sizes of a dense, row-major tensor, outermost first. `[]` is a scalar.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Shape(Vec<usize>);
 
 impl Shape {
@@ -125,7 +126,8 @@ impl From<&[usize]> for Shape {
 }
 
 /// The type of a tensor's elements on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DType {
     /// 32-bit float: all arithmetic.
     F32,

@@ -122,7 +122,7 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
         });
         (pipeline, group)
     });
-    let dispatches = plan.program().dispatches.len();
+    let dispatches = plan.baked().dispatches.len();
     let by_hand = |encoder: &mut wgpu::CommandEncoder| {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for i in 0..dispatches {

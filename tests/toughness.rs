@@ -269,18 +269,18 @@ fn five_steps(gpu: &Gpu, options: PlanOptions) -> (f64, Vec<Vec<f32>>, Vec<u64>)
     plan.run(1).unwrap();
     let loss = plan.read("loss").unwrap().data.to_f64()[0];
     plan.run(4).unwrap();
-    let program = plan.program();
-    let bound = program
+    let baked = plan.baked();
+    let bound = baked
         .dispatches
         .iter()
-        .flat_map(|d| d.buffers.iter().zip(d.kernel.bindings()))
-        .filter(|(id, _)| {
+        .flat_map(|d| d.bindings.iter().zip(&baked.shaders[d.shader].bindings))
+        .filter(|(bound, _)| {
             matches!(
-                program.buffers[id.0].origin,
-                wgen::program::Origin::Transient
+                baked.buffers[bound.buffer].fill,
+                wgen::program::baked::Fill::Transient { .. }
             )
         })
-        .map(|(_, binding)| binding.bytes())
+        .map(|(bound, binding)| binding.dtype.bytes(bound.count))
         .collect();
     (loss, store.read(Flat::Parameters).unwrap(), bound)
 }
@@ -368,7 +368,7 @@ fn a_dispatch_that_would_take_too_long_is_cut() {
     )
     .unwrap();
     let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
-    assert_eq!(plan.program().dispatches.len(), 1);
+    assert_eq!(plan.baked().dispatches.len(), 1);
     assert!(plan.segments().len() > 1, "{:?}", plan.segments());
     // Small integers: exact in f32.
     let value = |i: usize, step: usize| (i * step % 5) as f32 - 2.0;

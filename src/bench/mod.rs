@@ -358,7 +358,7 @@ fn plans(
         let ready = make()?;
         items.push(Item {
             name: ready.name.clone(),
-            variant: format!("{} dispatches", ready.plan.program().dispatches.len()),
+            variant: format!("{} dispatches", ready.plan.baked().dispatches.len()),
             cost: ready.plan.cost(),
             of_tolerance: ready.check()?,
             work: Work::Plan(Box::new(ready)),

@@ -58,8 +58,8 @@ const TURN: usize = 50;
 pub fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Result<Profile> {
     let mut timer = Timer::new(gpu)?;
     timer.calibrate(|pass| (0..8).for_each(|_| ready.plan.record_into(pass)))?;
-    let program = ready.plan.program();
-    let count = program.dispatches.len();
+    let dispatches = &ready.plan.baked().dispatches;
+    let count = dispatches.len();
     let mut times = vec![Vec::new(); count];
     let mut whole = f64::INFINITY;
     for _ in 0..rounds {
@@ -75,15 +75,15 @@ pub fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Resu
     }
     let rows: Vec<Row> = times
         .iter_mut()
-        .zip(&program.dispatches)
+        .zip(dispatches)
         .enumerate()
         .map(|(index, (times, dispatch))| {
             times.sort_by(f64::total_cmp);
-            let (best, cost) = (times[0].max(1e-9), dispatch.kernel.cost());
+            let (best, cost) = (times[0].max(1e-9), dispatch.cost);
             Row {
                 index,
-                kernel: dispatch.kernel.family().to_owned(),
-                variant: dispatch.kernel.variant(),
+                kernel: dispatch.family.clone(),
+                variant: dispatch.variant.clone(),
                 best,
                 median: times[times.len() / 2],
                 gflops: cost.flops / best / 1e9,

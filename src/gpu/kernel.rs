@@ -1,9 +1,10 @@
 //! From a kernel's descriptor to something that runs: pipeline, bind group, dispatch.
 
-use super::buffer::binding_type;
-use super::{Gpu, lock};
+use super::Gpu;
+use super::pipeline::Prepared;
 use crate::error::{Error, Result};
-use crate::kernels::{Access, Binding, Kernel, Launch};
+use crate::kernels::{Access, Kernel};
+use crate::program::baked::{Binding, Dispatch, Part, Shader, alone};
 
 /// A range of a buffer.
 #[derive(Clone, Debug)]
@@ -41,13 +42,6 @@ impl From<BufferSlice> for Resource {
     }
 }
 
-/// A kernel's pipeline. Kernels that differ in numbers alone share one.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
-}
-
 /// A kernel with its buffers: `record` may be called any number of times and makes nothing new.
 #[derive(Clone, Debug)]
 pub struct Bound {
@@ -70,168 +64,15 @@ impl Bound {
 }
 
 impl Gpu {
-    /// Makes the kernel's pipeline, or finds it.
-    ///
-    /// # Errors
-    /// When the template does not expand, the shader is not valid, or a limit is exceeded.
-    pub fn prepare(&self, kernel: &dyn Kernel) -> Result<Prepared> {
-        let bindings = kernel.bindings();
-        self.check_limits(kernel, &bindings)?;
-        self.prepare_launch(&kernel.launch(), &bindings)
-    }
-
-    fn check_limits(&self, kernel: &dyn Kernel, bindings: &[Binding]) -> Result<()> {
-        let caps = self.caps();
-        let limit =
-            |what: String, needed: u64, limit_name: &'static str, limit: u64, hint: &str| {
-                Err(Error::Limit {
-                    what,
-                    needed,
-                    limit_name,
-                    limit,
-                    hint: hint.to_owned(),
-                })
-            };
-        let name = kernel.family();
-        let is_buffer = |b: &&Binding| !matches!(b.access, Access::Texture { .. });
-        let buffers = bindings.iter().filter(is_buffer).count();
-        if buffers > caps.storage_buffers as usize {
-            let (needed, most) = (buffers as u64, u64::from(caps.storage_buffers));
-            return limit(
-                name.to_owned(),
-                needed,
-                "max_storage_buffers_per_shader_stage",
-                most,
-                "split the kernel",
-            );
-        }
-        if let Some(b) = bindings
-            .iter()
-            .filter(is_buffer)
-            .find(|b| b.bytes() > caps.binding_bytes)
-        {
-            let what = format!("{name}: '{}'", b.name);
-            let hint = "lower the batch or the model's sizes";
-            return limit(
-                what,
-                b.bytes(),
-                "max_storage_buffer_binding_size",
-                caps.binding_bytes,
-                hint,
-            );
-        }
-        let workgroups = kernel.launch().workgroups;
-        if let Some(&n) = workgroups.iter().find(|&&n| n > caps.workgroups) {
-            let (needed, most) = (u64::from(n), u64::from(caps.workgroups));
-            return limit(
-                name.to_owned(),
-                needed,
-                "max_compute_workgroups_per_dimension",
-                most,
-                "lower the batch",
-            );
-        }
-        Ok(())
-    }
-
-    fn prepare_launch(&self, launch: &Launch, bindings: &[Binding]) -> Result<Prepared> {
-        let access: String = bindings
-            .iter()
-            .map(|b| match b.access {
-                Access::Read => "r",
-                Access::Write | Access::ReadWrite => "w",
-                Access::Texture { texel, .. } => texel.name(),
-            })
-            .collect();
-        let key = format!(
-            "{}\n{}\n{:?}\n{access}\n{}",
-            launch.template, launch.entry, launch.constants, launch.context
-        );
-        if let Some(found) = lock(&self.shared.pipelines).get(&key) {
-            return Ok(found.clone());
-        }
-        let source = lock(&self.shared.templates).expand(launch)?;
-        let layout = self.layout(&access, bindings);
-        let invalid = |e: Error| Error::Shader {
-            name: launch.template.to_owned(),
-            message: e.to_string(),
-        };
-        let device = self.device();
-        let pipeline = self
-            .scoped(launch.template, 0, || {
-                let descriptor = wgpu::ShaderModuleDescriptor {
-                    label: Some(launch.template),
-                    source: wgpu::ShaderSource::Wgsl(source.into()),
-                };
-                let checks = wgpu::ShaderRuntimeChecks {
-                    bounds_checks: true,
-                    ..wgpu::ShaderRuntimeChecks::unchecked()
-                };
-                // SAFETY: bounds stay checked. What is left out are loop bounds, and every loop of a kernel runs over a finite
-                // range; user templates are trusted like any Rust code of the application.
-                let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
-                let pipeline_layout =
-                    device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                        label: None,
-                        bind_group_layouts: &[Some(&layout)],
-                        immediate_size: 0,
-                    });
-                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(launch.template),
-                    layout: Some(&pipeline_layout),
-                    module: &module,
-                    entry_point: Some(launch.entry),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants: &launch.constants,
-                        zero_initialize_workgroup_memory: false,
-                    },
-                    cache: self.shared.cache.as_ref().map(|c| &c.cache),
-                })
-            })
-            .map_err(invalid)?;
-        let prepared = Prepared { pipeline, layout };
-        lock(&self.shared.pipelines).insert(key, prepared.clone());
-        Ok(prepared)
-    }
-
-    fn layout(&self, access: &str, bindings: &[Binding]) -> wgpu::BindGroupLayout {
-        let mut layouts = lock(&self.shared.layouts);
-        layouts
-            .entry(access.to_owned())
-            .or_insert_with(|| {
-                let entry = |binding: usize, ty: wgpu::BindingType| wgpu::BindGroupLayoutEntry {
-                    binding: binding as u32,
-                    visibility: wgpu::ShaderStages::COMPUTE,
-                    ty,
-                    count: None,
-                };
-                let uniform = wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Uniform,
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                };
-                let mut entries: Vec<_> = bindings
-                    .iter()
-                    .enumerate()
-                    .map(|(i, b)| entry(i, binding_type(b.access)))
-                    .collect();
-                entries.push(entry(bindings.len(), uniform));
-                self.device()
-                    .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                        label: Some(access),
-                        entries: &entries,
-                    })
-            })
-            .clone()
-    }
-
     /// Binds a kernel to `buffers`, one a binding in order, each exactly its tensor, so that a clamped access cannot reach a neighbour.
     /// The parameters get a uniform buffer of their own.
     ///
     /// # Errors
     /// When a buffer is too small, the number differs, or the device refuses.
     pub fn bind(&self, kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Result<Bound> {
-        self.bind_parts(kernel, &exact(kernel, buffers), 1)
+        let (shader, dispatch) = alone(kernel, &|launch| self.expand(launch))?;
+        let resources = exact(&shader, &dispatch, buffers);
+        self.bind_dispatch(&shader, &dispatch, &resources, 1)
             .map(only)
     }
 
@@ -254,59 +95,86 @@ impl Gpu {
         resources: &[Resource],
         parts: usize,
     ) -> Result<Vec<Bound>> {
-        let prepared = self.prepare(kernel)?;
-        let bindings = kernel.bindings();
-        if resources.len() != bindings.len() {
+        let (shader, dispatch) = alone(kernel, &|launch| self.expand(launch))?;
+        self.bind_dispatch(&shader, &dispatch, resources, parts)
+    }
+
+    /// Binds a dispatch of `shader` to resources in the order of its bindings, cut into up to `parts` dispatches.
+    ///
+    /// # Errors
+    /// When a resource is not what its binding wants, the number differs, a limit is exceeded, or the device refuses.
+    pub fn bind_dispatch(
+        &self,
+        shader: &Shader,
+        dispatch: &Dispatch,
+        resources: &[Resource],
+        parts: usize,
+    ) -> Result<Vec<Bound>> {
+        self.check_limits(shader, dispatch)?;
+        let prepared = self.prepare_shader(shader)?;
+        let wanted = dispatch.bindings.len();
+        if resources.len() != wanted || shader.bindings.len() != wanted {
             return Err(Error::Gpu(format!(
                 "{} has {} bindings, got {} buffers",
-                kernel.family(),
-                bindings.len(),
+                dispatch.family,
+                shader.bindings.len(),
                 resources.len()
             )));
         }
-        let fitted = bindings
-            .iter()
-            .zip(resources)
-            .map(|(binding, resource)| fitting(kernel, binding, resource))
-            .collect::<Result<Vec<_>>>()?;
-        let launches = kernel.launch().parts(parts);
-        let bound = |launch: Launch| -> Result<Bound> {
-            let params = self.create_uniform(&launch.params)?;
-            let bind_group = self.scoped(kernel.family(), 0, || {
-                let mut entries: Vec<_> = fitted
-                    .iter()
-                    .enumerate()
-                    .map(|(i, fitted)| wgpu::BindGroupEntry {
-                        binding: i as u32,
-                        resource: match fitted {
-                            Fitted::Texture(view) => wgpu::BindingResource::TextureView(view),
-                            Fitted::Buffer(slice) => {
-                                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                                    buffer: &slice.buffer,
-                                    offset: slice.offset,
-                                    size: std::num::NonZeroU64::new(slice.size),
-                                })
-                            }
-                        },
-                    })
-                    .collect();
-                entries.push(wgpu::BindGroupEntry {
-                    binding: bindings.len() as u32,
-                    resource: params.as_entire_binding(),
-                });
-                self.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(kernel.family()),
-                    layout: &prepared.layout,
-                    entries: &entries,
-                })
-            })?;
-            Ok(Bound {
-                pipeline: prepared.pipeline.clone(),
-                bind_group,
-                workgroups: launch.workgroups,
+        let fitted = (0..wanted)
+            .map(|i| {
+                let binding = &shader.bindings[i];
+                let bytes = binding.dtype.bytes(dispatch.bindings[i].count);
+                fitting(&dispatch.family, binding, bytes, &resources[i])
             })
-        };
-        launches.into_iter().map(bound).collect()
+            .collect::<Result<Vec<_>>>()?;
+        let parts = dispatch.parts(parts).into_iter();
+        parts
+            .map(|part| self.bound(&dispatch.family, &prepared, &fitted, &part))
+            .collect()
+    }
+
+    fn bound(
+        &self,
+        label: &str,
+        prepared: &Prepared,
+        fitted: &[Fitted<'_>],
+        part: &Part,
+    ) -> Result<Bound> {
+        let params = self.create_uniform(&part.params)?;
+        let bind_group = self.scoped(label, 0, || {
+            let mut entries: Vec<_> = fitted
+                .iter()
+                .enumerate()
+                .map(|(i, fitted)| wgpu::BindGroupEntry {
+                    binding: i as u32,
+                    resource: match fitted {
+                        Fitted::Texture(view) => wgpu::BindingResource::TextureView(view),
+                        Fitted::Buffer(slice) => {
+                            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                buffer: &slice.buffer,
+                                offset: slice.offset,
+                                size: std::num::NonZeroU64::new(slice.size),
+                            })
+                        }
+                    },
+                })
+                .collect();
+            entries.push(wgpu::BindGroupEntry {
+                binding: fitted.len() as u32,
+                resource: params.as_entire_binding(),
+            });
+            self.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(label),
+                layout: &prepared.layout,
+                entries: &entries,
+            })
+        })?;
+        Ok(Bound {
+            pipeline: prepared.pipeline.clone(),
+            bind_group,
+            workgroups: part.workgroups,
+        })
     }
 
     /// Runs a bound kernel alone: one pass, one submission. For verification and small uses; plans record many into one.
@@ -322,12 +190,18 @@ impl Gpu {
 }
 
 /// Each slice cut to its tensor.
-pub(crate) fn exact(kernel: &dyn Kernel, buffers: &[BufferSlice]) -> Vec<Resource> {
-    let bindings = kernel.bindings();
+pub(crate) fn exact(
+    shader: &Shader,
+    dispatch: &Dispatch,
+    buffers: &[BufferSlice],
+) -> Vec<Resource> {
+    let bytes = |i: usize| {
+        let (binding, bound) = (shader.bindings.get(i)?, dispatch.bindings.get(i)?);
+        Some(binding.dtype.bytes(bound.count).max(4))
+    };
     let cut = |(i, slice): (usize, &BufferSlice)| {
-        let bytes = bindings.get(i).map_or(slice.size, |b| b.bytes().max(4));
         Resource::Buffer(BufferSlice {
-            size: slice.size.min(bytes),
+            size: slice.size.min(bytes(i).unwrap_or(slice.size)),
             ..slice.clone()
         })
     };
@@ -345,18 +219,16 @@ enum Fitted<'a> {
     Texture(wgpu::TextureView),
 }
 
-/// Whether a resource can be what a binding wants.
+/// Whether a resource can be what a binding of `bytes` bytes wants.
 fn fitting<'a>(
-    kernel: &dyn Kernel,
+    family: &str,
     binding: &Binding,
+    bytes: u64,
     resource: &'a Resource,
 ) -> Result<Fitted<'a>> {
     let refuse = |message: String| {
-        Err(Error::Gpu(format!(
-            "{}: '{}' {message}",
-            kernel.family(),
-            binding.name
-        )))
+        let name = &binding.name;
+        Err(Error::Gpu(format!("{family}: '{name}' {message}")))
     };
     match (binding.access, resource) {
         (
@@ -390,10 +262,9 @@ fn fitting<'a>(
         }
         (_, Resource::Texture(_)) => refuse("wants a buffer, got a texture".to_owned()),
         (_, Resource::Buffer(slice)) => {
-            if slice.size < binding.bytes() {
+            if slice.size < bytes {
                 return refuse(format!(
-                    "needs {} bytes, its buffer has {}",
-                    binding.bytes(),
+                    "needs {bytes} bytes, its buffer has {}",
                     slice.size
                 ));
             }

@@ -11,13 +11,15 @@ pub mod adapter;
 mod buffer;
 mod cache;
 pub mod kernel;
+mod pipeline;
 mod texture;
 pub mod timing;
 pub mod tuning;
 
 pub use adapter::{AdapterSummary, Choice};
 pub use buffer::Readback;
-pub use kernel::{Bound, BufferSlice, Prepared, Resource};
+pub use kernel::{Bound, BufferSlice, Resource};
+pub use pipeline::Prepared;
 
 /// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ struct Shared {
     caps: Caps,
     summary: AdapterSummary,
     templates: Mutex<Templates>,
+    /// WGSL by what it was expanded from.
+    expansions: Mutex<HashMap<String, String>>,
     pipelines: Mutex<HashMap<String, Prepared>>,
     layouts: Mutex<HashMap<String, wgpu::BindGroupLayout>>,
     fault: Arc<Mutex<Option<Fault>>>,
@@ -127,6 +131,7 @@ impl Gpu {
             caps,
             summary,
             templates: Mutex::new(Templates::embedded()),
+            expansions: Mutex::default(),
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
             fault,
@@ -169,8 +174,9 @@ impl Gpu {
         lock(&self.shared.templates).set(name, source);
         // What others include may be in any pipeline.
         let shared = name.starts_with("shared/");
-        lock(&self.shared.pipelines)
-            .retain(|key, _| !shared && !key.starts_with(&format!("{name}\n")));
+        let of_others = |key: &str| !shared && !key.starts_with(&format!("{name}\n"));
+        lock(&self.shared.expansions).retain(|key, _| of_others(key));
+        lock(&self.shared.pipelines).retain(|key, _| of_others(key));
     }
 
     /// The error that the device reported outside of a call, if it did.
@@ -254,7 +260,13 @@ impl Gpu {
     /// # Errors
     /// When there is no such template, or it uses a variable that the launch does not give.
     pub fn expand(&self, launch: &Launch) -> Result<String> {
-        lock(&self.shared.templates).expand(launch)
+        let key = format!("{}\n{}", launch.template, launch.context);
+        if let Some(known) = lock(&self.shared.expansions).get(&key) {
+            return Ok(known.clone());
+        }
+        let text = lock(&self.shared.templates).expand(launch)?;
+        lock(&self.shared.expansions).insert(key, text.clone());
+        Ok(text)
     }
 
     /// What the tuner learned on this adapter and driver.

@@ -24,7 +24,8 @@ pub enum Init {
 }
 
 /// What becomes of a tensor in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It is trained, by steps that update this set: the two networks of a GAN are two sets.
     Trained(u8),

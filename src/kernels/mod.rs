@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::tensor::DType;
@@ -100,7 +100,8 @@ impl Caps {
 }
 
 /// How a kernel uses a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Read only.
     Read,
@@ -120,7 +121,8 @@ pub enum Access {
 }
 
 /// A format of storage textures that every device can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Texel {
     /// Four bytes, each a value in [0, 1].
     Rgba8Unorm,
@@ -228,7 +230,8 @@ impl Binding {
 
 /// How a grid of workgroups may be cut into several dispatches, none of which takes too long. What a dispatch begins with is a word of
 /// [`Launch::params`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Grid {
     /// Not at all.
     Whole,
@@ -267,40 +270,8 @@ pub struct Launch {
     pub subgroups: bool,
 }
 
-impl Launch {
-    /// The same work in up to `count` dispatches, none of them empty; fewer where the grid has no more parts.
-    pub fn parts(&self, count: usize) -> Vec<Self> {
-        let [x, y, z] = self.workgroups.map(u64::from);
-        let part = |word: usize, first: u64, workgroups: [u32; 3]| {
-            let mut launch = self.clone();
-            launch.params[word] += first as u32;
-            Self {
-                workgroups,
-                ..launch
-            }
-        };
-        let cut = |total: u64| {
-            let each = total.div_ceil(count.max(1) as u64).max(1);
-            (0..total.div_ceil(each)).map(move |i| (i * each, each.min(total - i * each)))
-        };
-        match self.grid {
-            _ if count <= 1 || x * y * z == 0 => vec![self.clone()],
-            Grid::Whole => vec![self.clone()],
-            Grid::Line { first } => cut(x * y)
-                .map(|(start, length)| part(first, start, fold(length)))
-                .collect(),
-            Grid::Box { first_y, .. } if y >= z => cut(y)
-                .map(|(start, length)| part(first_y, start, [x as u32, length as u32, z as u32]))
-                .collect(),
-            Grid::Box { first_z, .. } => cut(z)
-                .map(|(start, length)| part(first_z, start, [x as u32, y as u32, length as u32]))
-                .collect(),
-        }
-    }
-}
-
 /// Work that a kernel must do, whatever its variant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Floating point operations.
     pub flops: f64,

@@ -12,7 +12,7 @@ impl Plan {
     /// # Errors
     /// When the device is lost.
     pub fn run_gradients(&self) -> Result<()> {
-        self.submit_within(0..self.seam())
+        self.run_within(0..self.seam())
     }
 
     /// Runs the second half: norm, verdict, optimiser, moving average, counters, with the gradients that are in the store. Together with
@@ -21,29 +21,32 @@ impl Plan {
     /// # Errors
     /// When the device is lost.
     pub fn run_update(&self) -> Result<()> {
-        self.submit_within(self.seam()..self.bound.len())
+        self.run_within(self.seam()..self.bound.len())
+    }
+
+    /// Records the first half into the caller's encoder: see [`Plan::run_gradients`].
+    pub fn record_gradients(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.record_range(encoder, 0..self.seam());
+    }
+
+    /// Records the second half into the caller's encoder: see [`Plan::run_update`].
+    pub fn record_update(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.record_range(encoder, self.seam()..self.bound.len());
     }
 
     /// The first of the recorded dispatches that belongs to the update.
     fn seam(&self) -> usize {
-        let mut dispatches = self.program.dispatches.iter();
-        let update = dispatches.position(|dispatch| dispatch.group.is_none());
-        update.map_or(self.bound.len(), |first| self.parts[first].start)
+        let first = self.parts.get(self.baked.update);
+        first.map_or(self.bound.len(), |parts| parts.start)
     }
 
     /// Submits what the segments have in common with `range`, one after the other.
-    fn submit_within(&self, range: Range<usize>) -> Result<()> {
+    fn run_within(&self, range: Range<usize>) -> Result<()> {
         for segment in &self.segments {
             let part = segment.start.max(range.start)..segment.end.min(range.end);
-            if part.is_empty() {
-                continue;
+            if !part.is_empty() {
+                self.submit(&|encoder| self.record_range(encoder, part.clone()));
             }
-            let mut encoder = self
-                .gpu
-                .device()
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            self.record_range(&mut encoder, part);
-            self.gpu.queue().submit([encoder.finish()]);
         }
         self.gpu.check()
     }

@@ -8,7 +8,9 @@ use crate::graph::layout::Layout;
 use crate::kernels::{
     CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
 };
-use crate::program::{Flat, Origin};
+use crate::program::Flat;
+use crate::program::baked::{Baked, Fill};
+use crate::program::state as host;
 
 /// What a store keeps beside parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +84,22 @@ impl Store {
         })
     }
 
+    /// Buffers for the parameters of baked programs, all zero, with what else the programs use.
+    ///
+    /// # Errors
+    /// When there is no program, their store does not hang together, memory is exhausted or a limit exceeded.
+    pub fn for_programs(gpu: &Gpu, programs: &[Baked]) -> Result<Self> {
+        let first = programs.first();
+        let first = first.ok_or_else(|| Error::Usage("a store of no program".to_owned()))?;
+        let uses = |flat: Flat| programs.iter().any(|p| p.uses(flat));
+        let trained = [Flat::Gradients, Flat::Moment1, Flat::Moment2];
+        let options = StoreOptions {
+            training: trained.into_iter().any(uses),
+            ema: uses(Flat::Ema),
+        };
+        Self::new(gpu, first.store.layout()?, options)
+    }
+
     /// Its device.
     pub fn gpu(&self) -> &Gpu {
         &self.inner.gpu
@@ -102,8 +120,8 @@ impl Store {
         })
     }
 
-    /// The memory that an origin names, if it is the store's.
-    pub(super) fn slice(&self, origin: &Origin) -> Result<Option<BufferSlice>> {
+    /// The memory of a program's buffer, if it is the store's.
+    pub(super) fn slice(&self, fill: &Fill) -> Result<Option<BufferSlice>> {
         let part = |flat: Flat, position: usize| -> Result<Option<BufferSlice>> {
             let place = self.inner.layout.places[position];
             let buffer = self.segments(flat)?[place.segment].clone();
@@ -114,10 +132,10 @@ impl Store {
             }))
         };
         let whole = |buffer: &wgpu::Buffer| Ok(Some(BufferSlice::from(buffer)));
-        match origin {
-            Origin::Parameter(position) => part(Flat::Parameters, *position),
-            Origin::Gradient(position) => part(Flat::Gradients, *position),
-            Origin::Segment(flat, segment) => {
+        match fill {
+            Fill::Parameter { tensor } => part(Flat::Parameters, *tensor),
+            Fill::Gradient { tensor } => part(Flat::Gradients, *tensor),
+            Fill::Segment { flat, segment } => {
                 let count = self.inner.layout.segments[*segment];
                 let buffer = self.segments(*flat)?[*segment].clone();
                 Ok(Some(BufferSlice {
@@ -126,12 +144,12 @@ impl Store {
                     size: 4 * count as u64,
                 }))
             }
-            Origin::State => whole(&self.inner.state),
-            Origin::Schedule => whole(&self.inner.schedule),
-            Origin::Table => whole(&self.inner.table),
-            Origin::Control => whole(&self.inner.control),
-            Origin::Ring => whole(&self.inner.ring),
-            Origin::Transient | Origin::Output(_) | Origin::Input(_) => Ok(None),
+            Fill::State => whole(&self.inner.state),
+            Fill::Schedule => whole(&self.inner.schedule),
+            Fill::Table => whole(&self.inner.table),
+            Fill::Control => whole(&self.inner.control),
+            Fill::Ring => whole(&self.inner.ring),
+            Fill::Transient { .. } | Fill::Output { .. } | Fill::Input { .. } => Ok(None),
         }
     }
 
@@ -191,12 +209,7 @@ impl Store {
     /// # Errors
     /// Never in practice: the words fit.
     pub fn set_state(&self, step: u64, seed: u64, cursor: u32) -> Result<()> {
-        let mut words = [0_u32; STATE_WORDS];
-        words[state::STEP_LOW] = step as u32;
-        words[state::STEP_HIGH] = (step >> 32) as u32;
-        words[state::SEED_LOW] = seed as u32;
-        words[state::SEED_HIGH] = (seed >> 32) as u32;
-        words[state::CURSOR] = cursor;
+        let words = host::words(step, seed, cursor);
         self.gpu()
             .write(&(&self.inner.state).into(), bytemuck::cast_slice(&words))
     }
@@ -225,18 +238,15 @@ impl Store {
         current: bool,
     ) -> Result<()> {
         // A staging buffer a write: so one write, or two where the ring ends.
-        let start = (first % TABLE_ROWS as u64) as usize;
-        let (head, tail) = rows.split_at(rows.len().min(TABLE_ROWS - start));
-        for (at, part) in [(start, head), (0, tail)] {
+        for (at, part) in host::places_of_rows(first, rows.len()) {
             let row_bytes = 4 * SCHEDULE_COLUMNS as u64;
             let slice = BufferSlice {
                 buffer: self.inner.table.clone(),
                 offset: at as u64 * row_bytes,
                 size: part.len() as u64 * row_bytes,
             };
-            if !part.is_empty() {
-                self.gpu().write(&slice, bytemuck::cast_slice(part))?;
-            }
+            self.gpu()
+                .write(&slice, bytemuck::cast_slice(&rows[part]))?;
         }
         match rows.first() {
             Some(row) if current => self

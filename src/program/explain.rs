@@ -2,28 +2,20 @@
 
 use std::fmt::Write as _;
 
+use super::baked::{Baked, Fill};
 use super::memory;
 use super::{Origin, Program};
 use crate::kernels::{Access, Cost};
+use crate::tensor::Shape;
 
 /// A program as a table. See [`Plan::explain`](crate::plan::Plan::explain).
 pub fn explain(program: &Program, slots: &memory::Slots) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers",
-        "#", "kernel", "variant", "MFLOP", "KiB"
-    );
-    let mut total = Cost::default();
-    for (i, dispatch) in program.dispatches.iter().enumerate() {
-        let cost = dispatch.kernel.cost();
-        total = Cost {
-            flops: total.flops + cost.flops,
-            bytes: total.bytes + cost.bytes,
-        };
-        let bindings = dispatch.kernel.bindings();
-        let mut parts: [Vec<String>; 2] = Default::default();
-        for (id, binding) in dispatch.buffers.iter().zip(&bindings) {
+    let mut table = Table::new();
+    for dispatch in &program.dispatches {
+        let kernel = dispatch.kernel.as_ref();
+        let bindings = kernel.bindings();
+        let buffers = dispatch.buffers.iter().zip(&bindings);
+        let buffers = buffers.map(|(id, binding)| {
             let spec = &program.buffers[id.0];
             let place = match &spec.origin {
                 Origin::Transient => format!("slot {}", slots.of[id.0].unwrap_or(0)),
@@ -33,29 +25,97 @@ pub fn explain(program: &Program, slots: &memory::Slots) -> String {
                 Origin::Segment(flat, i) => format!("{flat:?} {i}").to_lowercase(),
                 other => format!("{other:?}").to_lowercase(),
             };
-            let written = usize::from(binding.access != Access::Read);
-            parts[written].push(format!("{place} {:?}", spec.ty.shape));
+            (place, &spec.ty.shape, binding.access)
+        });
+        table.row(kernel.family(), &kernel.variant(), kernel.cost(), buffers);
+    }
+    table.finish(&slots.sizes)
+}
+
+impl Baked {
+    /// The program as a table: the dispatches in order with kernel, variant, flops, bytes, and what each reads and writes with its shape.
+    pub fn explain(&self) -> String {
+        let mut table = Table::new();
+        for dispatch in &self.dispatches {
+            let bindings = self.shaders[dispatch.shader].bindings.iter();
+            let buffers = dispatch.bindings.iter().zip(bindings);
+            let buffers = buffers.map(|(bound, binding)| {
+                let buffer = &self.buffers[bound.buffer];
+                let place = match &buffer.fill {
+                    Fill::Transient { slot } => format!("slot {}", slot.unwrap_or(0)),
+                    Fill::Output { name } | Fill::Input { name, .. } => name.clone(),
+                    Fill::Parameter { tensor } => format!("parameter {tensor}"),
+                    Fill::Gradient { tensor } => format!("gradient {tensor}"),
+                    Fill::Segment { flat, segment } => format!("{flat:?} {segment}").to_lowercase(),
+                    other => format!("{other:?}").to_lowercase(),
+                };
+                (place, &buffer.shape, binding.access)
+            });
+            table.row(&dispatch.family, &dispatch.variant, dispatch.cost, buffers);
+        }
+        table.finish(&self.slots)
+    }
+}
+
+/// The text so far.
+struct Table {
+    text: String,
+    rows: usize,
+    total: Cost,
+}
+
+impl Table {
+    fn new() -> Self {
+        let text = format!(
+            "{:>3}  {:<14} {:<46} {:>9} {:>9}  buffers\n",
+            "#", "kernel", "variant", "MFLOP", "KiB"
+        );
+        Self {
+            text,
+            rows: 0,
+            total: Cost::default(),
+        }
+    }
+
+    fn row<'a>(
+        &mut self,
+        family: &str,
+        variant: &str,
+        cost: Cost,
+        buffers: impl Iterator<Item = (String, &'a Shape, Access)>,
+    ) {
+        self.total = Cost {
+            flops: self.total.flops + cost.flops,
+            bytes: self.total.bytes + cost.bytes,
+        };
+        let mut parts: [Vec<String>; 2] = Default::default();
+        for (place, shape, access) in buffers {
+            let written = usize::from(access != Access::Read);
+            parts[written].push(format!("{place} {shape:?}"));
         }
         let _ = writeln!(
-            text,
-            "{i:>3}  {:<14} {:<46} {:>9.3} {:>9.1}  {} -> {}",
-            dispatch.kernel.family(),
-            dispatch.kernel.variant(),
+            self.text,
+            "{:>3}  {family:<14} {variant:<46} {:>9.3} {:>9.1}  {} -> {}",
+            self.rows,
             cost.flops / 1e6,
             cost.bytes / 1024.0,
             parts[0].join(", "),
             parts[1].join(", "),
         );
+        self.rows += 1;
     }
-    let bytes: u64 = slots.sizes.iter().sum();
-    let _ = writeln!(
-        text,
-        "{} dispatches, {:.1} MFLOP, {:.1} KiB moved, {} slots of {:.1} KiB together",
-        program.dispatches.len(),
-        total.flops / 1e6,
-        total.bytes / 1024.0,
-        slots.sizes.len(),
-        bytes as f64 / 1024.0
-    );
-    text
+
+    fn finish(mut self, slots: &[u64]) -> String {
+        let bytes: u64 = slots.iter().sum();
+        let _ = writeln!(
+            self.text,
+            "{} dispatches, {:.1} MFLOP, {:.1} KiB moved, {} slots of {:.1} KiB together",
+            self.rows,
+            self.total.flops / 1e6,
+            self.total.bytes / 1024.0,
+            slots.len(),
+            bytes as f64 / 1024.0
+        );
+        self.text
+    }
 }

@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::NodeId;
 use crate::kernels::Caps;
 use crate::reference::Twin;
-use crate::tensor::TensorType;
+use crate::tensor::{TensorType, Value};
 
+pub mod baked;
 pub mod explain;
 pub mod lower;
 pub mod memory;
 pub mod sampling;
+pub mod state;
 pub mod template;
 pub mod translate;
 
@@ -67,7 +71,8 @@ impl PlanOptions {
 pub struct BufferId(pub usize);
 
 /// Flat buffers of a store, one a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Flat {
     /// Parameters.
     Parameters,
@@ -150,6 +155,8 @@ pub struct Program {
     pub groups: Vec<NodeGroup>,
     /// Names that outputs can be read by; several may share a buffer.
     pub outputs: Vec<(String, BufferId)>,
+    /// Inputs that have a value where the caller gives none: [`Graph::table`](crate::graph::Graph::table).
+    pub tables: Vec<(String, Arc<Value>)>,
     /// Buffers that are not transient, by what they are: see [`Program::buffer`].
     shared: HashMap<BufferSpec, BufferId>,
 }

@@ -1,15 +1,16 @@
 //! On a GPU: a [`Store`] is a session, a [`Plan`] what it compiles.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::{Executable, Fault, Resident, Ring, RingRead, Session};
 use crate::error::{Error, Result};
 use crate::gpu::{BufferSlice, Gpu, Readback};
-use crate::graph::Graph;
 use crate::graph::layout::Layout;
+use crate::graph::{Graph, Node};
 use crate::kernels::{Access, SCHEDULE_COLUMNS};
 use crate::plan::{Plan, Store};
-use crate::program::{Flat, Origin, PlanOptions};
+use crate::program::{Flat, Origin, PlanOptions, Program, memory};
 use crate::tensor::{Data, Value};
 
 /// An input in a buffer.
@@ -109,14 +110,17 @@ impl Session for Store {
             retain: true,
             ..PlanOptions::default()
         };
-        let plan = Plan::compile(graph, self, &bindings(inputs)?, retaining)?;
-        for (i, dispatch) in plan.program().dispatches.iter().enumerate() {
+        let program = Plan::lower(graph, self, retaining)?;
+        let slots = memory::assign(&program, false);
+        let plan = Plan::assemble(&program, &slots, self, &bindings(inputs)?)?;
+        let nodes = graph.nodes();
+        for (i, dispatch) in program.dispatches.iter().enumerate() {
             // The update after the graph would change the weights.
             if dispatch.group.is_none() {
                 break;
             }
             plan.run_one(i)?;
-            if let Some(fault) = fault_of(&plan, self.layout(), i)? {
+            if let Some(fault) = fault_of(&plan, &program, &nodes, self.layout(), i)? {
                 return Ok(Some(fault));
             }
         }
@@ -125,8 +129,13 @@ impl Session for Store {
 }
 
 /// The first number that is not finite in what dispatch `index` wrote.
-fn fault_of(plan: &Plan, layout: &Layout, index: usize) -> Result<Option<Fault>> {
-    let program = plan.program();
+fn fault_of(
+    plan: &Plan,
+    program: &Program,
+    nodes: &[Arc<Node>],
+    layout: &Layout,
+    index: usize,
+) -> Result<Option<Fault>> {
     let dispatch = &program.dispatches[index];
     for (binding, id) in dispatch.kernel.bindings().iter().zip(&dispatch.buffers) {
         if binding.access == Access::Read {
@@ -139,7 +148,7 @@ fn fault_of(plan: &Plan, layout: &Layout, index: usize) -> Result<Option<Fault>>
         let group = dispatch.group.map(|group| &program.groups[group]);
         let node = group
             .and_then(|group| group.outputs.iter().find(|(_, b)| b == id))
-            .map(|(n, _)| &plan.nodes()[n.index()]);
+            .map(|(n, _)| &nodes[n.index()]);
         let shape = &program.buffers[id.0].ty.shape;
         let name = match (&program.buffers[id.0].origin, node) {
             (Origin::Gradient(p), _) => format!("gradient of '{}'", layout.parameters[*p].name),
@@ -178,9 +187,7 @@ impl Executable for Plan {
     }
 
     fn variants(&self) -> Vec<String> {
-        let each = self.program().dispatches.iter();
-        each.map(|d| format!("{} {}", d.kernel.family(), d.kernel.variant()))
-            .collect()
+        self.baked().variants().collect()
     }
 
     fn explain(&self) -> Option<String> {

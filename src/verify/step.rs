@@ -54,7 +54,12 @@ impl Setup<'_> {
         Ok(store)
     }
 
-    fn plan(&self, store: &Store, options: PlanOptions, sabotage: Sabotage<'_>) -> Result<Plan> {
+    fn plan(
+        &self,
+        store: &Store,
+        options: PlanOptions,
+        sabotage: Sabotage<'_>,
+    ) -> Result<Compiled> {
         let caps = options.caps(store.gpu().caps());
         let mut program = lower(
             self.graph,
@@ -67,19 +72,24 @@ impl Setup<'_> {
         )?;
         let mut slots = memory::assign(&program, !options.retain);
         sabotage(&mut program, &mut slots);
-        let plan = Plan::assemble(self.graph, store, &[], program, slots)?;
+        let plan = Plan::assemble(&program, &slots, store, &[])?;
         plan.poison()?;
         plan.write_tables()?;
         for (name, value) in &self.inputs {
             plan.write(name, &value.data)?;
         }
-        Ok(plan)
+        let nodes = self.graph.nodes();
+        Ok(Compiled {
+            plan,
+            program,
+            nodes,
+        })
     }
 
-    fn results(&self, plan: &Plan, store: &Store) -> Result<Vec<(String, Data)>> {
+    fn results(&self, compiled: &Compiled, store: &Store) -> Result<Vec<(String, Data)>> {
         let mut results = Vec::new();
-        for (name, id) in &plan.program().outputs {
-            results.push((name.clone(), plan.read_buffers(&[*id])?.remove(0)));
+        for (name, id) in &compiled.program.outputs {
+            results.push((name.clone(), compiled.plan.read_buffers(&[*id])?.remove(0)));
         }
         for flat in [
             Flat::Parameters,
@@ -94,6 +104,13 @@ impl Setup<'_> {
         }
         Ok(results)
     }
+}
+
+/// A plan and what it was made of: the twins of its kernels, and which nodes they compute.
+struct Compiled {
+    plan: Plan,
+    program: Program,
+    nodes: Vec<Arc<Node>>,
 }
 
 /// Changes a program or its slots before they run: a fault planted on purpose.
@@ -119,7 +136,7 @@ pub fn sabotaged(
 ) -> Result<Comparison> {
     let mut comparison = Comparison::default();
     let store = setup.store(gpu)?;
-    let plan = setup.plan(
+    let compiled = setup.plan(
         &store,
         PlanOptions {
             retain: true,
@@ -127,21 +144,21 @@ pub fn sabotaged(
         },
         sabotage,
     )?;
-    dispatches(&plan, &mut comparison)?;
-    comparison.require(plan.guards_intact()?, || {
+    dispatches(&compiled, &mut comparison)?;
+    comparison.require(compiled.plan.guards_intact()?, || {
         "a kernel wrote outside of its buffers".to_owned()
     });
-    groups(&plan, setup, &mut comparison)?;
+    groups(&compiled, setup, &mut comparison)?;
     // A store to f16 errs by 2^-10 at most, and some thirty lie between a step's leaves and its last gradient: 3e-2 if all pointed
     // one way. Each dispatch was held to its own, derived tolerance before.
     let tolerance = if options.half { 3e-2 } else { 1e-4 };
-    whole(&plan, setup, &store, tolerance, &mut comparison)?;
+    whole(&compiled, setup, &store, tolerance, &mut comparison)?;
 
     // The ordinary plan, as many steps as there are rows of the schedule in one submission, against the retaining one.
     let steps = setup.schedule.len().saturating_sub(1).max(1);
     let again = setup.store(gpu)?;
     let ordinary = setup.plan(&again, options, sabotage)?;
-    ordinary.run(steps)?;
+    ordinary.plan.run(steps)?;
     let fresh = setup.store(gpu)?;
     let retaining = setup.plan(
         &fresh,
@@ -152,7 +169,10 @@ pub fn sabotaged(
         sabotage,
     )?;
     for _ in 0..steps {
-        (0..retaining.program().dispatches.len()).try_for_each(|i| retaining.run_one(i))?;
+        let dispatches = 0..retaining.program.dispatches.len();
+        dispatches
+            .into_iter()
+            .try_for_each(|i| retaining.plan.run_one(i))?;
     }
     let (a, b) = (
         setup.results(&ordinary, &again)?,
@@ -164,15 +184,16 @@ pub fn sabotaged(
             format!("'{name}' has other bits after {steps} steps with slots reused")
         });
     }
-    comparison.require(ordinary.guards_intact()?, || {
+    comparison.require(ordinary.plan.guards_intact()?, || {
         "a kernel wrote outside of its slots".to_owned()
     });
     Ok(comparison)
 }
 
 /// Every dispatch against its twin, on what the GPU itself put into its buffers.
-fn dispatches(plan: &Plan, comparison: &mut Comparison) -> Result<()> {
-    for (i, dispatch) in plan.program().dispatches.iter().enumerate() {
+fn dispatches(compiled: &Compiled, comparison: &mut Comparison) -> Result<()> {
+    let Compiled { plan, program, .. } = compiled;
+    for (i, dispatch) in program.dispatches.iter().enumerate() {
         let bindings = dispatch.kernel.bindings();
         let before = plan.read_bindings(i)?;
         plan.run_one(i)?;
@@ -203,8 +224,12 @@ fn dispatches(plan: &Plan, comparison: &mut Comparison) -> Result<()> {
 }
 
 /// Every group of fused nodes against the interpreter on the unfused nodes.
-fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result<()> {
-    let program = plan.program();
+fn groups(compiled: &Compiled, setup: &Setup<'_>, comparison: &mut Comparison) -> Result<()> {
+    let Compiled {
+        plan,
+        program,
+        nodes,
+    } = compiled;
     let cx = EvalContext {
         precision: Precision::Tracked,
         state: setup.state,
@@ -213,12 +238,12 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
         let ids: Vec<BufferId> = group.inputs.iter().map(|(_, b)| *b).collect();
         let mut known = Known::new();
         for ((node, buffer), data) in group.inputs.iter().zip(plan.read_buffers(&ids)?) {
-            if let Some(value) = input_value(plan, *node, *buffer, data, setup)? {
+            if let Some(value) = input_value(compiled, *node, *buffer, data, setup)? {
                 known.insert(*node, Arc::new(value));
             }
         }
         let wanted: Vec<NodeId> = group.outputs.iter().map(|(n, _)| *n).collect();
-        let expected = evaluate(plan.nodes(), &wanted, &known, &cx)?;
+        let expected = evaluate(nodes, &wanted, &known, &cx)?;
         let buffers: Vec<BufferId> = group.outputs.iter().map(|(_, b)| *b).collect();
         for ((node, expected), got) in wanted
             .iter()
@@ -235,7 +260,7 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
                 _ => &expected.data,
             };
             let mut one = Comparison::default();
-            one.array(plan.nodes()[node.index()].op.name(), &got, expected);
+            one.array(nodes[node.index()].op.name(), &got, expected);
             comparison.merge(&format!("group {g}, node {node:?}"), one);
         }
     }
@@ -244,18 +269,15 @@ fn groups(plan: &Plan, setup: &Setup<'_>, comparison: &mut Comparison) -> Result
 
 /// What the interpreter is given for an input of a group. State, step and schedule are those before the step.
 fn input_value(
-    plan: &Plan,
+    compiled: &Compiled,
     node: NodeId,
     buffer: BufferId,
     data: Data,
     setup: &Setup<'_>,
 ) -> Result<Option<Value>> {
-    let origin = &plan.program().buffers[buffer.0].origin;
-    let ty = &plan.nodes()[node.index()].ty;
-    let data = match (
-        origin,
-        plan.nodes()[node.index()].op.as_leaf().map(|l| l.kind),
-    ) {
+    let origin = &compiled.program.buffers[buffer.0].origin;
+    let Node { op, ty, .. } = compiled.nodes[node.index()].as_ref();
+    let data = match (origin, op.as_leaf().map(|l| l.kind)) {
         (Origin::Schedule, Some(LeafKind::Schedule(column))) => {
             Data::F32(vec![setup.schedule[0][column]])
         }
@@ -272,13 +294,13 @@ fn input_value(
 /// Losses and gradients of the step as a whole, against the interpreter from the leaves on, each within `tolerance` of its range:
 /// rounding of all dispatches together, amplified by what lies between.
 fn whole(
-    plan: &Plan,
+    compiled: &Compiled,
     setup: &Setup<'_>,
     store: &Store,
     tolerance: f64,
     comparison: &mut Comparison,
 ) -> Result<()> {
-    let nodes = plan.nodes();
+    let Compiled { plan, nodes, .. } = compiled;
     let cx = EvalContext {
         precision: Precision::F64,
         state: setup.state,

@@ -7,7 +7,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// How a path stands in the source.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// In code.
     Code,
     /// In a `use`, under this name.
@@ -18,37 +18,37 @@ pub enum Kind {
 
 /// A path of two segments or more, or one that is imported.
 #[derive(Clone, Debug)]
-pub struct Path {
-    pub segments: Vec<String>,
-    pub line: usize,
-    pub kind: Kind,
+pub(crate) struct Path {
+    pub(crate) segments: Vec<String>,
+    pub(crate) line: usize,
+    pub(crate) kind: Kind,
     /// Under `#[cfg(test)]`.
-    pub test: bool,
+    pub(crate) test: bool,
 }
 
 /// A module: a file, or a `mod { }` in one.
 #[derive(Debug, Default)]
-pub struct Module {
-    pub path: Vec<String>,
-    pub file: String,
+pub(crate) struct Module {
+    pub(crate) path: Vec<String>,
+    pub(crate) file: String,
     /// Names of what it defines.
-    pub items: HashSet<String>,
-    pub paths: Vec<Path>,
+    pub(crate) items: HashSet<String>,
+    pub(crate) paths: Vec<Path>,
     /// Every identifier outside of `use`, fields and methods.
-    pub words: HashSet<String>,
+    pub(crate) words: HashSet<String>,
 }
 
 /// A function's name, first line and number of lines.
-pub type Function = (String, usize, usize);
+pub(crate) type Function = (String, usize, usize);
 
 /// What is read of one file.
-pub struct Scan {
-    pub modules: Vec<Module>,
-    pub functions: Vec<Function>,
+pub(crate) struct Scan {
+    pub(crate) modules: Vec<Module>,
+    pub(crate) functions: Vec<Function>,
 }
 
 /// Reads a file that is the module `path`.
-pub fn scan(file: &str, path: &[String], text: &str) -> Scan {
+pub(crate) fn scan(file: &str, path: &[String], text: &str) -> Scan {
     let tokens: TokenStream = text
         .parse()
         .unwrap_or_else(|e| panic!("{file} is no Rust: {e}"));

@@ -148,6 +148,9 @@ pub fn lower(
         half::store(&mut program, caps)?;
     }
     split::split(&mut program, caps);
+    let leaves = source.nodes.iter().filter_map(|node| node.op.as_leaf());
+    let tables = leaves.filter_map(|leaf| Some((leaf.name.clone(), leaf.value.clone()?)));
+    program.tables = tables.collect();
     if program.dispatches.is_empty() {
         return Err(Error::Usage(
             "the graph computes nothing; name its results with Graph::output".to_owned(),
