@@ -1,12 +1,13 @@
 //! The one error type of the library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What went wrong, said so that the reader knows what was expected, what was found and what to do.
 ///
 /// Messages name fields of configurations, never the flags of the command line: a field that begins the message is [`Error::Field`]'s, one
 /// that is mentioned on the way stands in backquotes (``resize with `size` ``). The command line prints its flags in their place.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operator was given shapes, types or options that do not fit.
@@ -70,7 +71,7 @@ pub enum Error {
         /// Which.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A file was read and is not what it should be.
     #[error("{path}: {message}")]
@@ -132,7 +133,7 @@ impl Error {
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io {
             path: path.as_ref().to_owned(),
-            source,
+            source: Arc::new(source),
         }
     }
 
