@@ -5,7 +5,7 @@
 //!
 //! cargo run --release --example custom_op
 
-use wgen::error::{Error, Result};
+use wgen::{Error, Result};
 use wgen::gpu::{Choice, Gpu};
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};

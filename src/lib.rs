@@ -108,7 +108,7 @@ pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
-pub mod error;
+pub(crate) mod error;
 pub mod evaluate;
 pub mod files;
 pub mod gpu;
@@ -120,7 +120,7 @@ pub mod plan;
 pub mod program;
 pub mod real;
 pub mod reference;
-pub mod report;
+pub(crate) mod report;
 pub mod run;
 pub mod session;
 pub mod tensor;

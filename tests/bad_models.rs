@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use tempfile::tempdir;
-use wgen::graph::ops::conv2d::Conv2dOptions;
+use wgen::graph::Conv2dOptions;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::Domain;
 use wgen::tensor::TensorType;

@@ -15,7 +15,7 @@ use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::Flat;
 use wgen::program::PlanOptions;
 use wgen::tensor::{DType, Data, TensorType, Value};
-use wgen::{Error, error::Result};
+use wgen::{Error, Result};
 
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 

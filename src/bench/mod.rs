@@ -16,12 +16,12 @@ use crate::tensor::Data;
 use crate::verify::{self, Comparison};
 
 pub mod cases;
-pub mod ceilings;
+pub(crate) mod ceilings;
 mod check;
 pub mod models;
 #[cfg(feature = "cli")]
 mod page;
-pub mod profile;
+pub(crate) mod profile;
 
 use crate::models::registry::Usual;
 pub use ceilings::Ceilings;

@@ -9,7 +9,7 @@ use crate::tensor::{DType, Data, ImageShape};
 pub mod digits;
 pub mod idx;
 pub mod images;
-pub mod spec;
+pub(crate) mod spec;
 pub mod toy;
 
 pub use spec::Spec;

@@ -13,11 +13,13 @@ use crate::session::feed::{Feed, Wants, data_type};
 use crate::session::{Device, Executable, Session};
 use crate::tensor::Value;
 
-pub mod bound;
-pub mod codes;
-pub mod judge;
-pub mod reverse;
-pub mod statistics;
+pub(crate) mod bound;
+pub(crate) mod codes;
+pub(crate) mod judge;
+pub(crate) mod reverse;
+pub(crate) mod statistics;
+
+pub use judge::{Judge, Judgement, Verdict};
 
 /// A model's weights on a device, ready to be sampled and evaluated.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// Whether a folder is one of diffusers' and not a run's.
-pub fn is_pipeline(folder: &Path) -> bool {
+pub(crate) fn is_pipeline(folder: &Path) -> bool {
     !folder.join("config.json").exists()
         && (folder.join("model_index.json").exists() || folder.join("unet").is_dir())
 }
@@ -91,7 +91,7 @@ fn text(folder: &Path, name: &str) -> Result<(PathBuf, String)> {
 ///
 /// # Errors
 /// When a file is missing, or has an option that is not supported, which is named.
-pub fn read_config(folder: &Path) -> Result<Config> {
+pub(crate) fn read_config(folder: &Path) -> Result<Config> {
     let (path, unet_text) = text(folder, UNET_CONFIG)?;
     let unet = unet::Config::from_diffusers(&unet_text)
         .map_err(|e| Error::format(&path, e.to_string()))?;
@@ -182,7 +182,7 @@ fn scheduler(text: &str) -> std::result::Result<(Scheduler, &'static samplers::E
 ///
 /// # Errors
 /// When the file is missing or damaged, or is a pickle.
-pub fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
+pub(crate) fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
     let path = folder.join(UNET_WEIGHTS);
     if !path.exists() {
         let pickle = folder.join("unet/diffusion_pytorch_model.bin");
@@ -224,7 +224,7 @@ pub fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result<()> {
+pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result<()> {
     let Some(diffusion) = config.model.as_any().downcast_ref::<Diffusion>() else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! Runs and weights in folders: configuration, checkpoints, safetensors, and the folders of diffusers.
 
-pub mod config;
-pub mod diffusers;
+pub(crate) mod config;
+pub(crate) mod diffusers;
 pub mod folder;
 pub mod weights;
 

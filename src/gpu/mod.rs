@@ -7,16 +7,16 @@ use crate::error::{Error, Result};
 use crate::kernels::{Caps, Launch};
 use crate::program::template::Templates;
 
-pub mod adapter;
+pub(crate) mod adapter;
 mod buffer;
 mod cache;
-pub mod kernel;
+pub(crate) mod kernel;
 mod pipeline;
 mod texture;
-pub mod timing;
+pub(crate) mod timing;
 pub mod tuning;
 
-pub use adapter::{AdapterSummary, Choice};
+pub use adapter::{AdapterSummary, Choice, list};
 pub use buffer::Readback;
 pub use kernel::{Bound, BufferSlice, Resource};
 pub use pipeline::Prepared;

@@ -23,7 +23,7 @@ const QUERIES: u32 = 4096;
 
 /// Measures passes on a device.
 #[derive(Debug)]
-pub struct Timer {
+pub(crate) struct Timer {
     gpu: Gpu,
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
     clock: Clock,
@@ -32,7 +32,7 @@ pub struct Timer {
 
 /// Seconds of some passes in one submission.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Times {
+pub(crate) struct Times {
     /// Of each pass. By the wall clock only their sum is known, and each is its share.
     pub passes: Vec<f64>,
     /// From submission to the end, by the host's clock.
@@ -44,7 +44,7 @@ impl Timer {
     ///
     /// # Errors
     /// When memory is exhausted.
-    pub fn new(gpu: &Gpu) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
         let stamped = gpu
             .device()
             .features()
@@ -83,12 +83,12 @@ impl Timer {
     }
 
     /// What times are read from.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
 
     /// Why timestamps are not used, where they are not.
-    pub fn doubt(&self) -> Option<&str> {
+    pub(crate) fn doubt(&self) -> Option<&str> {
         self.doubt.as_deref()
     }
 
@@ -97,7 +97,7 @@ impl Timer {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn calibrate(&mut self, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<()> {
+    pub(crate) fn calibrate(&mut self, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<()> {
         self.time(1, |_, pass| record(pass))?;
         let ratios: Vec<f64> = (0..3)
             .map(|_| {
@@ -120,7 +120,7 @@ impl Timer {
     ///
     /// # Errors
     /// When the device is lost, or there are more passes than queries for them.
-    pub fn time(
+    pub(crate) fn time(
         &self,
         passes: usize,
         mut record: impl FnMut(usize, &mut wgpu::ComputePass<'_>),

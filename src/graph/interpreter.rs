@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::tensor::{Data, Value};
 
 /// Values of nodes, shared.
-pub type Known = HashMap<NodeId, Arc<Value>>;
+pub(crate) type Known = HashMap<NodeId, Arc<Value>>;
 
 /// Computes the values of `wanted` from `known` ones: leaves, and whatever else is given instead of being computed.
 ///
@@ -17,7 +17,7 @@ pub type Known = HashMap<NodeId, Arc<Value>>;
 ///
 /// # Errors
 /// When a leaf is missing or an operator fails.
-pub fn evaluate(
+pub(crate) fn evaluate(
     nodes: &[Arc<Node>],
     wanted: &[NodeId],
     known: &Known,

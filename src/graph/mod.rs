@@ -13,15 +13,16 @@ use crate::kernels::philox::{Domain, stream};
 use crate::tensor::{DType, Shape, TensorType, Value};
 
 mod gradient;
-pub mod interpreter;
+pub(crate) mod interpreter;
 pub mod layout;
 pub mod op;
-pub mod ops;
+pub(crate) mod ops;
 mod rewrite;
 pub mod update;
 
 use op::MergeKey;
 pub use op::Op;
+pub use ops::conv2d::Conv2dOptions;
 use ops::leaf::{Leaf, LeafKind};
 use update::Update;
 

@@ -7,7 +7,7 @@ use crate::tensor::DType;
 
 /// Moves the step counter on by one and the cursor by `batch`.
 #[derive(Clone, Debug)]
-pub struct Advance {
+pub(crate) struct Advance {
     /// Examples of a step.
     pub batch: usize,
 }

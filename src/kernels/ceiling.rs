@@ -7,7 +7,7 @@ use crate::tensor::DType;
 
 /// Nothing but multiply-adds.
 #[derive(Clone, Debug)]
-pub struct MultiplyAdd {
+pub(crate) struct MultiplyAdd {
     /// Invocations, each with one float in and one out.
     pub invocations: usize,
     /// Multiply-adds of each chain, a multiple of 4.
@@ -22,7 +22,7 @@ pub struct MultiplyAdd {
 
 /// Nothing but a load and a store an element.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub(crate) struct Copy {
     /// Floats, a multiple of 4 for `vector`.
     pub count: usize,
     /// Four floats at a time.

@@ -5,7 +5,7 @@ use crate::tensor::DType;
 
 /// Makes the next values of a segment of state its values, unless the step was refused.
 #[derive(Clone, Debug)]
-pub struct Commit {
+pub(crate) struct Commit {
     /// Floats of the segment, a multiple of 4.
     pub count: usize,
 }

@@ -9,11 +9,11 @@ use super::{
 use crate::tensor::DType;
 
 /// The most figures that a step may report, its loss the first.
-pub const MAX_METRICS: usize = 4;
+pub(crate) const MAX_METRICS: usize = 4;
 
 /// Finishes the gradient's norm, refuses steps that are not finite, writes the ring.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// Partial sums of squares.
     pub partials: usize,
     /// Figures, the loss first; at most [`MAX_METRICS`].

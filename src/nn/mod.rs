@@ -1,15 +1,15 @@
 //! Layers, initial weights and the schedules of a training run.
 
-pub mod activation;
-pub mod batch_norm;
-pub mod conv;
-pub mod group_norm;
+pub(crate) mod activation;
+pub(crate) mod batch_norm;
+pub(crate) mod conv;
+pub(crate) mod group_norm;
 pub mod init;
-pub mod linear;
-pub mod pass;
+pub(crate) mod linear;
+pub(crate) mod pass;
 pub mod schedule;
-pub mod sequential;
-pub mod spectral_norm;
+pub(crate) mod sequential;
+pub(crate) mod spectral_norm;
 
 pub use activation::Activation;
 pub use batch_norm::BatchNorm;

@@ -15,7 +15,7 @@ pub mod explain;
 pub mod lower;
 pub mod memory;
 pub mod sampling;
-pub mod state;
+pub(crate) mod state;
 pub mod template;
 pub mod translate;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::kernels::{STATE_WORDS, TABLE_ROWS, state};
 
 /// The words of the state before step `step` (from 0), for noise of `seed`, with the batch beginning at `cursor`. Updates may happen.
-pub fn words(step: u64, seed: u64, cursor: u32) -> [u32; STATE_WORDS] {
+pub(crate) fn words(step: u64, seed: u64, cursor: u32) -> [u32; STATE_WORDS] {
     let mut words = [0; STATE_WORDS];
     words[state::STEP_LOW] = step as u32;
     words[state::STEP_HIGH] = (step >> 32) as u32;
@@ -17,7 +17,7 @@ pub fn words(step: u64, seed: u64, cursor: u32) -> [u32; STATE_WORDS] {
 
 /// Where `count` rows of the schedule for the steps from `first` on lie in the table, which is a ring: pairs of the table's first row and
 /// the range of those rows that goes there. One pair, or two where the ring ends; of more rows than it has, the rest are not placed.
-pub fn places_of_rows(first: u64, count: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+pub(crate) fn places_of_rows(first: u64, count: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
     let start = (first % TABLE_ROWS as u64) as usize;
     let head = count.min(TABLE_ROWS - start);
     let tail = count.min(TABLE_ROWS) - head;

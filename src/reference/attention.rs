@@ -6,7 +6,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Attention in any mode; `operands` in the order of the kernel's bindings.
-pub fn attention<T: Real>(kernel: &Attention, operands: &[&[T]]) -> Vec<T> {
+pub(crate) fn attention<T: Real>(kernel: &Attention, operands: &[&[T]]) -> Vec<T> {
     let s = &kernel.sizes;
     let zero = T::from_f64(0.0);
     let scale = T::from_f64(f64::from(kernel.scale()));

@@ -6,7 +6,7 @@ use crate::reference::precision_of;
 use crate::tensor::{DType, Data};
 
 /// Converts an array; reals to integers truncate towards zero and clamp.
-pub fn cast(source: &Data, to: DType, reals: crate::real::Precision) -> Data {
+pub(crate) fn cast(source: &Data, to: DType, reals: crate::real::Precision) -> Data {
     match to {
         DType::U32 => Data::U32(
             source

@@ -7,7 +7,7 @@ use crate::reference::precision_of;
 use crate::tensor::{DType, Data};
 
 /// The parts one after another along the axis.
-pub fn concat<E: Copy>(kernel: &Concat, parts: &[&[E]]) -> Vec<E> {
+pub(crate) fn concat<E: Copy>(kernel: &Concat, parts: &[&[E]]) -> Vec<E> {
     let mut out = Vec::new();
     for outer in 0..kernel.outer {
         for (part, length) in parts.iter().zip(&kernel.lengths) {

@@ -42,7 +42,7 @@ fn place(g: &Geometry, axis: usize, pixel: usize, tap: usize) -> Option<usize> {
 }
 
 /// The convolution, `[batch, height, width, out]`, before the epilogue.
-pub fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+pub(crate) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
     let (images, weights, out) = (g.image_shape(), g.weight_shape(), g.out_shape());
     let one = |index: usize| {
         let [image, row, column, o] = coordinates(out, index);
@@ -67,7 +67,7 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
 }
 
 /// The gradient by the images, `[batch, height, width, channels]`.
-pub fn input<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+pub(crate) fn input<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
     let (images, weights, out) = (g.image_shape(), g.weight_shape(), g.out_shape());
     let outs = g.out_channels / g.groups;
     let one = |index: usize| {
@@ -96,7 +96,7 @@ pub fn input<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
 
 /// The gradient by the weights, `[out, height, width, channels / groups]`, of the image rows `segments` of the result: image i's row r is
 /// number i * height + r.
-pub fn weight<T: Real>(
+pub(crate) fn weight<T: Real>(
     g: &Geometry,
     segments: std::ops::Range<usize>,
     dy: &[T],

@@ -8,7 +8,7 @@ use crate::real::Real;
 
 /// An expression with its operands, ready to be evaluated.
 #[derive(Debug)]
-pub struct Evaluator<'a, T> {
+pub(crate) struct Evaluator<'a, T> {
     expression: &'a Expression,
     operands: Vec<&'a [T]>,
     state: RandomState,
@@ -17,7 +17,7 @@ pub struct Evaluator<'a, T> {
 
 impl<'a, T: Real> Evaluator<'a, T> {
     /// `operands` in the expression's order; `state` for its random terms.
-    pub fn new(expression: &'a Expression, operands: Vec<&'a [T]>, state: RandomState) -> Self {
+    pub(crate) fn new(expression: &'a Expression, operands: Vec<&'a [T]>, state: RandomState) -> Self {
         Self {
             expression,
             operands,
@@ -53,13 +53,13 @@ impl<'a, T: Real> Evaluator<'a, T> {
     }
 
     /// The results at element `index`.
-    pub fn results(&mut self, index: usize, accumulator: T) -> impl Iterator<Item = T> + '_ {
+    pub(crate) fn results(&mut self, index: usize, accumulator: T) -> impl Iterator<Item = T> + '_ {
         self.evaluate(index, accumulator);
         self.expression.results.iter().map(|&r| self.values[r])
     }
 
     /// The only result at element `index`.
-    pub fn value(&mut self, index: usize) -> T {
+    pub(crate) fn value(&mut self, index: usize) -> T {
         self.evaluate(index, T::from_f64(0.0));
         self.values[self.expression.results[0]]
     }

@@ -4,7 +4,7 @@ use crate::kernels::functions::Function;
 use crate::real::Real;
 
 /// `function` of `x`, whose length is the function's arity.
-pub fn apply<T: Real>(function: Function, x: &[T]) -> T {
+pub(crate) fn apply<T: Real>(function: Function, x: &[T]) -> T {
     let c = T::from_f64;
     match function {
         Function::Identity => x[0],

@@ -7,7 +7,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Where each element of the result stands in the data set.
-pub fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item = usize> {
     (0..kernel.batch * kernel.width).map(move |element| {
         let (b, column) = (
             element / kernel.width + kernel.first,
@@ -19,7 +19,7 @@ pub fn places(kernel: &Gather, index: &[u32], cursor: u32) -> impl Iterator<Item
 }
 
 /// The rows `index` from `cursor` on of `data`; reals and bytes are scaled and shifted, u32 copied.
-pub fn gather<T: Real>(kernel: &Gather, data: &Data, index: &[u32], cursor: u32) -> Data {
+pub(crate) fn gather<T: Real>(kernel: &Gather, data: &Data, index: &[u32], cursor: u32) -> Data {
     let places = places(kernel, index, cursor);
     let real =
         |x: T| x * T::from_f64(f64::from(kernel.scale)) + T::from_f64(f64::from(kernel.shift));

@@ -7,7 +7,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Group normalisation in any mode; `operands` in the order of the kernel's bindings.
-pub fn group_norm<T: Real>(kernel: &GroupNorm, operands: &[&[T]]) -> Vec<T> {
+pub(crate) fn group_norm<T: Real>(kernel: &GroupNorm, operands: &[&[T]]) -> Vec<T> {
     let s = &kernel.sizes;
     let zero = T::from_f64(0.0);
     let one = T::from_f64(1.0);

@@ -137,7 +137,7 @@ fn held(data: &Data) -> Data {
 
 /// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, so that the error grows by 2^-10 of the
 /// number, or by the smallest subnormal.
-pub fn stored(data: &Data) -> Data {
+pub(crate) fn stored(data: &Data) -> Data {
     match data {
         Data::Tracked(values) => {
             let round = |t: &Tracked| {

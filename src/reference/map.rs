@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Every result of the chain for every element.
-pub fn map<T: Real>(kernel: &Map, operands: Vec<&[T]>, state: RandomState) -> Vec<Vec<T>> {
+pub(crate) fn map<T: Real>(kernel: &Map, operands: Vec<&[T]>, state: RandomState) -> Vec<Vec<T>> {
     let mut evaluator = Evaluator::new(&kernel.expression, operands, state);
     let mut out = vec![Vec::with_capacity(kernel.count); kernel.expression.results.len()];
     for index in 0..kernel.count {

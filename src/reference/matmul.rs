@@ -13,7 +13,7 @@ use crate::real::{Precision, Real, Tracked};
 use crate::tensor::Data;
 
 /// The sums `A B`, `[batch, m, n]`, before the epilogue.
-pub fn matmul<T: Real>(kernel: &Matmul, a: &[T], b: &[T]) -> Vec<T> {
+pub(crate) fn matmul<T: Real>(kernel: &Matmul, a: &[T], b: &[T]) -> Vec<T> {
     let &Matmul { m, n, k, .. } = kernel;
     let a_at = |batch: usize, row: usize, p: usize| {
         let start = if kernel.a_batched { batch * m * k } else { 0 };
@@ -47,7 +47,7 @@ pub fn matmul<T: Real>(kernel: &Matmul, a: &[T], b: &[T]) -> Vec<T> {
 }
 
 /// The sums over k of A's columns, `[batch, m]`.
-pub fn row_sums<T: Real>(kernel: &Matmul, a: &[T]) -> Vec<T> {
+pub(crate) fn row_sums<T: Real>(kernel: &Matmul, a: &[T]) -> Vec<T> {
     let &Matmul { m, k, .. } = kernel;
     (0..kernel.batch * m)
         .map(|line| {

@@ -10,39 +10,43 @@ use crate::kernels::{Caps, Kernel, state};
 use crate::real::{Precision, Real};
 use crate::tensor::Data;
 
-pub mod adam;
-pub mod advance;
-pub mod attention;
-pub mod cast;
-pub mod ceiling;
-pub mod commit;
-pub mod concat;
-pub mod conv2d;
-pub mod ema;
-pub mod expression;
-pub mod functions;
-pub mod gather;
-pub mod group_norm;
-pub mod guard;
-pub mod half;
-pub mod map;
-pub mod matmul;
-pub mod piece;
-pub mod pool;
-pub mod present;
-pub mod q_sample;
-pub mod random;
-pub mod rearrange;
-pub mod reduce;
-pub mod reparameterize;
-pub mod resize;
-pub mod reverse_step;
-pub mod rmsprop;
-pub mod scatter_add;
-pub mod sgd;
-pub mod timestep_embedding;
-pub mod top_k;
-pub mod wgsl;
+pub(crate) mod adam;
+pub(crate) mod advance;
+pub(crate) mod attention;
+pub(crate) mod cast;
+pub(crate) mod ceiling;
+pub(crate) mod commit;
+pub(crate) mod concat;
+pub(crate) mod conv2d;
+pub(crate) mod ema;
+pub(crate) mod expression;
+pub(crate) mod functions;
+pub(crate) mod gather;
+pub(crate) mod group_norm;
+pub(crate) mod guard;
+pub(crate) mod half;
+pub(crate) mod map;
+pub(crate) mod matmul;
+pub(crate) mod piece;
+pub(crate) mod pool;
+pub(crate) mod present;
+pub(crate) mod q_sample;
+pub(crate) mod random;
+pub(crate) mod rearrange;
+pub(crate) mod reduce;
+pub(crate) mod reparameterize;
+pub(crate) mod resize;
+pub(crate) mod reverse_step;
+pub(crate) mod rmsprop;
+pub(crate) mod scatter_add;
+pub(crate) mod sgd;
+pub(crate) mod timestep_embedding;
+pub(crate) mod top_k;
+pub(crate) mod wgsl;
+
+pub use half::Half;
+pub use piece::Piece;
+pub use wgsl::WithTwin;
 
 /// A kernel that can also be computed on the CPU.
 pub trait Twin: Kernel {
@@ -59,7 +63,7 @@ pub trait Twin: Kernel {
 
     /// The same work as several kernels, none of which binds more than `limit` elements of a tensor that it can be cut along. `None` for
     /// kernels that cannot be cut.
-    fn pieces(&self, _limit: usize) -> Option<Vec<piece::Piece>> {
+    fn pieces(&self, _limit: usize) -> Option<Vec<Piece>> {
         None
     }
 }

@@ -19,7 +19,7 @@ fn pixels(w: &Windows, row: usize, column: usize) -> impl Iterator<Item = usize>
 }
 
 /// Pooling in any mode; `operands` in the order of the kernel's bindings.
-pub fn pool<T: Real>(kernel: &Pool, operands: &[&[T]]) -> Vec<T> {
+pub(crate) fn pool<T: Real>(kernel: &Pool, operands: &[&[T]]) -> Vec<T> {
     let w = &kernel.windows;
     let (_, result) = kernel.shapes();
     let [height, width] = w.out_image();

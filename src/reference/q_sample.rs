@@ -10,7 +10,7 @@ use crate::tensor::Data;
 /// `signal[t] x + deviation[t] eps`, `eps ~ N(0, 1)`: Ho et al. 2020, eq. 4 or eq. 2 by the table.
 ///
 /// `x` and the result are `[batch, width]`, `t` is `[batch]`, `table` `[timesteps, 2]`.
-pub fn q_sample<T: Real>(
+pub(crate) fn q_sample<T: Real>(
     kernel: &QSample,
     state: RandomState,
     x: &[T],

@@ -10,7 +10,7 @@ use crate::kernels::philox::{Key, RandomState};
 use crate::real::Real;
 
 /// Element `index` of a random tensor.
-pub fn draw<T: Real>(
+pub(crate) fn draw<T: Real>(
     distribution: Distribution,
     state: &RandomState,
     key: Key,
@@ -33,12 +33,12 @@ pub fn draw<T: Real>(
 }
 
 /// A multiple of 2^-24 in [0, 1).
-pub fn uniform<T: Real>(word: u32) -> T {
+pub(crate) fn uniform<T: Real>(word: u32) -> T {
     T::from_f64(f64::from(word >> 8) * 2_f64.powi(-24))
 }
 
 /// Two standard normals (Box & Muller 1958).
-pub fn box_muller<T: Real>(first: u32, second: u32) -> (T, T) {
+pub(crate) fn box_muller<T: Real>(first: u32, second: u32) -> (T, T) {
     let radius = minus_two_log::<T>(first >> 8).sqrt();
     let (cosine, sine) = unit_circle::<T>(second >> 8);
     (radius * cosine, radius * sine)

@@ -6,7 +6,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Each element of the result from its place in `source`, or `fill`.
-pub fn rearrange<E: Copy>(kernel: &Rearrange, source: &[E], fill: E) -> Vec<E> {
+pub(crate) fn rearrange<E: Copy>(kernel: &Rearrange, source: &[E], fill: E) -> Vec<E> {
     (0..kernel.count())
         .map(|mut index| {
             let mut place = 0;

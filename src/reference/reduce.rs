@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Combines `values`, which come in the order of r. `Argmax` is [`argmax`].
-pub fn combine<T: Real>(how: Combine, values: impl Iterator<Item = T> + Clone) -> T {
+pub(crate) fn combine<T: Real>(how: Combine, values: impl Iterator<Item = T> + Clone) -> T {
     match how {
         Combine::Sum => values.fold(T::from_f64(0.0), |sum, v| sum + v),
         Combine::Max => values
@@ -29,7 +29,7 @@ pub fn combine<T: Real>(how: Combine, values: impl Iterator<Item = T> + Clone) -
 }
 
 /// Where the largest value stands first.
-pub fn argmax<T: Real>(values: impl Iterator<Item = T>) -> u32 {
+pub(crate) fn argmax<T: Real>(values: impl Iterator<Item = T>) -> u32 {
     let mut best: Option<(usize, f64)> = None;
     for (r, value) in values.enumerate() {
         if best.is_none_or(|(_, largest)| value.to_f64() > largest) {

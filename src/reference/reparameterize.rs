@@ -10,7 +10,7 @@ use crate::tensor::Data;
 /// `z = mu + exp(log_variance / 2) * eps`, `eps ~ N(0, 1)`: Kingma & Welling 2013, eq. 10.
 ///
 /// `mu`, `log_variance` and the result are `[batch, latent]`, row-major.
-pub fn reparameterize<T: Real>(
+pub(crate) fn reparameterize<T: Real>(
     kernel: &Reparameterize,
     state: RandomState,
     mu: &[T],

@@ -19,7 +19,7 @@ fn sources(interpolation: Interpolation, o: usize, from: usize, to: usize) -> Ve
 }
 
 /// The resized images, or the gradient by the images before.
-pub fn resize<T: Real>(kernel: &Resize, image: &[T]) -> Vec<T> {
+pub(crate) fn resize<T: Real>(kernel: &Resize, image: &[T]) -> Vec<T> {
     let (_, result) = kernel.shapes();
     let ([height, width], [to_height, to_width]) = (kernel.from, kernel.to);
     let mut out = vec![T::from_f64(0.0); result.iter().product()];

@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// The noise of a step, `[batch, pixels, channels]`: keyed by example, the draw being the step's.
-pub fn noise<T: Real>(kernel: &ReverseStep, stream: u32, state: RandomState, draw: u64) -> Vec<T> {
+pub(crate) fn noise<T: Real>(kernel: &ReverseStep, stream: u32, state: RandomState, draw: u64) -> Vec<T> {
     let state = RandomState {
         step: draw,
         ..state
@@ -24,7 +24,7 @@ pub fn noise<T: Real>(kernel: &ReverseStep, stream: u32, state: RandomState, dra
 }
 
 /// `out = mean_x0 x_0 + mean_x x + mean_p p + exp(log_variance / 2) noise`, x_0 from x and the prediction p: the shader's header has it all.
-pub fn reverse_step<T: Real>(
+pub(crate) fn reverse_step<T: Real>(
     kernel: &ReverseStep,
     x: &[T],
     prediction: &[T],

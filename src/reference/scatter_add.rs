@@ -6,14 +6,14 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Positions sorted by their index, equal ones in their order.
-pub fn rank_positions(index: &[u32]) -> Vec<u32> {
+pub(crate) fn rank_positions(index: &[u32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..index.len() as u32).collect();
     order.sort_by_key(|&b| index[b as usize]);
     order
 }
 
 /// `out[row, :] = sum of updates[b, :] where index[b] = row`.
-pub fn scatter_add<T: Real>(kernel: &ScatterAdd, updates: &[T], index: &[u32]) -> Vec<T> {
+pub(crate) fn scatter_add<T: Real>(kernel: &ScatterAdd, updates: &[T], index: &[u32]) -> Vec<T> {
     let mut out = vec![T::from_f64(0.0); kernel.rows * kernel.width];
     for (b, &row) in index.iter().enumerate() {
         if (row as usize) < kernel.rows {

@@ -8,7 +8,7 @@ use crate::tensor::Data;
 
 /// Sines and cosines of `t` times each frequency, `[batch, dim]`: Vaswani et al. 2017, section 3.5. The angle is taken modulo a turn in
 /// integers, as the kernel does: it errs by at most 2 pi (t 2^-33 + 2^-25).
-pub fn timestep_embedding<T: Real>(kernel: &TimestepEmbedding, t: &[u32]) -> Vec<T> {
+pub(crate) fn timestep_embedding<T: Real>(kernel: &TimestepEmbedding, t: &[u32]) -> Vec<T> {
     let turns = kernel.turns();
     let half = turns.len();
     let mut out = vec![T::from_f64(0.0); kernel.batch * kernel.dim];

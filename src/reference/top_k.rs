@@ -6,7 +6,7 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// Positions of the k largest of each run, the largest first, among equals the first: `[outer, inner]` runs of `k`.
-pub fn largest<T: Real>(kernel: &TopK, x: &[T]) -> Vec<Vec<usize>> {
+pub(crate) fn largest<T: Real>(kernel: &TopK, x: &[T]) -> Vec<Vec<usize>> {
     let runs = (0..kernel.outer).flat_map(|o| (0..kernel.inner).map(move |i| (o, i)));
     let of_run = |(outer, inner): (usize, usize)| {
         let value = |i: usize| x[(outer * kernel.length + i) * kernel.inner + inner].to_f64();
@@ -20,7 +20,7 @@ pub fn largest<T: Real>(kernel: &TopK, x: &[T]) -> Vec<Vec<usize>> {
 }
 
 /// The result as the kernel writes it.
-pub fn top_k<T: Real>(kernel: &TopK, x: &[T]) -> Data {
+pub(crate) fn top_k<T: Real>(kernel: &TopK, x: &[T]) -> Data {
     let runs = largest(kernel, x);
     let place = |run: usize, along: usize, size: usize| {
         (run / kernel.inner * size + along) * kernel.inner + run % kernel.inner

@@ -2,7 +2,7 @@
 //! whoever asked writes them.
 
 #[cfg(feature = "cli")]
-pub mod curves;
-pub mod grid;
+pub(crate) mod curves;
+pub(crate) mod grid;
 #[cfg(feature = "cli")]
-pub mod roofline;
+pub(crate) mod roofline;

@@ -5,9 +5,9 @@
 
 pub mod cases;
 pub mod chains;
-pub mod compare;
+pub(crate) mod compare;
 mod kernel;
-pub mod models;
+pub(crate) mod models;
 pub mod step;
 
 use std::collections::BTreeMap;

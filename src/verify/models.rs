@@ -18,7 +18,7 @@ use crate::tensor::{DType, Data, Value};
 ///
 /// # Errors
 /// When one cannot be compiled or run. Differences are in the comparisons.
-pub fn each(gpu: &Gpu, cases: &[Case]) -> Result<Vec<(String, Comparison)>> {
+pub(crate) fn each(gpu: &Gpu, cases: &[Case]) -> Result<Vec<(String, Comparison)>> {
     cases
         .iter()
         .map(|case| Ok((case.name.clone(), verify(gpu, case)?)))

@@ -14,7 +14,7 @@ use crate::tensor::{DType, Shape, TensorType, Value};
 
 /// Attention, or a part of its gradient; [`Var::attention`] puts them together. Operands are those of [`Mode::operands`].
 #[derive(Clone, Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     /// What is computed.
     pub mode: Mode,
 }

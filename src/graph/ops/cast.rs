@@ -10,7 +10,7 @@ use crate::tensor::{DType, TensorType, Value};
 
 /// Converts every element; reals to integers truncate and clamp. No gradient passes.
 #[derive(Clone, Debug)]
-pub struct Cast {
+pub(crate) struct Cast {
     /// The type of the value.
     pub to: DType,
 }

@@ -11,7 +11,7 @@ use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// Operands one after another along an axis; other sizes agree.
 #[derive(Clone, Debug)]
-pub struct Concat {
+pub(crate) struct Concat {
     /// The axis.
     pub axis: usize,
 }

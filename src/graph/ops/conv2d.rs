@@ -20,7 +20,7 @@ use crate::tensor::{DType, Data, TensorType, Value};
 ///
 /// Operands: forward images and weights; input the result's gradient and weights; weight the result's gradient and images.
 #[derive(Clone, Debug)]
-pub struct Convolution {
+pub(crate) struct Convolution {
     /// Sizes.
     pub geometry: Geometry,
     /// Which product.

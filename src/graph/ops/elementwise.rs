@@ -18,7 +18,7 @@ use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// A scalar function applied to every element; operands broadcast by NumPy's rule.
 #[derive(Clone, Debug)]
-pub struct Elementwise {
+pub(crate) struct Elementwise {
     /// Which.
     pub function: Function,
     /// A shape that the value is stretched to, beyond its operands'.

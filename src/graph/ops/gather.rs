@@ -12,7 +12,7 @@ use crate::tensor::{DType, TensorType, Value};
 
 /// `data[index[b], :] * scale + shift`. With `batch`, the list of indices is read from the plan's cursor on.
 #[derive(Clone, Debug)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// Factor; 1 for u32 data.
     pub scale: f32,
     /// Summand.

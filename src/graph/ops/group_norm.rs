@@ -17,7 +17,7 @@ use crate::tensor::{DType, Shape, TensorType, Value};
 /// `[batch, channels]`; then the upstream gradient; then means over groups `[2, batch, groups]`. x's gradient takes in that the statistics
 /// depend on it; by the statistics themselves there is none.
 #[derive(Clone, Debug)]
-pub struct GroupNorm {
+pub(crate) struct GroupNorm {
     /// What is computed.
     pub mode: Mode,
     /// Groups of channels.

@@ -16,14 +16,14 @@ use crate::tensor::{DType, Data, TensorType, Value};
 
 /// A matrix product; operands are matrices or batches of them.
 #[derive(Clone, Debug)]
-pub struct Matmul {
+pub(crate) struct Matmul {
     /// How they lie.
     pub layout: Layout,
 }
 
 /// Sizes of a product: batch, m, n, k, and whether each operand has a matrix for each of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     /// Matrices.
     pub batch: usize,
     /// Rows of the result.
@@ -50,7 +50,7 @@ impl Matmul {
     ///
     /// # Errors
     /// When they do not fit, with a hint if another layout would.
-    pub fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes> {
+    pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes> {
         let wrong = |why: String| Err(Error::shape("matmul", why));
         let [a, b] = inputs else {
             return wrong(format!("takes 2 operands, got {}", inputs.len()));
@@ -119,7 +119,7 @@ impl Matmul {
     ///
     /// # Errors
     /// When the sizes do not fit, or the grid is above a limit.
-    pub fn kernel(
+    pub(crate) fn kernel(
         &self,
         caps: &Caps,
         inputs: &[&TensorType],

@@ -1,29 +1,29 @@
 //! One file an operator family, with the stem of its kernels; each adds its functions to [`Var`](super::Var).
 
-pub mod attention;
-pub mod cast;
-pub mod concat;
-pub mod conv2d;
+pub(crate) mod attention;
+pub(crate) mod cast;
+pub(crate) mod concat;
+pub(crate) mod conv2d;
 pub(crate) mod decompose;
-pub mod elementwise;
-pub mod gather;
-pub mod group_norm;
-pub mod leaf;
-pub mod loss;
-pub mod matmul;
-pub mod normalize;
-pub mod pool;
-pub mod q_sample;
-pub mod random;
-pub mod rearrange;
-pub mod reduce;
-pub mod reparameterize;
-pub mod reshape;
-pub mod resize;
-pub mod reverse_step;
-pub mod scatter_add;
-pub mod timestep_embedding;
-pub mod top_k;
+pub(crate) mod elementwise;
+pub(crate) mod gather;
+pub(crate) mod group_norm;
+pub(crate) mod leaf;
+pub(crate) mod loss;
+pub(crate) mod matmul;
+pub(crate) mod normalize;
+pub(crate) mod pool;
+pub(crate) mod q_sample;
+pub(crate) mod random;
+pub(crate) mod rearrange;
+pub(crate) mod reduce;
+pub(crate) mod reparameterize;
+pub(crate) mod reshape;
+pub(crate) mod resize;
+pub(crate) mod reverse_step;
+pub(crate) mod scatter_add;
+pub(crate) mod timestep_embedding;
+pub(crate) mod top_k;
 
 use crate::tensor::TensorType;
 

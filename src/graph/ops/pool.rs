@@ -12,7 +12,7 @@ use crate::tensor::{DType, Data, TensorType, Value};
 
 /// Pooling in one of its modes. Operands are those of the mode.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// The windows.
     pub windows: Windows,
     /// What is computed.

@@ -16,7 +16,7 @@ use crate::tensor::{DType, TensorType, Value};
 /// `table[t, 0] x + table[t, 1] eps` with its own noise. Operands: x `[batch, width]`, t `[batch]` u32, table `[timesteps, 2]`. No gradient
 /// goes to the table.
 #[derive(Clone, Debug)]
-pub struct QSample {
+pub(crate) struct QSample {
     /// What the noise belongs to.
     pub key: Key,
     /// Its stream.

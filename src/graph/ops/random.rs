@@ -14,7 +14,7 @@ use crate::tensor::{Data, Shape, TensorType, Value};
 
 /// Random numbers of a shape. The same stream, step and key give the same numbers, wherever the node stands.
 #[derive(Clone, Debug)]
-pub struct Random {
+pub(crate) struct Random {
     /// How they are distributed.
     pub distribution: Distribution,
     /// What they belong to.

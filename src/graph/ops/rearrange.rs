@@ -10,14 +10,14 @@ use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// Makes axis `order[i]` of the operand axis i of the value.
 #[derive(Clone, Debug)]
-pub struct Permute {
+pub(crate) struct Permute {
     /// A permutation of the axes.
     pub order: Vec<usize>,
 }
 
 /// The window of sizes `sizes` that begins at `offsets`; what lies outside of the operand is `fill`. Slices and pads.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub(crate) struct Window {
     /// Where it begins on each axis; may be negative.
     pub offsets: Vec<isize>,
     /// Its sizes.

@@ -18,7 +18,7 @@ use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// Combines elements over `axes`, which disappear. Argmax gives the position in the flattened reduced axes.
 #[derive(Clone, Debug)]
-pub struct Reduce {
+pub(crate) struct Reduce {
     /// How.
     pub combine: Combine,
     /// Over which axes, ascending.
@@ -182,7 +182,7 @@ impl Op for Reduce {
 
 /// Adds a reduction's dispatches to a lowering: one, or partial results and their combination. `before` are the prologue's
 /// arguments (with the state, where it is random), `after` the epilogue's.
-pub fn in_one_or_two(
+pub(crate) fn in_one_or_two(
     caps: &Caps,
     kernel: reduce::Reduce,
     before: Vec<Argument>,
@@ -309,7 +309,7 @@ impl<'g> Var<'g> {
 }
 
 /// A prologue-free reduction of a whole buffer: sums of squares and the like.
-pub fn whole(caps: &Caps, count: usize, prologue: Expression, chunks: usize) -> reduce::Reduce {
+pub(crate) fn whole(caps: &Caps, count: usize, prologue: Expression, chunks: usize) -> reduce::Reduce {
     reduce::Reduce {
         prologue,
         chunks,

@@ -15,7 +15,7 @@ use crate::tensor::{Data, TensorType, Value};
 
 /// `mu + exp(log_variance / 2) * eps` with its own noise.
 #[derive(Clone, Debug)]
-pub struct Reparameterize {
+pub(crate) struct Reparameterize {
     /// What the noise belongs to.
     pub key: Key,
     /// Its stream.

@@ -8,7 +8,7 @@ use crate::tensor::{Shape, TensorType, Value};
 
 /// The operand's elements under another shape. No kernel runs.
 #[derive(Clone, Debug)]
-pub struct Reshape {
+pub(crate) struct Reshape {
     /// The new sizes.
     pub shape: Shape,
     /// Whether gradients pass.

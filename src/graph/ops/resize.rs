@@ -12,7 +12,7 @@ use crate::tensor::{DType, Data, TensorType, Value};
 
 /// Resizing of images of a size to another, or its transpose.
 #[derive(Clone, Debug)]
-pub struct Resize {
+pub(crate) struct Resize {
     /// `[batch, height, width, channels]` before.
     pub image: [usize; 4],
     /// Height and width after.

@@ -14,7 +14,7 @@ use crate::tensor::{TensorType, Value};
 /// From x `[batch, pixels, channels]` and the prediction to the x before it. Operands: x; the prediction, with twice the rows where it is
 /// guided and twice the channels where the variance is learned; a row `[COLUMNS]` of coefficients; the noise where it is given.
 #[derive(Clone, Debug)]
-pub struct ReverseStep {
+pub(crate) struct ReverseStep {
     /// Whether the prediction has the variance in further channels.
     pub learned: bool,
     /// Whether the prediction has rows without a class behind those with one.

@@ -16,7 +16,7 @@ use crate::tensor::{DType, Data, TensorType, Value};
 
 /// `out[row, :] = sum of updates[b, :] where index[b] = row`. Indices from `rows` on are dropped.
 #[derive(Clone, Debug)]
-pub struct ScatterAdd {
+pub(crate) struct ScatterAdd {
     /// Rows of the value.
     pub rows: usize,
 }

@@ -12,7 +12,7 @@ use crate::tensor::{DType, TensorType, Value};
 
 /// The embedding of integers `[batch]` as `[batch, dim]`. It has no gradient.
 #[derive(Clone, Debug)]
-pub struct TimestepEmbedding {
+pub(crate) struct TimestepEmbedding {
     /// Elements of an embedding.
     pub dim: usize,
     /// How it is laid out.

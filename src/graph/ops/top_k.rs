@@ -11,7 +11,7 @@ use crate::tensor::{DType, Shape, TensorType, Value};
 
 /// Which are the `k` largest along `axis`: a mask or their positions. It has no gradient; what it selects has.
 #[derive(Clone, Debug)]
-pub struct TopK {
+pub(crate) struct TopK {
     /// The axis.
     pub axis: usize,
     /// How many.
