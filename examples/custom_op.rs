@@ -8,7 +8,7 @@
 use wgen::error::{Error, Result};
 use wgen::gpu::{Choice, Gpu};
 use wgen::graph::layout::{Init, Layout, Parameter};
-use wgen::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use wgen::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};
 use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
@@ -185,6 +185,12 @@ impl Op for DecayingSumOp {
             self.kernel(inputs[0].shape.dims()),
             arguments,
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        // Everything that the value depends on beside the operand, reals as their bits. An operator may leave this out: then its nodes
+        // never merge, and equal ones are computed more than once.
+        Some(MergeKey::of(self, (self.r.to_bits(), self.backward)))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod ops;
 mod rewrite;
 pub mod update;
 
+use op::MergeKey;
 pub use op::Op;
 use ops::leaf::{Leaf, LeafKind};
 use update::Update;
@@ -65,7 +66,7 @@ pub struct Graph {
 #[derive(Default)]
 struct Inner {
     nodes: Vec<Arc<Node>>,
-    merged: HashMap<(String, Vec<NodeId>), NodeId>,
+    merged: HashMap<(MergeKey, Vec<NodeId>), NodeId>,
     names: HashMap<String, NodeId>,
     /// The name of the random node of each stream.
     streams: HashMap<u32, String>,
@@ -203,7 +204,7 @@ impl Graph {
         stream
     }
 
-    /// Applies an operator. Equal operators on equal operands become one node, random ones excepted.
+    /// Applies an operator. Operators of the same [`Op::merge_key`] on equal operands become one node; random ones have none.
     pub fn apply<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Var<'g> {
         self.apply_arc(Arc::new(op), inputs)
     }

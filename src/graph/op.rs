@@ -1,6 +1,8 @@
 //! What an operator is: shape rule, gradient rule, CPU reference, lowering. A user's own operator implements the same trait.
 
+use std::any::{Any, TypeId};
 use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::Var;
@@ -174,6 +176,58 @@ impl Fused {
     }
 }
 
+/// What [`Op::merge_key`] compares operators by: the operator's type, and a value of any type that can be compared and hashed.
+#[derive(Debug)]
+pub struct MergeKey {
+    op: TypeId,
+    value: Box<dyn Comparable>,
+}
+
+impl MergeKey {
+    /// The key of `op`: all of its fields that its value depends on. Reals go in as their bits.
+    pub fn of<O, T>(_op: &O, value: T) -> Self
+    where
+        O: Op + 'static,
+        T: Eq + Hash + Debug + Send + Sync + 'static,
+    {
+        Self {
+            op: TypeId::of::<O>(),
+            value: Box::new(value),
+        }
+    }
+}
+
+impl PartialEq for MergeKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.op == other.op && self.value.equals(other.value.as_ref())
+    }
+}
+
+impl Eq for MergeKey {}
+
+impl Hash for MergeKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.op.hash(state);
+        self.value.hash_into(state);
+    }
+}
+
+/// A value of some type that can be compared and hashed.
+trait Comparable: Any + Debug + Send + Sync {
+    fn equals(&self, other: &dyn Comparable) -> bool;
+    fn hash_into(&self, state: &mut dyn Hasher);
+}
+
+impl<T: Eq + Hash + Debug + Send + Sync + 'static> Comparable for T {
+    fn equals(&self, other: &dyn Comparable) -> bool {
+        (other as &dyn Any).downcast_ref() == Some(self)
+    }
+
+    fn hash_into(&self, mut state: &mut dyn Hasher) {
+        self.hash(&mut state);
+    }
+}
+
 /// A mathematical operator with one value.
 pub trait Op: Debug + Send + Sync {
     /// Its name, as the field calls it.
@@ -229,8 +283,31 @@ pub trait Op: Debug + Send + Sync {
         None
     }
 
-    /// Text that is equal for operators that compute the same. `None` if nodes of it must never merge.
-    fn merge_key(&self) -> Option<String> {
-        Some(format!("{self:?}"))
+    /// What of this operator decides its value, beside the operands: nodes of the same operands whose keys are equal become one. `None`,
+    /// as it is unless an operator says otherwise, if nodes of it must never merge.
+    fn merge_key(&self) -> Option<MergeKey> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Graph;
+    use crate::kernels::philox::Domain;
+    use crate::tensor::TensorType;
+
+    #[test]
+    fn equal_operators_on_equal_operands_become_one_node() {
+        let graph = Graph::new(Domain::Training);
+        let x = graph.input("x", TensorType::f32([4, 8]));
+        assert_eq!(x.sum(&[0]).id(), x.sum(&[0]).id());
+        assert_ne!(x.sum(&[0]).id(), x.sum(&[1]).id());
+        assert_ne!(x.sum(&[0]).id(), x.exp().sum(&[0]).id());
+        assert_eq!(x.transpose().id(), x.transpose().id());
+        let constant = |x| graph.constant(x).id();
+        assert_eq!(constant(f64::NAN), constant(f64::NAN));
+        assert_ne!(constant(0.0), constant(-0.0));
+        let noise = |name| graph.normal_by_example(name, 1, 4, 8).id();
+        assert_ne!(noise("a"), noise("b"));
     }
 }

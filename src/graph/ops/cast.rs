@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};
 use crate::kernels::Caps;
 use crate::kernels::cast;
 use crate::reference;
@@ -49,6 +49,11 @@ impl Op for Cast {
             kernel,
             vec![Argument::Input(0), Argument::Output],
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { to } = self;
+        Some(MergeKey::of(self, to))
     }
 }
 

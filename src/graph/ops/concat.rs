@@ -1,7 +1,7 @@
 //! Concatenation.
 
 use crate::error::{Error, Result};
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};
 use crate::graph::ops::shapes;
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
@@ -101,6 +101,11 @@ impl Op for Concat {
         let mut arguments: Vec<_> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
         Ok(Lowering::single(self.kernel(inputs), arguments))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { axis } = self;
+        Some(MergeKey::of(self, axis))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{
-    Argument, Call, EvalContext, Fused, GradientAt, Lowering, Op, Pattern, in_precision,
+    Argument, Call, EvalContext, Fused, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
 };
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
@@ -258,6 +258,14 @@ impl Op for Convolution {
         Pattern::Product {
             row_sums: self.direction == Direction::Weight,
         }
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self {
+            geometry,
+            direction,
+        } = self;
+        Some(MergeKey::of(self, (geometry, direction)))
     }
 }
 

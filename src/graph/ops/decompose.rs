@@ -39,10 +39,6 @@ impl Op for Operand {
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
         Pattern::Alias
     }
-
-    fn merge_key(&self) -> Option<String> {
-        None
-    }
 }
 
 /// The gradients by an operator's operands where `value`, made of operators that have gradients, computes the same from them. The graph

@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, Pattern, in_precision};
+use crate::graph::op::{
+    Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
+};
 use crate::graph::ops::shapes;
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
@@ -106,6 +108,11 @@ impl Op for Elementwise {
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
         Pattern::Elementwise(self.function)
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let Self { function, stretch } = self;
+        Some(MergeKey::of(self, (*function, stretch.clone())))
     }
 }
 

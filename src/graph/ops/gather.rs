@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::gather;
@@ -100,6 +100,18 @@ impl Op for Gather {
         }
         arguments.push(Argument::Output);
         Ok(Lowering::single(kernel, arguments))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self {
+            scale,
+            shift,
+            batch,
+        } = self;
+        Some(MergeKey::of(
+            self,
+            (scale.to_bits(), shift.to_bits(), batch),
+        ))
     }
 }
 

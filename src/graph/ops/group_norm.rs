@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::graph::ops::decompose::through;
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
@@ -202,6 +202,16 @@ impl Op for GroupNorm {
         let mut arguments: Vec<Argument> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
         Ok(Lowering::single(self.kernel(caps, inputs)?, arguments))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self {
+            mode,
+            groups,
+            silu,
+            epsilon,
+        } = self;
+        Some(MergeKey::of(self, (mode, groups, silu, epsilon.to_bits())))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern};
 use crate::kernels::Caps;
 use crate::tensor::{TensorType, Value};
 
@@ -84,7 +84,13 @@ impl Op for Leaf {
         Some(self)
     }
 
-    fn merge_key(&self) -> Option<String> {
-        Some(format!("{:?} {}", self.kind, self.name))
+    fn merge_key(&self) -> Option<MergeKey> {
+        let value = match self.kind {
+            LeafKind::Schedule(column) => column as u64,
+            LeafKind::Constant(value) => value.to_bits(),
+            LeafKind::Input | LeafKind::Parameter => 0,
+        };
+        let kind = std::mem::discriminant(&self.kind);
+        Some(MergeKey::of(self, (kind, value, self.name.clone())))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, Fused, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{Argument, EvalContext, Fused, GradientAt, Lowering, MergeKey, Op, Pattern};
 use crate::graph::ops::reduce::in_one_or_two;
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
@@ -227,6 +227,11 @@ impl Op for Matmul {
             && inputs.iter().all(|t| t.shape.rank() == 2)
             && self.sizes(inputs).is_ok_and(|s| s.m != 1 && s.n != 1);
         Pattern::Product { row_sums }
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { layout } = self;
+        Some(MergeKey::of(self, layout))
     }
 }
 

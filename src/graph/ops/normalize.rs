@@ -4,7 +4,7 @@
 //! given in closed form, itself made of operators: two sums instead of four.
 
 use crate::error::{Error, Result};
-use crate::graph::op::{EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern};
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
 use crate::kernels::functions::Distribution;
@@ -71,6 +71,11 @@ impl Op for Normalized {
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
         Pattern::Alias
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let Self { axes, affine } = self;
+        Some(MergeKey::of(self, (axes.clone(), *affine)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::pool::{self, Mode, Windows};
@@ -93,6 +93,11 @@ impl Op for Pool {
         let mut arguments: Vec<Argument> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
         Ok(Lowering::single(self.kernel(), arguments))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { windows, mode } = self;
+        Some(MergeKey::of(self, (windows, mode)))
     }
 }
 

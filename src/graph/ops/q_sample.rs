@@ -95,10 +95,6 @@ impl Op for QSample {
             ],
         ))
     }
-
-    fn merge_key(&self) -> Option<String> {
-        None
-    }
 }
 
 impl<'g> Var<'g> {

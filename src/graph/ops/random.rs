@@ -79,10 +79,6 @@ impl Op for Random {
             stream: self.stream,
         }
     }
-
-    fn merge_key(&self) -> Option<String> {
-        None
-    }
 }
 
 impl Graph {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};
 use crate::kernels::Caps;
 use crate::kernels::rearrange::Rearrange;
 use crate::reference::Twin;
@@ -95,6 +95,10 @@ impl Op for Permute {
             vec![Argument::Input(0), Argument::Output],
         ))
     }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        Some(MergeKey::of(self, self.order.clone()))
+    }
 }
 
 impl Op for Window {
@@ -150,6 +154,16 @@ impl Op for Window {
             kernel,
             vec![Argument::Input(0), Argument::Output],
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let Self {
+            offsets,
+            sizes,
+            fill,
+        } = self;
+        let key = (offsets.clone(), sizes.clone(), fill.to_bits());
+        Some(MergeKey::of(self, key))
     }
 }
 

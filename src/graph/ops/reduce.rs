@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{
-    Argument, Call, EvalContext, GradientAt, Lowering, Op, Pattern, in_precision,
+    Argument, Call, EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
 };
 use crate::kernels::Caps;
 use crate::kernels::expression::Expression;
@@ -172,6 +172,11 @@ impl Op for Reduce {
             },
             None => Pattern::Opaque,
         }
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let Self { combine, axes } = self;
+        Some(MergeKey::of(self, (*combine, axes.clone())))
     }
 }
 

@@ -99,10 +99,6 @@ impl Op for Reparameterize {
             ],
         ))
     }
-
-    fn merge_key(&self) -> Option<String> {
-        None
-    }
 }
 
 impl<'g> Var<'g> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{EvalContext, GradientAt, Lowering, Op, Pattern};
+use crate::graph::op::{EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern};
 use crate::kernels::Caps;
 use crate::tensor::{Shape, TensorType, Value};
 
@@ -64,6 +64,14 @@ impl Op for Reshape {
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {
         Pattern::Alias
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let Self {
+            shape,
+            differentiable,
+        } = self;
+        Some(MergeKey::of(self, (shape.clone(), *differentiable)))
     }
 }
 

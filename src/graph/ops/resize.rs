@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::resize::{self, Interpolation};
@@ -85,6 +85,16 @@ impl Op for Resize {
             self.kernel(),
             vec![Argument::Input(0), Argument::Output],
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self {
+            image,
+            to,
+            interpolation,
+            transposed,
+        } = self;
+        Some(MergeKey::of(self, (image, to, interpolation, transposed)))
     }
 }
 

@@ -153,10 +153,6 @@ impl Op for ReverseStep {
             ],
         ))
     }
-
-    fn merge_key(&self) -> Option<String> {
-        None
-    }
 }
 
 impl<'g> Var<'g> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, Call, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{
+    Argument, Call, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision,
+};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::scatter_add::{self, RankPositions};
@@ -96,6 +98,11 @@ impl Op for ScatterAdd {
                 },
             ],
         })
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { rows } = self;
+        Some(MergeKey::of(self, rows))
     }
 }
 

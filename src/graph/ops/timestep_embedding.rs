@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::timestep_embedding::{self, Convention};
@@ -71,6 +71,17 @@ impl Op for TimestepEmbedding {
             self.kernel(inputs)?,
             vec![Argument::Input(0), Argument::Output],
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { dim, convention } = self;
+        let Convention {
+            cosine_first,
+            shift,
+            max_period,
+        } = convention;
+        let reals = [shift, max_period].map(f64::to_bits);
+        Some(MergeKey::of(self, (dim, cosine_first, reals)))
     }
 }
 

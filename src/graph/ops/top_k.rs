@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
+use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op, in_precision};
 use crate::kernels::Caps;
 use crate::kernels::top_k::{self, Kept};
 use crate::real::Real;
@@ -84,6 +84,11 @@ impl Op for TopK {
             kernel,
             vec![Argument::Input(0), Argument::Output],
         ))
+    }
+
+    fn merge_key(&self) -> Option<MergeKey> {
+        let &Self { axis, k, kept } = self;
+        Some(MergeKey::of(self, (axis, k, kept)))
     }
 }
 
