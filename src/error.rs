@@ -1,9 +1,10 @@
 //! The one error type of the library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What went wrong, said so that the reader knows what was expected, what was found and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operator was given shapes, types or options that do not fit.
@@ -67,7 +68,7 @@ pub enum Error {
         /// Which.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A file was read and is not what it should be.
     #[error("{path}: {message}")]
@@ -113,7 +114,7 @@ impl Error {
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io {
             path: path.as_ref().to_owned(),
-            source,
+            source: Arc::new(source),
         }
     }
 

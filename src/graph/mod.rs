@@ -74,7 +74,7 @@ struct Inner {
     /// What `sinks` has already.
     taken: HashSet<Sink>,
     update: Option<Update>,
-    error: Option<String>,
+    error: Option<Error>,
 }
 
 /// A node of a graph, as an operand.
@@ -195,10 +195,10 @@ impl Graph {
         let mut inner = self.inner.borrow_mut();
         // The same name has the same stream; two names may have one by chance.
         if let Some(other) = inner.streams.get(&stream) {
-            let message = format!(
+            let error = Error::Usage(format!(
                 "random node '{name}' would repeat the noise of '{other}'; give it another name"
-            );
-            inner.error.get_or_insert(message);
+            ));
+            inner.error.get_or_insert(error);
         }
         inner.streams.insert(stream, name.to_owned());
         stream
@@ -330,14 +330,13 @@ impl Graph {
     /// That mistake.
     pub fn check(&self) -> Result<()> {
         match &self.inner.borrow().error {
-            Some(message) => Err(Error::shape("graph", message.clone())),
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
 
     pub(crate) fn fail(&self, error: Error) {
-        let message = error.to_string();
-        self.inner.borrow_mut().error.get_or_insert(message);
+        self.inner.borrow_mut().error.get_or_insert(error);
     }
 
     pub(crate) fn ty_of(&self, id: NodeId) -> TensorType {
@@ -377,5 +376,31 @@ impl<'g> Var<'g> {
     /// Shape and element type.
     pub fn ty(self) -> TensorType {
         self.graph.ty_of(self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_mistake_is_returned_as_what_it_is() {
+        let graph = Graph::new(Domain::Training);
+        let x = graph.input("x", TensorType::f32([4, 8]));
+        assert!(graph.check().is_ok());
+        graph.output("y", x.exp());
+        graph.output("y", x);
+        graph.fail(Error::shape("later", "is not the first"));
+        for _ in 0..2 {
+            let Err(Error::Usage(message)) = graph.check() else {
+                panic!("{:?}", graph.check());
+            };
+            assert!(message.contains("twice"), "{message}");
+        }
+        let graph = Graph::new(Domain::Training);
+        graph.normal_by_example("noise", 1, 4, 8);
+        graph.normal_by_example("noise", 1, 4, 8);
+        let error = graph.check().unwrap_err().to_string();
+        assert!(error.starts_with("random node 'noise'"), "{error}");
     }
 }
