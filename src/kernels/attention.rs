@@ -144,6 +144,11 @@ impl Attention {
         }
     }
 
+    /// Whether rows are read and written four elements at a time.
+    fn is_vector(&self) -> bool {
+        self.sizes.size.is_multiple_of(4)
+    }
+
     /// What products of queries and keys are multiplied by.
     pub fn scale(&self) -> f32 {
         (1.0 / (self.sizes.size as f64).sqrt()) as f32
@@ -184,7 +189,7 @@ impl Kernel for Attention {
         };
         let mut bindings: Vec<Binding> = vectors
             .iter()
-            .map(|&name| Binding::read(name, DType::F32, count(name)))
+            .map(|&name| Binding::read(name, DType::F32, count(name)).vector(self.is_vector()))
             .collect();
         bindings.extend(
             numbers
@@ -196,7 +201,8 @@ impl Kernel for Attention {
             Mode::Forward | Mode::ByQuery => s.query_count(),
             Mode::ByKey | Mode::ByValue => s.key_count(),
         };
-        bindings.push(Binding::write("out", DType::F32, result));
+        let vector = self.is_vector() && self.mode != Mode::LogSums;
+        bindings.push(Binding::write("out", DType::F32, result).vector(vector));
         bindings
     }
 
@@ -208,7 +214,6 @@ impl Kernel for Attention {
         let words = [units, s.heads, blocks, own, others, 0];
         let mut params: Vec<u32> = words.iter().map(|&w| w as u32).collect();
         params.push(self.scale().to_bits());
-        let vector = s.size.is_multiple_of(4);
         let (vectors, _) = self.mode.operands();
         let (own_score, other_score) = if self.mode.owns_queries() {
             ("query", "key")
@@ -243,9 +248,7 @@ impl Kernel for Attention {
                 "own_score": own_score,
                 "other_score": other_score,
                 "scaled": own_score,
-                "bindings": super::wgsl_bindings(&self.bindings(), |name| {
-                    vector && (vectors.contains(&name) || (name == "out" && self.mode != Mode::LogSums))
-                }),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params,

@@ -39,7 +39,7 @@ impl Kernel for Cast {
             context: json!({
                 "from": self.from.name(),
                 "to": self.to.name(),
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![self.count as u32, 0],

@@ -41,10 +41,9 @@ fn launch(
     workgroup: u32,
     more: serde_json::Value,
 ) -> Launch {
-    let vector = more["vector"] == true;
     let mut context = json!({
         "entry": entry, "chains": 1, "fused": false, "vector": false, "per_thread": 1,
-        "bindings": wgsl_bindings(bindings, |_| vector),
+        "bindings": wgsl_bindings(bindings),
     });
     merge(&mut context, more);
     Launch {
@@ -108,8 +107,8 @@ impl Kernel for Copy {
 
     fn bindings(&self) -> Vec<Binding> {
         vec![
-            Binding::read("x", DType::F32, self.count),
-            Binding::write("out", DType::F32, self.count),
+            Binding::read("x", DType::F32, self.count).vector(self.vector),
+            Binding::write("out", DType::F32, self.count).vector(self.vector),
         ]
     }
 

@@ -411,6 +411,15 @@ impl Conv2d {
             Direction::Weight => (four(out), four(channels), four(channels)),
         }
     }
+
+    /// What an element of the epilogue is.
+    fn width(&self) -> Width {
+        if self.vectors().2 {
+            Width::Four
+        } else {
+            Width::One
+        }
+    }
 }
 
 impl Kernel for Conv2d {
@@ -446,14 +455,19 @@ impl Kernel for Conv2d {
 
     fn bindings(&self) -> Vec<Binding> {
         let (a, b, c) = self.counts();
-        let mut bindings = vec![Binding::read("a", DType::F32, a)];
+        let (a_vector, b_vector, vector) = self.vectors();
+        let mut bindings = vec![Binding::read("a", DType::F32, a).vector(a_vector).or_half()];
         if self.body != Body::Fold {
-            bindings.push(Binding::read("b", DType::F32, b));
+            bindings.push(Binding::read("b", DType::F32, b).vector(b_vector).or_half());
         }
-        bindings.extend(self.epilogue.read_bindings("e"));
+        bindings.extend(self.epilogue.read_bindings("e", self.width()));
         bindings.extend(self.epilogue.state_binding());
         let results = 0..self.epilogue.results.len();
-        bindings.extend(results.map(|i| Binding::write(format!("out{i}"), DType::F32, c)));
+        bindings.extend(results.map(|i| {
+            Binding::write(format!("out{i}"), DType::F32, c)
+                .vector(vector)
+                .or_half()
+        }));
         if self.row_sums {
             let count = self.splits * self.geometry.out_channels;
             bindings.push(Binding::write("row_sums", DType::F32, count));
@@ -466,7 +480,6 @@ impl Kernel for Conv2d {
         let (a_vector, b_vector, vector) = self.vectors();
         let (m, n, k) = self.sizes();
         let (y, x) = (self.phases(0), self.phases(1));
-        let width = if vector { Width::Four } else { Width::One };
         let columns = Columns {
             row: match self.direction {
                 Direction::Forward => g.out_channels,
@@ -477,7 +490,7 @@ impl Kernel for Conv2d {
         };
         // Only a product's tile has columns; the other bodies make each element on its own.
         let columns = matches!(self.body, Body::Product(_)).then_some(columns);
-        let mut context = self.epilogue.context("e", width, 0, columns);
+        let mut context = self.epilogue.context("e", self.width(), 0, columns);
         let more = json!({
             "entry": "conv2d",
             "segmented": true,
@@ -494,13 +507,7 @@ impl Kernel for Conv2d {
             "row_sums": self.row_sums,
             "phases": y.residues.len() + x.residues.len(),
             "grouped": g.groups > 1,
-            "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
-                "a" => a_vector,
-                "b" => b_vector,
-                "row_sums" => false,
-                name if name.starts_with("out") => vector,
-                name => super::operand_is_vector(&context, name),
-            }),
+            "bindings": super::wgsl_bindings(&self.bindings()),
         });
         super::merge(&mut context, more);
         let body = match self.body {

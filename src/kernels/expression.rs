@@ -126,6 +126,11 @@ impl Indexing {
         })
     }
 
+    /// Whether it is read four elements at a time.
+    fn is_vector(&self, width: Width) -> bool {
+        width == Width::Four && matches!(self.access(width), "dense" | "row" | "rows")
+    }
+
     /// The way the kernel reads it.
     fn access(&self, width: Width) -> &'static str {
         let vector = width == Width::Four;
@@ -232,11 +237,14 @@ impl Expression {
         self.operands.len() + self.results.len() + usize::from(self.is_random())
     }
 
-    /// The bindings that its kernel reads: operands named `prefix0`, `prefix1`, ...
-    pub fn read_bindings(&self, prefix: &str) -> Vec<Binding> {
-        (0..self.operands.len())
-            .map(|i| Binding::read(format!("{prefix}{i}"), DType::F32, self.operands[i].count))
-            .collect()
+    /// The bindings that a kernel of this width reads: operands named `prefix0`, `prefix1`, ...
+    pub fn read_bindings(&self, prefix: &str, width: Width) -> Vec<Binding> {
+        let binding = |(i, operand): (usize, &Indexing)| {
+            Binding::read(format!("{prefix}{i}"), DType::F32, operand.count)
+                .vector(operand.is_vector(width))
+                .or_half()
+        };
+        self.operands.iter().enumerate().map(binding).collect()
     }
 
     /// The `state` binding, where it is needed.
@@ -352,7 +360,7 @@ impl Expression {
                 json!({
                     "name": format!("{prefix}{i}"),
                     "access": access,
-                    "vector": width == Width::Four && matches!(access, "dense" | "row" | "rows"),
+                    "vector": operand.is_vector(width),
                     "column": column,
                     "open": open,
                     "base": operand.base,

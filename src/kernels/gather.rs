@@ -58,17 +58,14 @@ impl Kernel for Gather {
 
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = vec![
-            Binding::read("data", self.dtype, self.rows * self.width),
+            Binding::read("data", self.dtype, self.rows * self.width).vector(self.is_vector()),
             Binding::read("index", DType::U32, self.indices),
         ];
         if self.cursor {
             bindings.push(Binding::read("state", DType::U32, STATE_WORDS));
         }
-        bindings.push(Binding::write(
-            "out",
-            self.out_dtype(),
-            self.batch * self.width,
-        ));
+        let out = Binding::write("out", self.out_dtype(), self.batch * self.width);
+        bindings.push(out.vector(self.is_vector()).or_half());
         bindings
     }
 
@@ -83,7 +80,7 @@ impl Kernel for Gather {
                 "dtype": self.dtype.name(),
                 "cursor": self.cursor,
                 "width_each": each,
-                "bindings": super::wgsl_bindings(&self.bindings(), |name| vector && matches!(name, "data" | "out")),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![

@@ -123,15 +123,16 @@ impl Kernel for GroupNorm {
         } else {
             s.batch * s.channels
         };
-        let read = |name: &str, count| Binding::read(name, DType::F32, count);
-        let write = |name: &str, count| Binding::write(name, DType::F32, count);
+        let vector = self.is_vector();
+        let read = |name: &str, count| Binding::read(name, DType::F32, count).vector(vector);
+        let write = |name: &str, count| Binding::write(name, DType::F32, count).vector(vector);
         let mut bindings = vec![read("x", s.count())];
         if self.mode == Mode::Statistics {
-            bindings.push(write("statistics", statistics));
+            bindings.push(Binding::write("statistics", DType::F32, statistics));
             return bindings;
         }
         bindings.extend([
-            read("statistics", statistics),
+            Binding::read("statistics", DType::F32, statistics),
             read("gain", affine),
             read("bias", affine),
         ]);
@@ -144,7 +145,7 @@ impl Kernel for GroupNorm {
             ]),
             Mode::Input => bindings.extend([
                 read("upstream", s.count()),
-                read("group_means", statistics),
+                Binding::read("group_means", DType::F32, statistics),
                 write("out", s.count()),
             ]),
         }
@@ -190,9 +191,7 @@ impl Kernel for GroupNorm {
                 "per_group": s.per_group(),
                 "strip": STRIP,
                 "functions": ["sigmoid"],
-                "bindings": super::wgsl_bindings(&self.bindings(), |name| {
-                    vector && !matches!(name, "statistics" | "group_means")
-                }),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params,

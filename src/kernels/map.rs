@@ -40,6 +40,14 @@ impl Map {
         self.count.is_multiple_of(4) && self.count > 0
     }
 
+    fn width(&self) -> Width {
+        if self.is_vector() {
+            Width::Four
+        } else {
+            Width::One
+        }
+    }
+
     /// Four vec4 an invocation where there is enough work: fewer, longer invocations.
     fn per_thread(&self) -> usize {
         if self.is_vector() && self.count >= LARGE {
@@ -64,25 +72,25 @@ impl Kernel for Map {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        let mut bindings = self.expression.read_bindings("x");
+        let mut bindings = self.expression.read_bindings("x", self.width());
         bindings.extend(self.expression.state_binding());
         let results = 0..self.expression.results.len();
-        bindings.extend(results.map(|i| Binding::write(format!("out{i}"), DType::F32, self.count)));
+        bindings.extend(results.map(|i| {
+            Binding::write(format!("out{i}"), DType::F32, self.count)
+                .vector(self.is_vector())
+                .or_half()
+        }));
         bindings
     }
 
     fn launch(&self) -> Launch {
         let vector = self.is_vector();
-        let mut context =
-            self.expression
-                .context("x", if vector { Width::Four } else { Width::One }, 0, None);
+        let mut context = self.expression.context("x", self.width(), 0, None);
         let more = json!({
                 "vector": vector,
                 "per_thread": self.per_thread(),
                 "accumulate": false,
-                "bindings": super::wgsl_bindings(&self.bindings(), |name| {
-                    vector && (name.starts_with("out") || super::operand_is_vector(&context, name))
-                }),
+                "bindings": super::wgsl_bindings(&self.bindings()),
         });
         super::merge(&mut context, more);
         let units = self.count / if vector { 4 } else { 1 };

@@ -319,6 +319,15 @@ impl Matmul {
             self.n.is_multiple_of(4),
         )
     }
+
+    /// What an element of the epilogue is.
+    fn width(&self) -> Width {
+        if self.vectors().2 {
+            Width::Four
+        } else {
+            Width::One
+        }
+    }
 }
 
 impl Kernel for Matmul {
@@ -345,19 +354,21 @@ impl Kernel for Matmul {
 
     fn bindings(&self) -> Vec<Binding> {
         let (a, b, c) = self.counts();
+        let (a_vector, b_vector, vector) = self.vectors();
         let mut bindings = vec![
-            Binding::read("a", DType::F32, a),
-            Binding::read("b", DType::F32, b),
+            Binding::read("a", DType::F32, a).vector(a_vector).or_half(),
+            Binding::read("b", DType::F32, b).vector(b_vector).or_half(),
         ];
-        bindings.extend(self.epilogue.read_bindings("e"));
+        bindings.extend(self.epilogue.read_bindings("e", self.width()));
         bindings.extend(self.epilogue.state_binding());
         for i in 0..self.epilogue.results.len() {
             let name = format!("out{i}");
-            bindings.push(if self.accumulate {
+            let binding = if self.accumulate {
                 Binding::read_write(name, DType::F32, c)
             } else {
                 Binding::write(name, DType::F32, c)
-            });
+            };
+            bindings.push(binding.vector(vector).or_half());
         }
         if self.row_sums && self.accumulate {
             bindings.push(Binding::read_write(
@@ -373,12 +384,11 @@ impl Kernel for Matmul {
 
     fn launch(&self) -> Launch {
         let (a_vector, b_vector, vector) = self.vectors();
-        let width = if vector { Width::Four } else { Width::One };
         let columns = Columns {
             row: self.n,
             count: self.counts().2,
         };
-        let mut context = self.epilogue.context("e", width, 0, Some(columns));
+        let mut context = self.epilogue.context("e", self.width(), 0, Some(columns));
         let more = json!({
                 "entry": "matmul",
                 "segmented": false,
@@ -387,13 +397,7 @@ impl Kernel for Matmul {
                 "b_vector": b_vector,
                 "accumulate": self.accumulate,
                 "row_sums": self.row_sums,
-                "bindings": super::wgsl_bindings(&self.bindings(), |name| match name {
-                    "a" => a_vector,
-                    "b" => b_vector,
-                    "row_sums" => false,
-                    name if name.starts_with("out") => vector,
-                    name => super::operand_is_vector(&context, name),
-                }),
+                "bindings": super::wgsl_bindings(&self.bindings()),
         });
         super::merge(&mut context, more);
         let body = self.variant.context(self.layout, self.k.is_multiple_of(4));

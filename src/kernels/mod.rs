@@ -189,36 +189,63 @@ pub struct Binding {
     pub dtype: DType,
     /// The number of elements.
     pub count: usize,
+    /// Whether reals are loaded and stored four at a time.
+    #[serde(skip)]
+    pub vector: bool,
+    /// Whether it may hold f16 in place of f32: see [`Binding::or_half`].
+    #[serde(skip)]
+    pub half: bool,
 }
 
 impl Binding {
-    /// A binding that is only read.
-    pub fn read(name: impl Into<String>, dtype: DType, count: usize) -> Self {
+    fn new(name: impl Into<String>, access: Access, dtype: DType, count: usize) -> Self {
         Self {
             name: name.into(),
-            access: Access::Read,
+            access,
             dtype,
             count,
+            vector: false,
+            half: false,
         }
+    }
+
+    /// A binding that is only read.
+    pub fn read(name: impl Into<String>, dtype: DType, count: usize) -> Self {
+        Self::new(name, Access::Read, dtype, count)
     }
 
     /// A binding that is wholly written.
     pub fn write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
-        Self {
-            name: name.into(),
-            access: Access::Write,
-            dtype,
-            count,
-        }
+        Self::new(name, Access::Write, dtype, count)
     }
 
     /// A binding that is updated in place.
     pub fn read_write(name: impl Into<String>, dtype: DType, count: usize) -> Self {
-        Self {
-            name: name.into(),
-            access: Access::ReadWrite,
-            dtype,
-            count,
+        Self::new(name, Access::ReadWrite, dtype, count)
+    }
+
+    /// The same, reals loaded and stored four at a time where `vector` says so.
+    #[must_use]
+    pub fn vector(self, vector: bool) -> Self {
+        Self { vector, ..self }
+    }
+
+    /// The same, which may hold f16 where it holds f32 otherwise: the template converts at every load and store, and no result of many
+    /// terms is kept in it. What is updated in place never may.
+    #[must_use]
+    pub fn or_half(self) -> Self {
+        let half = self.dtype == DType::F32 && matches!(self.access, Access::Read | Access::Write);
+        Self { half, ..self }
+    }
+
+    /// What the shader's array is of.
+    fn wgsl(&self) -> &'static str {
+        match (self.dtype, self.vector) {
+            (DType::F32, false) => "f32",
+            (DType::F32, true) => "vec4<f32>",
+            (DType::F16, false) => "f16",
+            (DType::F16, true) => "vec4<f16>",
+            (DType::U32 | DType::U8, _) => "u32",
         }
     }
 
@@ -420,33 +447,13 @@ pub(crate) fn merge(context: &mut serde_json::Value, more: serde_json::Value) {
     }
 }
 
-/// Bindings as `shared/bindings.wgsl` wants them; `vector` says which are read four elements at a time.
-pub(crate) fn wgsl_bindings(
-    bindings: &[Binding],
-    vector: impl Fn(&str) -> bool,
-) -> serde_json::Value {
-    let rows: Vec<_> = bindings
-        .iter()
-        .map(|b| {
-            let wgsl = match b.dtype {
-                DType::F32 if vector(&b.name) => "vec4<f32>",
-                DType::F32 => "f32",
-                DType::F16 => "f16",
-                DType::U32 | DType::U8 => "u32",
-            };
-            serde_json::json!({"name": b.name, "access": format!("{:?}", b.access), "wgsl": wgsl})
-        })
-        .collect();
-    serde_json::Value::from(rows)
-}
-
-/// Whether an expression's operand is read four elements at a time.
-pub(crate) fn operand_is_vector(context: &serde_json::Value, name: &str) -> bool {
-    context["operands"].as_array().is_some_and(|operands| {
-        operands
-            .iter()
-            .any(|o| o["name"] == name && o["vector"] == true)
-    })
+/// Bindings as `shared/bindings.wgsl` wants them.
+pub(crate) fn wgsl_bindings(bindings: &[Binding]) -> serde_json::Value {
+    let row = |b: &Binding| {
+        let access = format!("{:?}", b.access);
+        serde_json::json!({"name": b.name, "access": access, "wgsl": b.wgsl()})
+    };
+    bindings.iter().map(row).collect()
 }
 
 /// Pads a uniform buffer whose `groups` array starts at word `fixed` to at least one group.

@@ -144,13 +144,13 @@ impl Kernel for Pool {
             Mode::MaxPick => &["image", "picked"],
             Mode::AverageSpread => &["upstream"],
         };
-        let mut bindings: Vec<Binding> = names
+        names
             .iter()
             .zip(&operands)
             .map(|(name, shape)| Binding::read(*name, DType::F32, count(shape)))
-            .collect();
-        bindings.push(Binding::write("out", DType::F32, count(&result)));
-        bindings
+            .chain([Binding::write("out", DType::F32, count(&result))])
+            .map(|binding| binding.vector(self.is_vector()))
+            .collect()
     }
 
     fn launch(&self) -> Launch {
@@ -185,7 +185,7 @@ impl Kernel for Pool {
             context: json!({
                 "mode": self.mode.name(),
                 "vector": vector,
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| vector),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params: words.iter().map(|&w| w as u32).collect(),

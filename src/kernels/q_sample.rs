@@ -47,7 +47,7 @@ impl Kernel for QSample {
         Launch {
             template: "q_sample",
             entry: "q_sample",
-            context: json!({"bindings": super::wgsl_bindings(&self.bindings(), |_| false)}),
+            context: json!({"bindings": super::wgsl_bindings(&self.bindings())}),
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![
                 count as u32,

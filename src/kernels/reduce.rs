@@ -139,6 +139,15 @@ impl Reduce {
         }
     }
 
+    /// The mode's name, and what an element is before and after the sum.
+    fn widths(&self) -> (&'static str, Width, Width) {
+        match self.mode() {
+            Mode::Columns => ("columns", Width::Four, Width::Four),
+            Mode::Rows => ("rows", Width::Four, Width::Splat),
+            Mode::Elements => ("elements", Width::One, Width::One),
+        }
+    }
+
     fn groups(&self) -> u64 {
         let units = (self.results() / if self.mode() == Mode::Columns { 4 } else { 1 }) as u64;
         if self.cooperative {
@@ -178,8 +187,9 @@ impl Kernel for Reduce {
     }
 
     fn bindings(&self) -> Vec<Binding> {
-        let mut bindings = self.prologue.read_bindings("x");
-        bindings.extend(self.epilogue.read_bindings("e"));
+        let (_, body, end) = self.widths();
+        let mut bindings = self.prologue.read_bindings("x", body);
+        bindings.extend(self.epilogue.read_bindings("e", end));
         bindings.extend(
             self.prologue
                 .state_binding()
@@ -193,22 +203,20 @@ impl Kernel for Reduce {
         let results = 0..self.epilogue.results.len();
         bindings.extend(results.map(|i| {
             let (name, count) = (format!("out{i}"), self.first + self.results());
-            if self.first > 0 {
+            let binding = if self.first > 0 {
                 Binding::read_write(name, dtype, count)
             } else {
                 Binding::write(name, dtype, count)
-            }
+            };
+            // Never f16: many terms went into it.
+            binding.vector(self.mode() == Mode::Columns)
         }));
         bindings
     }
 
     fn launch(&self) -> Launch {
         let mode = self.mode();
-        let (name, body, end) = match mode {
-            Mode::Columns => ("columns", Width::Four, Width::Four),
-            Mode::Rows => ("rows", Width::Four, Width::Splat),
-            Mode::Elements => ("elements", Width::One, Width::One),
-        };
+        let (name, body, end) = self.widths();
         let value = self.prologue.context("x", body, 0, None);
         let first_group = value["groups"].as_u64().unwrap_or(0) as usize;
         let mut context = self.epilogue.context("e", end, first_group, None);
@@ -217,13 +225,6 @@ impl Kernel for Reduce {
             [list(&value), list(&context)].concat()
         };
         let any = |field: &str| value[field] == true || context[field] == true;
-        let operands = both("operands");
-        let is_vector = |name: &str| {
-            operands
-                .iter()
-                .any(|o| o["name"] == name && o["vector"] == true)
-        };
-        let out_vector = mode == Mode::Columns && self.combine != Combine::Argmax;
         let mut more = json!({
             "kind": self.combine.name(),
             "mode": name,
@@ -233,10 +234,8 @@ impl Kernel for Reduce {
             "random": any("random"),
             "by_step": any("by_step"),
             "by_example": any("by_example"),
-            "bindings": super::wgsl_bindings(&self.bindings(), |name| {
-                if name.starts_with("out") { out_vector } else { is_vector(name) }
-            }),
-            "operands": operands,
+            "bindings": super::wgsl_bindings(&self.bindings()),
+            "operands": both("operands"),
             "value": value,
         });
         if self.combine == Combine::Argmax {

@@ -70,9 +70,10 @@ impl Kernel for Resize {
 
     fn bindings(&self) -> Vec<Binding> {
         let (operand, result) = self.shapes();
+        let vector = self.is_vector();
         vec![
-            Binding::read("image", DType::F32, operand.iter().product()),
-            Binding::write("out", DType::F32, result.iter().product()),
+            Binding::read("image", DType::F32, operand.iter().product()).vector(vector),
+            Binding::write("out", DType::F32, result.iter().product()).vector(vector),
         ]
     }
 
@@ -97,7 +98,7 @@ impl Kernel for Resize {
                 "interpolation": self.interpolation.name(),
                 "transposed": self.transposed,
                 "vector": vector,
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| vector),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params: words.iter().map(|&w| w as u32).collect(),

@@ -122,7 +122,7 @@ impl Kernel for ReverseStep {
                 "given": self.stream.is_none(),
                 "columns": COLUMNS,
                 "columns_by_name": column::NAMES,
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params,

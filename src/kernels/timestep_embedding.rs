@@ -121,7 +121,7 @@ impl Kernel for TimestepEmbedding {
             context: json!({
                 "cosine_first": self.convention.cosine_first,
                 "words": words,
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
             params,

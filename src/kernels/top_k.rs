@@ -89,7 +89,7 @@ impl Kernel for TopK {
             entry: "top_k",
             context: json!({
                 "mask": self.kept == Kept::Mask,
-                "bindings": super::wgsl_bindings(&self.bindings(), |_| false),
+                "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", f64::from(self.workgroup))],
             params: words.iter().map(|&w| w as u32).collect(),

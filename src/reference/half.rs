@@ -8,35 +8,18 @@ use serde_json::Value as Json;
 
 use super::Twin;
 use super::piece::Piece;
-use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of};
+use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of, wgsl_bindings};
 use crate::real::{Real, Tracked};
 use crate::tensor::{DType, Data};
 
-/// `inner` with f16 in the buffers that `half` marks.
+/// `inner` with f16 in the buffers that `half` marks: bindings that may hold it, see [`Binding::or_half`].
 #[derive(Clone, Debug)]
 pub struct Half {
     inner: Arc<dyn Twin>,
     half: Vec<bool>,
 }
 
-/// Families whose templates convert at every load and store.
-const FAMILIES: &[&str] = &["conv2d", "gather", "map", "matmul", "reduce"];
-
 impl Half {
-    /// Whether `kernel` may have f16 in binding `position`: not what it adds to, nor the results of a reduction or the sums of rows,
-    /// which many terms went into.
-    pub fn allows(kernel: &dyn Kernel, position: usize) -> bool {
-        let bindings = kernel.bindings();
-        let binding = &bindings[position];
-        let family = kernel.family();
-        let summed = binding.access != Access::Read && family == "reduce";
-        binding.dtype == DType::F32
-            && matches!(binding.access, Access::Read | Access::Write)
-            && FAMILIES.contains(&family)
-            && !summed
-            && !matches!(binding.name.as_str(), "row_sums" | "data")
-    }
-
     /// `inner` with f16 where `half` says so.
     pub fn new(inner: Arc<dyn Twin>, half: Vec<bool>) -> Self {
         Self { inner, half }
@@ -68,12 +51,7 @@ impl Kernel for Half {
 
     fn launch(&self) -> Launch {
         let mut launch = self.inner.launch();
-        if let Some(rows) = launch.context["bindings"].as_array_mut() {
-            for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| self.marked(*i)) {
-                let wgsl = row["wgsl"].as_str().unwrap_or_default();
-                row["wgsl"] = Json::from(wgsl.replace("f32", "f16"));
-            }
-        }
+        launch.context["bindings"] = wgsl_bindings(&self.bindings());
         launch.context["half"] = Json::from(true);
         launch
     }

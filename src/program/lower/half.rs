@@ -32,8 +32,8 @@ pub(super) fn store(program: &mut Program, caps: &Caps) -> Result<()> {
         })
         .collect();
     for dispatch in &program.dispatches {
-        for (position, buffer) in dispatch.buffers.iter().enumerate() {
-            half[buffer.0] &= Half::allows(dispatch.kernel.as_ref(), position);
+        for (buffer, binding) in dispatch.buffers.iter().zip(dispatch.kernel.bindings()) {
+            half[buffer.0] &= binding.half;
         }
     }
     for (buffer, half) in program.buffers.iter_mut().zip(&half) {

@@ -56,9 +56,7 @@ fn in_f16(cases: &mut Vec<Case>) {
     let mut again = Vec::new();
     for (i, case) in cases.iter().enumerate() {
         let kernel = case.kernel.as_ref();
-        let marks: Vec<bool> = (0..kernel.bindings().len())
-            .map(|b| Half::allows(kernel, b))
-            .collect();
+        let marks: Vec<bool> = kernel.bindings().iter().map(|b| b.half).collect();
         // f16 ends at 65,504, and every third case is enough.
         let large = case.name.contains("Large") || case.name.contains("x 1000");
         if i % 3 == 0 && !large && marks.contains(&true) {
