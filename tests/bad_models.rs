@@ -113,7 +113,7 @@ fn impossible_pools_sizes_and_choices_are_refused() {
             let x = g.input("x", TensorType::f32([1, 1, 1, 3]));
             x.batch_norm(row("gain"), row("bias"), 1e-5).0
         },
-        &["batch of one", "--batch"],
+        &["batch of one", "`batch`"],
     );
     refused(
         |g| g.input("x", TensorType::f32([3, 8])).dropout("d", 1.0),
@@ -172,7 +172,7 @@ fn models_that_cannot_be_are_refused() {
         refused_training(&arguments, words);
     };
     run("contractive-ae", &["--penalty=-0.1"], &["penalty -0.1"]);
-    run("gan", &["--batch", "1"], &["batch of one", "--batch"]);
+    run("gan", &["--batch", "1"], &["batch of one", "`batch`"]);
     run("gan", &["--smoothing", "1"], &["smoothing 1"]);
     run(
         "gan",

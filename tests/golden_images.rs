@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{golden, gpu, relative_difference};
 use wgen::gpu::Gpu;
+use wgen::graph::Conv2dOptions;
 use wgen::graph::layout::{Layout, Parameter};
 use wgen::graph::op::EvalContext;
-use wgen::graph::Conv2dOptions;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;

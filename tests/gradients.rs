@@ -1,7 +1,7 @@
 //! The third witness: gradient rules against finite differences in f64, each operator in the middle of a graph, to second order.
 
-use wgen::graph::op::EvalContext;
 use wgen::graph::Conv2dOptions;
+use wgen::graph::op::EvalContext;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::functions::{Distribution, Function};
 use wgen::kernels::matmul::Layout;

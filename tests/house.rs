@@ -60,29 +60,9 @@ const ONE_THING: &[Exception] = &[
         "a host array is of one of the number types, and an array of a number type is a host array",
     ),
     (
-        "graph/mod.rs",
-        "graph/op.rs",
-        "a graph holds operators, and an operator says its gradient in variables of a graph",
-    ),
-    (
-        "graph/mod.rs",
-        "graph/ops/leaf.rs",
-        "a graph's inputs and parameters are operators too",
-    ),
-    (
         "graph/op.rs",
         "graph/ops/leaf.rs",
         "an operator says whether it is a leaf",
-    ),
-    (
-        "graph/mod.rs",
-        "graph/rewrite.rs",
-        "what is applied is simplified first, and what is simpler is applied",
-    ),
-    (
-        "reference/mod.rs",
-        "reference/piece.rs",
-        "a twin is cut into pieces, which are twins",
     ),
 ];
 
@@ -322,7 +302,9 @@ impl House {
             _ => false,
         };
         let module_itself = whole && !matches!(path.kind, Kind::Glob { .. });
-        if file != module.file && !handed_on && !module_itself {
+        // A module and its own parts are one thing: the parts are named in it, and see what it holds.
+        let family = is_part_of(file, &module.file) || is_part_of(&module.file, file);
+        if file != module.file && !handed_on && !module_itself && !family {
             let arrow = (module.file.clone(), file.to_owned());
             found.files.entry(arrow).or_insert(at);
         }
@@ -416,6 +398,14 @@ fn circles(arrows: &Arrows) -> Vec<((String, usize), String)> {
         })
         .map(|(text, at)| (at.clone(), text.clone()))
         .collect()
+}
+
+/// Whether `file` is inside the module whose file is `parent`: `a/mod.rs` or `a.rs` and anything in `a/`.
+fn is_part_of(file: &str, parent: &str) -> bool {
+    let folder = parent
+        .strip_suffix("mod.rs")
+        .map_or_else(|| parent.replace(".rs", "/"), str::to_owned);
+    file != parent && file.starts_with(&folder)
 }
 
 fn sources(folder: &FilePath, root: &FilePath, into: &mut Vec<(String, String)>) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use wgen::gpu::tuning::Tuning;
 use wgen::kernels::matmul::{Layout, Matmul};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
-use wgen::reference::Twin;
 use wgen::reference::Half;
+use wgen::reference::Twin;
 use wgen::tensor::{DType, Data};
 
 #[test]

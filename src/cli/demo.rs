@@ -13,7 +13,7 @@ use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluator, Start, mean_pixel_loss};
-use crate::files::folder::write_synced;
+use crate::files::write_synced;
 use crate::files::{Config, Training};
 use crate::gpu::Choice;
 use crate::models::diffusion::{self, Diffusion, mlp};

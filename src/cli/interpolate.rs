@@ -9,7 +9,7 @@ use super::common::{DataArguments, Output, RunArguments, check_count, open};
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
-use crate::files::folder::write_synced;
+use crate::files::write_synced;
 use crate::gpu::Choice;
 use crate::models::codes;
 use crate::report::grid;

@@ -262,11 +262,11 @@ impl Evaluator {
         start: &Start,
         watch: &mut dyn FnMut(usize, &dyn Executable) -> Result<()>,
     ) -> Result<Samples> {
-        // A network that is run often has large activations of images; of points it had better have many.
-        let one = model.sampling(1)?;
         // A class that the model does not have is said first.
-        one.classes.of(class, 0)?;
+        model.conditioning().of(class, 0)?;
+        let one = model.sampling(1)?;
         let width = one.width().max(1);
+        // A network that is run often has large activations of images; of points it had better have many.
         let chunk = count.min(if one.runs - start.runs_done > 1 {
             (SAMPLER_VALUES / width).clamp(FEWEST, 4096)
         } else {

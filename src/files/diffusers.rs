@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::folder::write_synced;
+use super::synced::write_synced;
 use super::weights::{Tensors, read_tensors, write_tensors};
 use super::{Config, Training};
 use crate::error::{Error, Result};

@@ -1,33 +1,15 @@
 //! The run folder: its lock, its configuration, its checkpoints.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::synced::write_synced;
 use super::weights::{from_file, read_tensors, to_file, write_tensors};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
-
-/// Writes a file whole and syncs it: a temporary file beside it, renamed over.
-///
-/// # Errors
-/// When the disk is full or the folder cannot be written; what was there before stays.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
-        fs::remove_file(&temporary).ok();
-        Error::io(path, e)
-    })
-}
 
 fn sync_dir(path: &Path) {
     // Not every system can sync a folder; where it can, the rename is then on disk.

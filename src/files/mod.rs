@@ -3,6 +3,8 @@
 pub(crate) mod config;
 pub(crate) mod diffusers;
 pub mod folder;
+mod synced;
 pub mod weights;
 
 pub use config::{Config, Storage, Training};
+pub use synced::write_synced;

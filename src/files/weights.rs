@@ -47,7 +47,7 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let data = safetensors::serialize(views, Some(metadata))
         .map_err(|e| Error::format(path, e.to_string()))?;
-    super::folder::write_synced(path, &data)
+    super::synced::write_synced(path, &data)
 }
 
 /// Reads a file of f32 tensors.

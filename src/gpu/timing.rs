@@ -97,7 +97,10 @@ impl Timer {
     ///
     /// # Errors
     /// When the device is lost.
-    pub(crate) fn calibrate(&mut self, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<()> {
+    pub(crate) fn calibrate(
+        &mut self,
+        mut record: impl FnMut(&mut wgpu::ComputePass<'_>),
+    ) -> Result<()> {
         self.time(1, |_, pass| record(pass))?;
         let ratios: Vec<f64> = (0..3)
             .map(|_| {

@@ -113,7 +113,8 @@ pub(super) fn built<C: DeserializeOwned, M: Model + 'static>(
     json: Json,
     build: impl Fn(C) -> Result<M>,
 ) -> Result<Arc<dyn Model>> {
-    let config = serde_json::from_value(json).map_err(|e| Error::Usage(format!("model: {e}")))?;
+    let config =
+        serde_json::from_value(json).map_err(|e| Error::Usage(format!("model: malformed: {e}")))?;
     Ok(Arc::new(build(config)?))
 }
 

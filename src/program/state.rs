@@ -17,7 +17,10 @@ pub(crate) fn words(step: u64, seed: u64, cursor: u32) -> [u32; STATE_WORDS] {
 
 /// Where `count` rows of the schedule for the steps from `first` on lie in the table, which is a ring: pairs of the table's first row and
 /// the range of those rows that goes there. One pair, or two where the ring ends; of more rows than it has, the rest are not placed.
-pub(crate) fn places_of_rows(first: u64, count: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+pub(crate) fn places_of_rows(
+    first: u64,
+    count: usize,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
     let start = (first % TABLE_ROWS as u64) as usize;
     let head = count.min(TABLE_ROWS - start);
     let tail = count.min(TABLE_ROWS) - head;

@@ -17,7 +17,11 @@ pub(crate) struct Evaluator<'a, T> {
 
 impl<'a, T: Real> Evaluator<'a, T> {
     /// `operands` in the expression's order; `state` for its random terms.
-    pub(crate) fn new(expression: &'a Expression, operands: Vec<&'a [T]>, state: RandomState) -> Self {
+    pub(crate) fn new(
+        expression: &'a Expression,
+        operands: Vec<&'a [T]>,
+        state: RandomState,
+    ) -> Self {
         Self {
             expression,
             operands,

@@ -8,7 +8,12 @@ use crate::real::Real;
 use crate::tensor::Data;
 
 /// The noise of a step, `[batch, pixels, channels]`: keyed by example, the draw being the step's.
-pub(crate) fn noise<T: Real>(kernel: &ReverseStep, stream: u32, state: RandomState, draw: u64) -> Vec<T> {
+pub(crate) fn noise<T: Real>(
+    kernel: &ReverseStep,
+    stream: u32,
+    state: RandomState,
+    draw: u64,
+) -> Vec<T> {
     let state = RandomState {
         step: draw,
         ..state

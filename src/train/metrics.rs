@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::folder;
+use crate::files::write_synced;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl Metrics {
             );
             text.push('\n');
         }
-        folder::write_synced(path, text.as_bytes())?;
+        write_synced(path, text.as_bytes())?;
         let file = File::options()
             .append(true)
             .open(path)

@@ -130,8 +130,9 @@ fn shader(json: &Value) -> Shader {
             other => panic!("{name}: {other:?}"),
         };
         let dtype = text(&row["dtype"]);
-        let stored = if dtype == "u8" { "u32" } else { dtype };
-        assert_eq!(wgsl, stored, "{name}: {row}");
+        // Bytes come four to a word; kernels that only move words take any.
+        let fits = wgsl == dtype || wgsl == "u32" && matches!(dtype, "u8" | "f32");
+        assert!(fits, "{name}: {wgsl} for {row}");
     }
     assert_eq!(seen, (0..=uniform).collect(), "{name}");
 

@@ -309,7 +309,12 @@ impl<'g> Var<'g> {
 }
 
 /// A prologue-free reduction of a whole buffer: sums of squares and the like.
-pub(crate) fn whole(caps: &Caps, count: usize, prologue: Expression, chunks: usize) -> reduce::Reduce {
+pub(crate) fn whole(
+    caps: &Caps,
+    count: usize,
+    prologue: Expression,
+    chunks: usize,
+) -> reduce::Reduce {
     reduce::Reduce {
         prologue,
         chunks,

@@ -243,6 +243,12 @@ impl Config {
     /// # Errors
     /// As said.
     pub fn check(&self) -> Result<()> {
+        self.check_kinds()?;
+        self.check_numbers()?;
+        self.check_levels()
+    }
+
+    fn check_kinds(&self) -> Result<()> {
         let wrong = |why: String| Err(Error::Usage(format!("UNet2DModel: {why}")));
         let only = [
             (
@@ -308,6 +314,11 @@ impl Config {
         for name in self.down_block_types.iter().chain(&self.up_block_types) {
             Self::level(name)?;
         }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("UNet2DModel: {why}")));
         for (name, value, most) in [
             ("in_channels", self.in_channels, 1024),
             ("out_channels", self.out_channels, 1024),
@@ -330,6 +341,13 @@ impl Config {
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return wrong(format!("norm_eps {} must be above 0", self.norm_eps));
         }
+        Ok(())
+    }
+
+    /// The levels' widths and attention, and the image that they halve.
+    fn check_levels(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("UNet2DModel: {why}")));
+        let levels = self.block_out_channels.len();
         let head = |channels: usize| self.attention_head_dim.unwrap_or(channels);
         let attends = |i: usize| {
             let named = |types: &[String], i: usize| {

@@ -1,5 +1,6 @@
 //! From a graph to kernels: nodes are grouped by what can be fused, groups become dispatches.
 
+mod builder;
 mod emit;
 mod groups;
 mod half;

@@ -26,13 +26,8 @@ use crate::tensor::TensorType;
 /// Partial sums of squares of one segment.
 const PARTIALS: usize = 256;
 
-pub(super) fn append(
-    program: &mut Program,
-    update: &Update,
-    caps: &Caps,
-    layout: &Layout,
-    given: &[String],
-) -> Result<()> {
+/// Refuses an update of parameters whose gradients nobody gave.
+fn check_given(update: &Update, layout: &Layout, given: &[String]) -> Result<()> {
     let given: HashSet<&str> = given.iter().map(String::as_str).collect();
     let missing = layout
         .parameters
@@ -45,12 +40,83 @@ pub(super) fn append(
             parameter.name
         )));
     }
+    Ok(())
+}
+
+fn check_metrics(update: &Update) -> Result<()> {
     if update.metrics.is_empty() || update.metrics.len() > MAX_METRICS {
         let count = update.metrics.len();
         return Err(Error::Usage(format!(
             "an update takes 1 to {MAX_METRICS} metrics, the loss first; got {count}"
         )));
     }
+    Ok(())
+}
+
+/// The optimiser's kernel for `count` parameters, and which buffers it takes between the gradient and the schedule.
+fn optimiser(rule: &Rule, count: usize) -> (Arc<dyn Twin>, &'static [Flat]) {
+    const BOTH: &[Flat] = &[Flat::Moment1, Flat::Moment2];
+    let adam = |beta1, beta2, epsilon, decay, decoupled| Adam {
+        count,
+        beta1,
+        beta2,
+        epsilon,
+        decay,
+        decoupled,
+    };
+    match *rule {
+        Rule::Adam {
+            beta1,
+            beta2,
+            epsilon,
+            decay,
+        } => (Arc::new(adam(beta1, beta2, epsilon, decay, false)), BOTH),
+        Rule::AdamW {
+            beta1,
+            beta2,
+            epsilon,
+            decay,
+        } => (Arc::new(adam(beta1, beta2, epsilon, decay, true)), BOTH),
+        Rule::Sgd {
+            momentum,
+            decay,
+            nesterov,
+        } => (
+            Arc::new(Sgd {
+                count,
+                momentum,
+                decay,
+                nesterov,
+            }),
+            &[Flat::Moment1],
+        ),
+        Rule::Rmsprop {
+            alpha,
+            epsilon,
+            momentum,
+            decay,
+        } => (
+            Arc::new(Rmsprop {
+                count,
+                alpha,
+                epsilon,
+                momentum,
+                decay,
+            }),
+            BOTH,
+        ),
+    }
+}
+
+pub(super) fn append(
+    program: &mut Program,
+    update: &Update,
+    caps: &Caps,
+    layout: &Layout,
+    given: &[String],
+) -> Result<()> {
+    check_given(update, layout, given)?;
+    check_metrics(update)?;
     let flat = |program: &mut Program, which: Flat, segment: usize| {
         program.buffer(
             Origin::Segment(which, segment),
@@ -108,85 +174,10 @@ pub(super) fn append(
         let count = layout.segments[segment];
         let param = flat(program, Flat::Parameters, segment);
         let gradient = flat(program, Flat::Gradients, segment);
-        let moment1 = flat(program, Flat::Moment1, segment);
-        let moment2 = |program: &mut Program| flat(program, Flat::Moment2, segment);
-        let adam = |beta1, beta2, epsilon, decay, decoupled| Adam {
-            count,
-            beta1,
-            beta2,
-            epsilon,
-            decay,
-            decoupled,
-        };
-        let (kernel, buffers): (Arc<dyn Twin>, _) = match update.rule {
-            Rule::Adam {
-                beta1,
-                beta2,
-                epsilon,
-                decay,
-            } => (
-                Arc::new(adam(beta1, beta2, epsilon, decay, false)),
-                vec![
-                    param,
-                    gradient,
-                    moment1,
-                    moment2(program),
-                    schedule,
-                    control,
-                ],
-            ),
-            Rule::AdamW {
-                beta1,
-                beta2,
-                epsilon,
-                decay,
-            } => (
-                Arc::new(adam(beta1, beta2, epsilon, decay, true)),
-                vec![
-                    param,
-                    gradient,
-                    moment1,
-                    moment2(program),
-                    schedule,
-                    control,
-                ],
-            ),
-            Rule::Sgd {
-                momentum,
-                decay,
-                nesterov,
-            } => (
-                Arc::new(Sgd {
-                    count,
-                    momentum,
-                    decay,
-                    nesterov,
-                }),
-                vec![param, gradient, moment1, schedule, control],
-            ),
-            Rule::Rmsprop {
-                alpha,
-                epsilon,
-                momentum,
-                decay,
-            } => (
-                Arc::new(Rmsprop {
-                    count,
-                    alpha,
-                    epsilon,
-                    momentum,
-                    decay,
-                }),
-                vec![
-                    param,
-                    gradient,
-                    moment1,
-                    moment2(program),
-                    schedule,
-                    control,
-                ],
-            ),
-        };
+        let (kernel, moments) = optimiser(&update.rule, count);
+        let mut buffers = vec![param, gradient];
+        buffers.extend(moments.iter().map(|&m| flat(program, m, segment)));
+        buffers.extend([schedule, control]);
         push(program, kernel, buffers);
     }
     let states: Vec<usize> = layout.segments_of(Role::State(update.set)).collect();
