@@ -172,7 +172,7 @@ fn models_that_cannot_be_are_refused() {
         refused_training(&arguments, words);
     };
     run("contractive-ae", &["--penalty=-0.1"], &["penalty -0.1"]);
-    run("gan", &["--batch", "1"], &["batch of one", "`batch`"]);
+    run("gan", &["--batch", "1"], &["batch of one", "--batch"]);
     run("gan", &["--smoothing", "1"], &["smoothing 1"]);
     run(
         "gan",

@@ -212,15 +212,19 @@ fn circles_of_files_are_found() {
 }
 
 #[test]
-fn a_mod_rs_may_hand_on_what_its_children_make_but_not_use_it() {
+fn a_module_and_its_parts_are_one_thing_and_neighbours_are_not() {
     let child = ("nn/a.rs", "use super::N;\npub struct A;");
     let hands_on = ("nn/mod.rs", "mod a;\npub use a::A;\npub struct N;");
     expect(&[hands_on, child], &[]);
     let uses = ("nn/mod.rs", "mod a;\npub use a::A;\npub struct N(A);");
-    let circle = "src/nn/a.rs -> src/nn/mod.rs -> src/nn/a.rs";
-    expect(&[uses, child], &[("nn/a.rs:1", circle)]);
+    expect(&[uses, child], &[]);
     let calls = ("nn/mod.rs", "mod a;\npub struct N;\nfn f() { a::g() }");
-    expect(&[calls, child], &[("nn/a.rs:1", circle)]);
+    expect(&[calls, child], &[]);
+    // A circle through the module is not hidden by it.
+    let a = ("nn/a.rs", "use super::b::B;\npub struct A;");
+    let b = ("nn/b.rs", "use super::{A, N};\npub struct B;");
+    let circle = "src/nn/a.rs -> src/nn/b.rs -> src/nn/a.rs";
+    expect(&[hands_on, a, b], &[("nn/a.rs:1", circle)]);
     // Modules within a file are one file, and a method's name is no use of what is called the same.
     let inner = (
         "nn/mod.rs",
@@ -232,14 +236,14 @@ fn a_mod_rs_may_hand_on_what_its_children_make_but_not_use_it() {
 #[test]
 fn exceptions_are_named_and_needed() {
     let files = [
-        ("nn/mod.rs", "mod a;\npub struct N(a::A);"),
-        ("nn/a.rs", "use super::N;\npub struct A;"),
+        ("nn/b.rs", "use super::a::A;\npub struct N(A);"),
+        ("nn/a.rs", "use super::b::N;\npub struct A;"),
     ];
     assert_eq!(
-        found(&files, &[("nn/mod.rs", "nn/a.rs", "one thing")]).len(),
+        found(&files, &[("nn/b.rs", "nn/a.rs", "one thing")]).len(),
         0
     );
-    let unused = found(&files[..1], &[("nn/a.rs", "nn/mod.rs", "one thing")]);
+    let unused = found(&files[..1], &[("nn/a.rs", "nn/b.rs", "one thing")]);
     assert!(
         unused.len() == 1 && unused[0].contains("the exception can go"),
         "{unused:?}"

@@ -161,9 +161,8 @@ pub(super) fn append(
     if update.loss_scale {
         guard.push(schedule);
     }
-    let count = program.buffers[partials.0].ty.shape.count();
     let kernel = Guard {
-        partials: count,
+        partials: program.buffers[partials.0].ty.shape.count(),
         metrics: update.metrics.len(),
         max_norm: update.max_norm,
         scaled: update.loss_scale,
@@ -185,21 +184,15 @@ pub(super) fn append(
         let count = layout.segments[segment];
         let values = flat(program, Flat::Parameters, segment);
         let next = flat(program, Flat::Gradients, segment);
-        push(
-            program,
-            Arc::new(Commit { count }),
-            vec![values, next, control],
-        );
+        let buffers = vec![values, next, control];
+        push(program, Arc::new(Commit { count }), buffers);
     }
     for &segment in trained.iter().chain(&states).filter(|_| update.ema) {
         let count = layout.segments[segment];
         let values = flat(program, Flat::Parameters, segment);
         let average = flat(program, Flat::Ema, segment);
-        push(
-            program,
-            Arc::new(Ema { count }),
-            vec![average, values, schedule, control],
-        );
+        let buffers = vec![average, values, schedule, control];
+        push(program, Arc::new(Ema { count }), buffers);
     }
     push(
         program,
