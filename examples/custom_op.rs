@@ -5,7 +5,6 @@
 //!
 //! cargo run --release --example custom_op
 
-use wgen::{Error, Result};
 use wgen::gpu::{Choice, Gpu};
 use wgen::graph::layout::{Init, Layout, Parameter};
 use wgen::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op};
@@ -17,6 +16,7 @@ use wgen::real::{Precision, Real, Tracked};
 use wgen::tensor::{DType, Data, TensorType, Value};
 use wgen::verify::cases::{Values, numbers};
 use wgen::verify::{self, step};
+use wgen::{Error, Result};
 
 /// 1. The kernel in WGSL. One invocation walks along one row.
 const SHADER: &str = r#"
