@@ -190,7 +190,7 @@ impl Routine {
         for write in self.start.iter().chain(writes) {
             let end = write.first.checked_add(write.words.len());
             let room = self.room(&write.to);
-            if !room.is_some_and(|room| end.is_some_and(|end| end <= room)) {
+            if room.is_none_or(|room| end.is_none_or(|end| end > room)) {
                 return wrong(format!(
                     "{} words at {} of {:?}, which {}",
                     write.words.len(),

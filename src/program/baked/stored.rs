@@ -148,7 +148,7 @@ impl Stored {
         let end = tensor.offset.checked_add(count);
         let segment = self.segments.get(tensor.segment);
         if !tensor.offset.is_multiple_of(ALIGNMENT)
-            || !segment.is_some_and(|s| end.is_some_and(|end| end <= s.count))
+            || segment.is_none_or(|s| end.is_none_or(|end| end > s.count))
         {
             return refuse(format!(
                 "lies at {} of segment {}, which {}",

@@ -226,11 +226,12 @@ impl Groups {
                 maps.insert(group);
             }
             let from = self.of[root.index()];
-            if from != Some(group) && self.list[group].inputs.insert(root) {
-                if let Some(from) = from {
-                    self.list[from].readers.push(group);
-                    self.raise(group, self.list[from].level + 1);
-                }
+            if from != Some(group)
+                && self.list[group].inputs.insert(root)
+                && let Some(from) = from
+            {
+                self.list[from].readers.push(group);
+                self.raise(group, self.list[from].level + 1);
             }
         }
     }
