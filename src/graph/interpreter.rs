@@ -77,10 +77,10 @@ pub(crate) fn read_by(node: &Node) -> &[NodeId] {
 }
 
 impl Graph {
-    /// The values of `wanted`, leaves given by name. Convenience over [`evaluate`] for tests and small uses.
+    /// The values of `wanted`, leaves given by name. Convenience over `evaluate` for tests and small uses.
     ///
     /// # Errors
-    /// As [`evaluate`], and when the graph is not sound.
+    /// As `evaluate`, and when the graph is not sound.
     pub fn interpret(
         &self,
         wanted: &[NodeId],

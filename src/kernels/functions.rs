@@ -1,7 +1,7 @@
 //! The table of scalar functions that element-wise expressions are made of.
 //!
-//! A new one is a function in `shaders/shared/functions.wgsl`, a row here, a twin in [`crate::reference::functions`] and a gradient
-//! in [`crate::graph::ops::elementwise`].
+//! A new one is a function in `shaders/shared/functions.wgsl`, a row here, a twin in `reference::functions` and a gradient
+//! in `graph::ops::elementwise`.
 
 use serde::Serialize;
 
