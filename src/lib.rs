@@ -120,7 +120,7 @@ pub mod plan;
 pub mod program;
 pub mod real;
 pub mod reference;
-pub(crate) mod report;
+pub mod report;
 pub mod run;
 pub mod session;
 pub mod tensor;

@@ -21,7 +21,7 @@ mod check;
 pub mod models;
 #[cfg(feature = "cli")]
 mod page;
-pub(crate) mod profile;
+pub mod profile;
 
 use crate::models::registry::Usual;
 pub use ceilings::Ceilings;

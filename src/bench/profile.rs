@@ -9,7 +9,7 @@ use crate::gpu::timing::{Clock, Timer};
 
 /// One dispatch of a step, a pass of its own.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
+pub struct Row {
     /// Its place in the step.
     pub index: usize,
     /// Kernel family.
@@ -28,7 +28,7 @@ pub(crate) struct Row {
 
 /// A step taken apart.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Profile {
+pub struct Profile {
     /// The plan.
     pub name: String,
     /// What times were read from.
@@ -55,7 +55,7 @@ const TURN: usize = 50;
 ///
 /// # Errors
 /// When the device is lost.
-pub(crate) fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Result<Profile> {
+pub fn profile(gpu: &Gpu, ready: &Ready, rounds: usize, replayed: usize) -> Result<Profile> {
     let mut timer = Timer::new(gpu)?;
     timer.calibrate(|pass| (0..8).for_each(|_| ready.plan.record_into(pass)))?;
     let dispatches = &ready.plan.baked().dispatches;

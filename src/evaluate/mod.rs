@@ -13,11 +13,11 @@ use crate::session::feed::{Feed, Wants, data_type};
 use crate::session::{Device, Executable, Session};
 use crate::tensor::Value;
 
-pub(crate) mod bound;
-pub(crate) mod codes;
-pub(crate) mod judge;
-pub(crate) mod reverse;
-pub(crate) mod statistics;
+pub mod bound;
+pub mod codes;
+pub mod judge;
+pub mod reverse;
+pub mod statistics;
 
 pub use judge::{Judge, Judgement, Verdict};
 

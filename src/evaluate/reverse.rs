@@ -32,7 +32,7 @@ impl Start {
 ///
 /// # Errors
 /// When there is no such step.
-pub(crate) fn forward(
+pub fn forward(
     model: &Diffusion,
     examples: &[f32],
     last: usize,
@@ -52,6 +52,6 @@ pub(crate) fn forward(
 }
 
 /// Whether step `at` (from 1) of `steps` is one of `count` moments: the ends and what lies at equal distances between them.
-pub(crate) fn is_moment(at: usize, steps: usize, count: usize) -> bool {
+pub fn is_moment(at: usize, steps: usize, count: usize) -> bool {
     (at * count) / steps != ((at - 1) * count) / steps
 }

@@ -158,7 +158,7 @@ fn root(matrix: DMatrix<f64>) -> DMatrix<f64> {
 }
 
 /// |mu1 - mu2|^2 + tr(S1 + S2) - 2 tr((S1^(1/2) S2 S1^(1/2))^(1/2)), whose last term is that of (S1 S2)^(1/2).
-pub(crate) fn frechet_distance(a: &Features, b: &Features) -> f64 {
+pub fn frechet_distance(a: &Features, b: &Features) -> f64 {
     let ((mean_a, cov_a), (mean_b, cov_b)) = (moments(a), moments(b));
     let between = (mean_a - mean_b).norm_squared();
     let half = root(cov_a.clone());
@@ -177,7 +177,7 @@ pub(crate) fn frechet_distance(a: &Features, b: &Features) -> f64 {
 ///
 /// # Errors
 /// When they differ in size, or have no more rows than neighbours are asked for.
-pub(crate) fn compare(wanted: &Features, found: &Features) -> Result<Comparison> {
+pub fn compare(wanted: &Features, found: &Features) -> Result<Comparison> {
     let n = wanted.rows();
     if n != found.rows() || wanted.width != found.width || n <= NEIGHBOURS {
         return Err(Error::Usage(format!(

@@ -4,7 +4,7 @@ use crate::tensor::{Data, Value};
 
 /// Codes at equal steps of the standard normal's distribution function, `side` in each direction: `[side * side, 2]` (Kingma & Welling
 /// 2013, figure 4).
-pub(crate) fn manifold(side: usize) -> Value {
+pub fn manifold(side: usize) -> Value {
     let quantiles: Vec<f32> = (0..side)
         .map(|i| standard_normal_quantile((i as f64 + 0.5) / side as f64) as f32)
         .collect();
@@ -19,7 +19,7 @@ pub(crate) fn manifold(side: usize) -> Value {
 }
 
 /// `steps` codes on the straight line between the two of `ends` `[2, latent]`, both included: `[steps, latent]`.
-pub(crate) fn between(ends: &[f32], steps: usize) -> Value {
+pub fn between(ends: &[f32], steps: usize) -> Value {
     let latent = ends.len() / 2;
     let (from, to) = ends.split_at(latent);
     let values = (0..steps)
@@ -35,7 +35,7 @@ pub(crate) fn between(ends: &[f32], steps: usize) -> Value {
 }
 
 /// Codes of `rows` lines of `steps`: line i moves unit i from -3 to 3, the others stay 0: `[rows * steps, latent]`.
-pub(crate) fn traversal(latent: usize, rows: usize, steps: usize) -> Value {
+pub fn traversal(latent: usize, rows: usize, steps: usize) -> Value {
     let mut codes = vec![0.0; rows * steps * latent];
     for row in 0..rows.min(latent) {
         for step in 0..steps {

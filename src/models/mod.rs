@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 pub mod autoencoder;
 pub mod classifier;
-pub(crate) mod codes;
+pub mod codes;
 pub mod diffusion;
 pub mod gan;
 mod model;

@@ -13,7 +13,7 @@ const LEFT_OUT: [&str; 2] = ["learning_rate", "gradient_norm"];
 ///
 /// # Errors
 /// When the plot cannot be drawn.
-pub(crate) fn svg(rows: &[(u64, &Map<String, Value>)]) -> Result<Option<String>> {
+pub fn svg(rows: &[(u64, &Map<String, Value>)]) -> Result<Option<String>> {
     let mut names: Vec<&str> = Vec::new();
     for name in rows.iter().flat_map(|(_, figures)| figures.keys()) {
         if !names.contains(&name.as_str()) && !LEFT_OUT.iter().any(|l| name.ends_with(l)) {

@@ -11,7 +11,7 @@ const GAP: u32 = 2;
 
 /// Lays images with values in [0, 1], row after row, out in `columns`; values outside are clamped. Small images are enlarged by
 /// whole factors, so that pixels stay pixels.
-pub(crate) fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
+pub fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     let count = values.len() / shape.count().max(1);
     let columns = columns.clamp(1, count.max(1));
     let rows = count.div_ceil(columns);
@@ -45,7 +45,7 @@ pub(crate) fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImag
 }
 
 /// Points of the plane as a picture: a square from -`half` to `half`.
-pub(crate) fn scatter(points: &[f32], half: f32) -> RgbImage {
+pub fn scatter(points: &[f32], half: f32) -> RgbImage {
     const SIDE: u32 = 384;
     let mut picture = RgbImage::from_pixel(SIDE, SIDE, Rgb([255; 3]));
     for p in points.chunks_exact(2) {
@@ -64,7 +64,7 @@ pub(crate) fn scatter(points: &[f32], half: f32) -> RgbImage {
 }
 
 /// Images as a grid, points of the plane as a scatter plot.
-pub(crate) fn picture(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
+pub fn picture(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     if shape.height == 1 && shape.width == 2 {
         scatter(values, 3.0)
     } else {
@@ -73,7 +73,7 @@ pub(crate) fn picture(values: &[f32], shape: ImageShape, columns: usize) -> RgbI
 }
 
 /// Moments of the same examples side by side, a row for each of the first `rows` examples; of points a picture for each moment.
-pub(crate) fn chain(moments: &[Vec<f32>], shape: ImageShape, rows: usize) -> RgbImage {
+pub fn chain(moments: &[Vec<f32>], shape: ImageShape, rows: usize) -> RgbImage {
     if shape.height == 1 {
         let each: Vec<_> = moments.iter().map(|m| picture(m, shape, 1)).collect();
         return beside(&each);
@@ -85,7 +85,7 @@ pub(crate) fn chain(moments: &[Vec<f32>], shape: ImageShape, rows: usize) -> Rgb
 }
 
 /// The first `count` filters of `width` values each, stretched so that 0 is grey and the largest of a filter's pixels black or white.
-pub(crate) fn stretched(filters: &[f32], width: usize, count: usize) -> Vec<f32> {
+pub fn stretched(filters: &[f32], width: usize, count: usize) -> Vec<f32> {
     let stretch = |filter: &[f32]| -> Vec<f32> {
         let largest = filter.iter().fold(1e-12_f32, |m, x| m.max(x.abs()));
         filter.iter().map(|x| 0.5 + 0.5 * x / largest).collect()
@@ -95,7 +95,7 @@ pub(crate) fn stretched(filters: &[f32], width: usize, count: usize) -> Vec<f32>
 }
 
 /// Pictures of one height beside each other.
-pub(crate) fn beside(pictures: &[RgbImage]) -> RgbImage {
+pub fn beside(pictures: &[RgbImage]) -> RgbImage {
     let height = pictures.iter().map(RgbImage::height).max().unwrap_or(1);
     let width = pictures.iter().map(RgbImage::width).sum();
     let mut all = RgbImage::from_pixel(width, height, Rgb([40; 3]));
@@ -111,7 +111,7 @@ pub(crate) fn beside(pictures: &[RgbImage]) -> RgbImage {
 ///
 /// # Errors
 /// When it cannot be encoded.
-pub(crate) fn png(picture: &RgbImage) -> Result<Vec<u8>> {
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
@@ -121,7 +121,7 @@ pub(crate) fn png(picture: &RgbImage) -> Result<Vec<u8>> {
 
 /// Pictures of a run of any length in bounded memory: as they become too many, every other one goes.
 #[derive(Debug)]
-pub(crate) struct Film {
+pub struct Film {
     frames: Vec<RgbImage>,
     stride: usize,
     seen: usize,
@@ -142,7 +142,7 @@ impl Default for Film {
 
 impl Film {
     /// Takes a picture in, if its turn is now.
-    pub(crate) fn push(&mut self, picture: RgbImage) {
+    pub fn push(&mut self, picture: RgbImage) {
         if self.seen.is_multiple_of(self.stride) {
             if self.frames.len() == FRAMES {
                 let mut keep = false;
@@ -160,7 +160,7 @@ impl Film {
     }
 
     /// The pictures, at equal distances in time.
-    pub(crate) fn frames(&self) -> &[RgbImage] {
+    pub fn frames(&self) -> &[RgbImage] {
         &self.frames
     }
 }
@@ -169,7 +169,7 @@ impl Film {
 ///
 /// # Errors
 /// When they cannot be encoded.
-pub(crate) fn gif(pictures: &[RgbImage], milliseconds: u32) -> Result<Vec<u8>> {
+pub fn gif(pictures: &[RgbImage], milliseconds: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     {
         let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);

@@ -2,7 +2,7 @@
 //! whoever asked writes them.
 
 #[cfg(feature = "cli")]
-pub(crate) mod curves;
-pub(crate) mod grid;
+pub mod curves;
+pub mod grid;
 #[cfg(feature = "cli")]
-pub(crate) mod roofline;
+pub mod roofline;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// What the page shows.
 #[derive(Clone, Debug)]
-pub(crate) struct Roofline {
+pub struct Roofline {
     /// The device.
     pub name: String,
     /// How it is reached.
@@ -35,7 +35,7 @@ pub(crate) struct Roofline {
 
 /// A row of the table, and a point of the plot where it has flops and bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub struct Line {
     /// What was computed.
     pub name: String,
     /// By which kernel.
@@ -64,7 +64,7 @@ pub(crate) struct Line {
 ///
 /// # Errors
 /// When the plot cannot be drawn.
-pub(crate) fn page(report: &Roofline) -> Result<String> {
+pub fn page(report: &Roofline) -> Result<String> {
     let mut plot = String::new();
     draw(&mut plot, report).map_err(|e| Error::Usage(format!("the plot cannot be drawn: {e}")))?;
     let mut rows = String::new();
