@@ -5,18 +5,16 @@ use std::process::Command;
 
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
-use wgen::graph::update::Update;
 use wgen::kernels::{Caps, Launch};
+use wgen::models::ALL;
 use wgen::models::diffusion::process::Variance;
 use wgen::models::diffusion::samplers::SamplerSettings;
 use wgen::models::diffusion::{self, Diffusion};
-use wgen::models::registry::{CLASSES, Case, IMAGE};
-use wgen::models::{ALL, DataType};
+use wgen::models::registry::Case;
 use wgen::program::PlanOptions;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
 use wgen::program::translate::{Target, translate};
-use wgen::tensor::DType;
 use wgen::verify::{cases, chains};
 
 /// Capabilities that lead to every variant: no subgroups, and subgroups of 4, 8 and 32 lanes.
@@ -91,26 +89,8 @@ fn guided() -> Case {
 /// The kernels of every graph of a case's model: its training, evaluation, encoding, decoding, sampling, and what it has beside.
 fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
     let model = case.model.as_ref();
-    let data = DataType {
-        rows: 640,
-        width: IMAGE.count(),
-        dtype: DType::U8,
-        indices: 640,
-        scale: 1.0 / 255.0,
-        shift: 0.0,
-        classes: CLASSES,
-    };
-    let phase = model.phases().swap_remove(case.phase);
-    let update = Update {
-        rule: case.rule,
-        max_norm: case.max_norm,
-        ema: true,
-        metrics: phase.metrics,
-        set: phase.set,
-        takes_data: phase.takes_data,
-        batch: case.batch,
-        loss_scale: case.options.half,
-    };
+    let data = Case::data_type(640);
+    let update = case.update();
     let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
     let mut graphs = vec![model.training(case.phase, &data, &update).unwrap()];
     let others = [

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::model::Model;
+use super::model::{DataType, Model};
 use crate::error::{Error, Result};
-use crate::graph::update::Rule;
+use crate::graph::update::{Rule, Update};
 use crate::kernels::Caps;
 use crate::program::PlanOptions;
-use crate::tensor::ImageShape;
+use crate::tensor::{DType, ImageShape};
 
 /// A model's entry in [`ALL`](super::ALL).
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,36 @@ impl Case {
             rule: Rule::ADAM,
             max_norm: 0.0,
             options: PlanOptions::default(),
+        }
+    }
+}
+
+impl Case {
+    /// The kernels after its gradients, with a moving average.
+    pub fn update(&self) -> Update {
+        let phase = self.model.phases().swap_remove(self.phase);
+        Update {
+            rule: self.rule,
+            max_norm: self.max_norm,
+            ema: true,
+            metrics: phase.metrics,
+            set: phase.set,
+            takes_data: phase.takes_data,
+            batch: self.batch,
+            loss_scale: self.options.half,
+        }
+    }
+
+    /// The data that it learns: `rows` grey images of bytes with their classes.
+    pub fn data_type(rows: usize) -> DataType {
+        DataType {
+            rows,
+            width: IMAGE.count(),
+            dtype: DType::U8,
+            indices: rows,
+            scale: 1.0 / 255.0,
+            shift: 0.0,
+            classes: CLASSES,
         }
     }
 }

@@ -6,13 +6,11 @@ use crate::data::digits::digits;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::layout::{Init, Layout, Parameter, Role};
-use crate::graph::update::Update;
 use crate::kernels::philox::RandomState;
 use crate::kernels::schedule;
-use crate::models::DataType;
 use crate::models::registry::{CLASSES, Case, IMAGE};
 use crate::nn::init;
-use crate::tensor::{DType, Data, Value};
+use crate::tensor::{Data, Value};
 
 /// Verifies steps of a model, one after the other.
 ///
@@ -30,26 +28,8 @@ fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
     let model = case.model.as_ref();
     let data = digits(ROWS, 7);
     let labels = Data::U8(data.one_hot(CLASSES)?);
-    let ty = DataType {
-        rows: ROWS,
-        width: IMAGE.count(),
-        dtype: DType::U8,
-        indices: ROWS,
-        scale: 1.0 / 255.0,
-        shift: 0.0,
-        classes: CLASSES,
-    };
-    let phase = model.phases().swap_remove(case.phase);
-    let update = Update {
-        rule: case.rule,
-        max_norm: case.max_norm,
-        ema: true,
-        metrics: phase.metrics,
-        set: phase.set,
-        takes_data: phase.takes_data,
-        batch: case.batch,
-        loss_scale: case.options.half,
-    };
+    let ty = Case::data_type(ROWS);
+    let update = case.update();
     let graph = model.training(case.phase, &ty, &update)?;
     let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
     let weights = layout
