@@ -504,6 +504,7 @@ fn programs_that_do_not_hang_together_are_errors() {
         (&|b| b.dispatches[0].bindings.clear(), "binds 0"),
         (&|b| b.dispatches[0].params.clear(), "parameter words"),
         (&|b| b.outputs[0].buffer = 99, "output 'y'"),
+        (&|b| b.outputs[0].shape = [77].into(), "output 'y'"),
         (&|b| b.buffers[0].bytes = 3, "bytes"),
         (&|b| b.store.tensors[0].offset = 1 << 40, "tensor 'w'"),
         (&|b| b.store.tensors[1].name = "c".to_owned(), "store"),

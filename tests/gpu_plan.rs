@@ -293,6 +293,28 @@ fn limit_of(result: Result<impl Sized>) -> &'static str {
 }
 
 #[test]
+fn an_output_has_its_own_shape_where_it_shares_a_buffer() {
+    let gpu = gpu();
+    let graph = Graph::new(Domain::Sampling);
+    let images = graph.input("x", TensorType::f32([2, 3, 4, 1])).exp();
+    graph.output("images", images);
+    graph.output("rows", images.reshape([2, 12]));
+    let store = small_store(&gpu);
+    let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+    let x = (0..24).map(|i| i as f32 / 24.0).collect();
+    plan.write("x", &Data::F32(x)).unwrap();
+    plan.run(1).unwrap();
+    let [images, rows] = ["images", "rows"].map(|name| plan.read(name).unwrap());
+    assert_eq!(images.shape.dims(), [2, 3, 4, 1]);
+    assert_eq!(rows.shape.dims(), [2, 12]);
+    assert_eq!(images.data.to_f32(), rows.data.to_f32());
+    assert_eq!(
+        plan.buffer("images").unwrap().offset,
+        plan.buffer("rows").unwrap().offset
+    );
+}
+
+#[test]
 fn shapes_over_the_devices_limits_are_refused_by_name() {
     let gpu = gpu();
     let binding = gpu.caps().binding_bytes;

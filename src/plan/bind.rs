@@ -14,7 +14,8 @@ impl Plan {
     /// # Errors
     /// When there is none of that name.
     pub fn buffer(&self, name: &str) -> Result<&BufferSlice> {
-        let found = self.baked.output(name).or_else(|| self.baked.input(name));
+        let output = self.baked.output(name).map(|o| o.buffer);
+        let found = output.or_else(|| self.baked.input(name));
         found.map(|b| &self.places[b]).ok_or_else(|| {
             Error::Usage(format!(
                 "the plan has no output or input '{name}'; it has {}",
@@ -78,7 +79,7 @@ impl Plan {
         texture: &wgpu::Texture,
         picture: Picture,
     ) -> Result<()> {
-        let output = self.output(name)?;
+        let output = self.output(name)?.buffer;
         let buffer = &self.baked.buffers[output];
         if buffer.dtype != DType::F32 {
             return Err(Error::shape(

@@ -4,7 +4,7 @@ use super::{GUARD, POISON, Plan};
 use crate::error::{Error, Result};
 use crate::gpu::BufferSlice;
 use crate::program::BufferId;
-use crate::program::baked::Fill;
+use crate::program::baked::{Fill, Output};
 use crate::tensor::{Data, Value};
 
 impl Plan {
@@ -35,7 +35,7 @@ impl Plan {
     }
 
     /// The buffer of an output.
-    pub(super) fn output(&self, name: &str) -> Result<usize> {
+    pub(super) fn output(&self, name: &str) -> Result<&Output> {
         self.baked.output(name).ok_or_else(|| {
             Error::Usage(format!(
                 "the plan has no output '{name}'; it has {}",
@@ -50,8 +50,8 @@ impl Plan {
     /// When there is none of that name or the device is lost.
     pub fn read(&self, name: &str) -> Result<Value> {
         let output = self.output(name)?;
-        let data = self.read_buffers(&[BufferId(output)])?.remove(0);
-        Value::new(self.baked.buffers[output].shape.clone(), data)
+        let data = self.read_buffers(&[BufferId(output.buffer)])?.remove(0);
+        Value::new(output.shape.clone(), data)
     }
 
     /// The memory of a buffer, without what lies behind it.

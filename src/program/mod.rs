@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::NodeId;
 use crate::kernels::Caps;
 use crate::reference::Twin;
-use crate::tensor::{TensorType, Value};
+use crate::tensor::{Shape, TensorType, Value};
 
 pub mod baked;
 pub mod explain;
@@ -144,6 +144,17 @@ pub struct NodeGroup {
     pub inputs: Vec<(NodeId, BufferId)>,
 }
 
+/// A result that can be read by name.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Its buffer, which results of other shapes and as many elements may share.
+    pub buffer: BufferId,
+    /// Its own shape.
+    pub shape: Shape,
+}
+
 /// A graph as kernels.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
@@ -153,8 +164,8 @@ pub struct Program {
     pub dispatches: Vec<Dispatch>,
     /// Which nodes they compute.
     pub groups: Vec<NodeGroup>,
-    /// Names that outputs can be read by; several may share a buffer.
-    pub outputs: Vec<(String, BufferId)>,
+    /// Results that can be read by name; several may share a buffer.
+    pub outputs: Vec<Output>,
     /// Inputs that have a value where the caller gives none: [`Graph::table`](crate::graph::Graph::table).
     pub tables: Vec<(String, Arc<Value>)>,
     /// Buffers that are not transient, by what they are: see [`Program::buffer`].

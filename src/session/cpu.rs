@@ -15,6 +15,7 @@ use crate::kernels::{
     CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, STATE_WORDS, TABLE_ROWS, state,
 };
 use crate::plan::StoreOptions;
+use crate::program::state as host;
 use crate::program::{Flat, Origin, Program, lower};
 use crate::real::Precision;
 use crate::reference::random_state;
@@ -149,13 +150,9 @@ impl Session for Host {
     }
 
     fn set_state(&self, step: u64, seed: u64, cursor: u32) -> Result<()> {
-        let mut words = vec![0; STATE_WORDS];
-        words[state::STEP_LOW] = step as u32;
-        words[state::STEP_HIGH] = (step >> 32) as u32;
-        words[state::SEED_LOW] = seed as u32;
-        words[state::SEED_HIGH] = (seed >> 32) as u32;
-        words[state::CURSOR] = cursor;
-        self.arrays().insert(Origin::State, Data::U32(words));
+        let words = host::words(step, seed, cursor);
+        self.arrays()
+            .insert(Origin::State, Data::U32(words.to_vec()));
         Ok(())
     }
 
@@ -174,9 +171,9 @@ impl Session for Host {
     ) -> Result<()> {
         let mut arrays = self.arrays();
         if let Some(Data::F32(table)) = arrays.get_mut(&Origin::Table) {
-            for (i, row) in rows.iter().enumerate() {
-                let at = ((first + i as u64) % TABLE_ROWS as u64) as usize * SCHEDULE_COLUMNS;
-                table[at..at + SCHEDULE_COLUMNS].copy_from_slice(row);
+            for (at, part) in host::places_of_rows(first, rows.len()) {
+                let words = rows[part].as_flattened();
+                table[at * SCHEDULE_COLUMNS..][..words.len()].copy_from_slice(words);
             }
         }
         if let (true, Some(row)) = (current, rows.first()) {
@@ -351,7 +348,7 @@ impl Executable for HostProgram {
         let Some(update) = &self.update else {
             return Ok(());
         };
-        let mut names = update.outputs.iter().map(|(name, _)| name);
+        let mut names = update.outputs.iter().map(|o| &o.name);
         match names.find(|name| !self.outputs.contains_key(*name)) {
             Some(name) => Err(Error::Usage(format!(
                 "an update before its gradients: there is no '{name}' yet"

@@ -88,8 +88,9 @@ impl Setup<'_> {
 
     fn results(&self, compiled: &Compiled, store: &Store) -> Result<Vec<(String, Data)>> {
         let mut results = Vec::new();
-        for (name, id) in &compiled.program.outputs {
-            results.push((name.clone(), compiled.plan.read_buffers(&[*id])?.remove(0)));
+        for output in &compiled.program.outputs {
+            let value = compiled.plan.read(&output.name)?;
+            results.push((output.name.clone(), value.data));
         }
         for flat in [
             Flat::Parameters,

@@ -265,6 +265,8 @@ pub(crate) fn program(json: &Value) -> BTreeSet<String> {
         let buffer = number(&output["buffer"]) as usize;
         let count = list(&buffers[buffer]["shape"]).iter().map(number).product();
         assert_eq!(kind(buffer), "output");
+        let own: u64 = list(&output["shape"]).iter().map(number).product();
+        assert_eq!(own, count, "{output} in {}", buffers[buffer]);
         assert!(written[&buffer].covers(0, count), "{output} is not written");
     }
     needed

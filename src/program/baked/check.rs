@@ -45,6 +45,15 @@ impl Baked {
         if let Some(output) = missing {
             return wrong(format!("output '{}' has no buffer", output.name));
         }
+        for output in &self.outputs {
+            let (own, room) = (&output.shape, &self.buffers[output.buffer].shape);
+            if own.count() != room.count() {
+                let name = &output.name;
+                return wrong(format!(
+                    "output '{name}' is {own:?} in a buffer of {room:?}"
+                ));
+            }
+        }
         if self.dispatches.is_empty() || self.update > self.dispatches.len() {
             return wrong(format!(
                 "{} dispatches, the update from {} on",

@@ -49,9 +49,10 @@ impl Program {
         let slot_of = |i: usize| slots.of.get(i).copied().flatten();
         let buffers = self.buffers.iter().enumerate();
         let buffers = buffers.map(|(i, spec)| self.buffer_of(spec, slot_of(i)));
-        let outputs = self.outputs.iter().map(|(name, buffer)| Output {
-            name: name.clone(),
-            buffer: buffer.0,
+        let outputs = self.outputs.iter().map(|output| Output {
+            name: output.name.clone(),
+            buffer: output.buffer.0,
+            shape: output.shape.clone(),
         });
         Ok(Baked {
             format: FORMAT,

@@ -214,15 +214,16 @@ pub enum Fill {
 pub struct Output {
     /// Its name.
     pub name: String,
-    /// Its buffer.
+    /// Its buffer, which results of other shapes may share.
     pub buffer: usize,
+    /// Its own shape.
+    pub shape: Shape,
 }
 
 impl Baked {
-    /// The buffer of output `name`.
-    pub fn output(&self, name: &str) -> Option<usize> {
-        let found = self.outputs.iter().find(|o| o.name == name);
-        found.map(|o| o.buffer)
+    /// The output `name`.
+    pub fn output(&self, name: &str) -> Option<&Output> {
+        self.outputs.iter().find(|o| o.name == name)
     }
 
     /// The buffer of input `name`.

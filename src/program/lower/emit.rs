@@ -16,7 +16,7 @@ use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::map::Map;
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::kernels::{Caps, SCHEDULE_COLUMNS, STATE_WORDS};
-use crate::program::{BufferId, Dispatch, NodeGroup, Origin, Program};
+use crate::program::{BufferId, Dispatch, NodeGroup, Origin, Output, Program};
 use crate::tensor::TensorType;
 
 pub(super) fn emit(
@@ -363,6 +363,16 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    fn output(&mut self, sink: &Sink, id: NodeId, buffer: BufferId) {
+        if let Sink::Output(name) = sink {
+            self.program.outputs.push(Output {
+                name: name.clone(),
+                buffer,
+                shape: self.source.node(id).ty.shape.clone(),
+            });
+        }
+    }
+
     /// Results that share their value with another result, or are leaves, get their own copy.
     fn copies(&mut self) -> Result<()> {
         for (sink, id) in &self.source.sinks {
@@ -380,9 +390,7 @@ impl Emitter<'_> {
             if self.program.buffers[place.0].origin == wanted
                 || (place_is_output && matches!(sink, Sink::Output(_)))
             {
-                if let Sink::Output(name) = sink {
-                    self.program.outputs.push((name.clone(), place));
-                }
+                self.output(sink, *id, place);
                 continue;
             }
             let (expression, inputs) =
@@ -424,9 +432,7 @@ impl Emitter<'_> {
                 buffers,
                 group,
             });
-            if let Sink::Output(name) = sink {
-                self.program.outputs.push((name.clone(), target));
-            }
+            self.output(sink, *id, target);
         }
         Ok(())
     }

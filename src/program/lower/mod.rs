@@ -17,7 +17,7 @@ use crate::graph::op::Pattern;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::Caps;
-use crate::program::{Origin, Program};
+use crate::program::{Origin, Output, Program};
 use crate::tensor::TensorType;
 
 /// The most storage buffers that a fused kernel takes, on every device: the portable floor, so that plans are the same everywhere.
@@ -168,8 +168,14 @@ pub fn lower_update(graph: &Graph, update: &Update, layout: &Layout) -> Result<P
     let mut program = Program::default();
     for (sink, id) in graph.sinks() {
         if let Sink::Output(name) = sink {
-            let buffer = program.buffer(Origin::Output(name.clone()), graph.ty_of(id));
-            program.outputs.push((name, buffer));
+            let ty = graph.ty_of(id);
+            let shape = ty.shape.clone();
+            let buffer = program.buffer(Origin::Output(name.clone()), ty);
+            program.outputs.push(Output {
+                name,
+                buffer,
+                shape,
+            });
         }
     }
     update::append(

@@ -144,11 +144,8 @@ pub(super) fn append(
     let partials = norm(program, &mut push, caps, layout, &trained, flat)?;
     let mut guard = vec![partials];
     for name in &update.metrics {
-        let found = program
-            .outputs
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, b)| *b);
+        let found = program.outputs.iter().find(|o| o.name == *name);
+        let found = found.map(|o| o.buffer);
         let buffer = found.ok_or_else(|| {
             Error::Usage(format!("metric '{name}' is not an output of the graph"))
         })?;
