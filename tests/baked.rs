@@ -510,7 +510,7 @@ fn programs_that_do_not_hang_together_are_errors() {
         (&|b| b.store.tensors[1].name = "c".to_owned(), "store"),
         (&|b| b.update = 99, "update"),
         (&|b| b.shaders[0].wgsl = "fn".to_owned(), "shader"),
-    ] as [(&dyn Fn(&mut Baked), &str); 12]
+    ] as [(&dyn Fn(&mut Baked), &str); 13]
     {
         let message = refused(change);
         assert!(message.contains(word), "{word}: {message}");
