@@ -71,7 +71,8 @@ impl Shape {
     }
 
     /// Where element `index` of a tensor of this shape reads an operand of shape `small` that broadcasts to it.
-    pub fn broadcast_index(&self, small: &Self, mut index: usize) -> usize {
+    #[cfg(test)]
+    pub(crate) fn broadcast_index(&self, small: &Self, mut index: usize) -> usize {
         let missing = self.rank() - small.rank();
         let (mut source, mut stride) = (0, 1);
         for axis in (0..self.rank()).rev() {
@@ -315,7 +316,7 @@ impl Data {
     }
 
     /// As [`Data::to_device_bytes`], for a buffer of `dtype`: reals may be stored as f16.
-    pub fn to_device_bytes_as(&self, dtype: DType) -> Vec<u8> {
+    pub(crate) fn to_device_bytes_as(&self, dtype: DType) -> Vec<u8> {
         if dtype != DType::F16 {
             return self.to_device_bytes();
         }
@@ -329,7 +330,7 @@ impl Data {
     }
 
     /// Reads `count` elements of `dtype` from a device buffer's bytes.
-    pub fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
+    pub(crate) fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
         let words: Vec<u32> = bytes
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))

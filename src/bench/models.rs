@@ -136,7 +136,7 @@ pub fn sampling(gpu: &Gpu, usual: &Usual, count: usize) -> Result<Ready> {
 ///
 /// # Errors
 /// When the model has no samples.
-pub fn sampling_name(usual: &Usual, count: usize) -> Result<String> {
+pub(crate) fn sampling_name(usual: &Usual, count: usize) -> Result<String> {
     let runs = usual.model.sampling(1)?.runs;
     Ok(name_of(usual, count, runs))
 }

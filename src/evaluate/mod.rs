@@ -53,7 +53,7 @@ pub struct Samples {
 const SAMPLER_VALUES: usize = 100_000;
 
 /// Samples that it has at a time at least, whatever their size.
-pub const FEWEST: usize = 64;
+pub(crate) const FEWEST: usize = 64;
 
 /// The largest part of a data set that is kept on the device while it is evaluated.
 const RESIDENT_BYTES: u64 = 96 << 20;

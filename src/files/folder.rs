@@ -116,7 +116,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_config(&self, config: &Config) -> Result<()> {
+    pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
         let text = serde_json::to_string_pretty(config)
             .map_err(|e| Error::format(&self.path, e.to_string()))?;
         write_synced(&self.path.join("config.json"), text.as_bytes())
@@ -239,7 +239,7 @@ impl RunFolder {
 }
 
 /// The step of the checkpoint that `latest` points at, if there is one.
-pub fn newest_step(folder: &Path) -> Option<u64> {
+pub(crate) fn newest_step(folder: &Path) -> Option<u64> {
     let pointer = folder.join("checkpoints").join("latest");
     fs::read_to_string(pointer).ok()?.trim().parse().ok()
 }

@@ -7,4 +7,4 @@ mod synced;
 pub mod weights;
 
 pub use config::{Config, Storage, Training};
-pub use synced::write_synced;
+pub(crate) use synced::write_synced;

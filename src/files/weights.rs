@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::layout::{COUNTER, Init, Layout, Parameter};
 use crate::tensor::ImageShape;
 
-/// Named f32 tensors with their shapes. PyTorch's counters of batches are I64 in files; see [`COUNTER`].
+/// Named f32 tensors with their shapes. PyTorch's counters of batches are I64 in files (`num_batches_tracked` of batch normalisation).
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Writes a file of f32 tensors and syncs it.

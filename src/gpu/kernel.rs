@@ -81,7 +81,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::bind`]; also when a texture has another format or size.
-    pub fn bind_whole(&self, kernel: &dyn Kernel, resources: &[Resource]) -> Result<Bound> {
+    pub(crate) fn bind_whole(&self, kernel: &dyn Kernel, resources: &[Resource]) -> Result<Bound> {
         self.bind_parts(kernel, resources, 1).map(only)
     }
 
@@ -89,7 +89,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::bind_whole`].
-    pub fn bind_parts(
+    pub(crate) fn bind_parts(
         &self,
         kernel: &dyn Kernel,
         resources: &[Resource],
@@ -103,7 +103,7 @@ impl Gpu {
     ///
     /// # Errors
     /// When a resource is not what its binding wants, the number differs, a limit is exceeded, or the device refuses.
-    pub fn bind_dispatch(
+    pub(crate) fn bind_dispatch(
         &self,
         shader: &Shader,
         dispatch: &Dispatch,

@@ -155,7 +155,7 @@ impl Gpu {
     }
 
     /// Whether the device is wgen's own, not borrowed from an application.
-    pub fn is_owned(&self) -> bool {
+    pub(crate) fn is_owned(&self) -> bool {
         self.shared.owned
     }
 

@@ -87,7 +87,7 @@ impl Gpu {
     ///
     /// # Errors
     /// When the shader is not valid.
-    pub fn prepare_shader(&self, shader: &Shader) -> Result<Prepared> {
+    pub(crate) fn prepare_shader(&self, shader: &Shader) -> Result<Prepared> {
         let access: String = shader.bindings.iter().map(|b| letter(b.access)).collect();
         let mut key = format!("{}\n{}\n{access}\n", shader.name, shader.entry);
         for (name, value) in &shader.constants {

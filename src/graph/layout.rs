@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
 /// Floats between the starts of tensors: 256 bytes.
-pub const ALIGNMENT: usize = 64;
+pub(crate) const ALIGNMENT: usize = 64;
 
 /// How the names of PyTorch's counters end (`num_batches_tracked` of batch normalisation): they are I64 in files, f32 on the device,
 /// which counts to 16 million.
-pub const COUNTER: &str = "num_batches_tracked";
+pub(crate) const COUNTER: &str = "num_batches_tracked";
 
 /// How a parameter's initial values are drawn, in border order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,13 +84,13 @@ impl Parameter {
 
     /// The same tensor with another role.
     #[must_use]
-    pub fn with_role(self, role: Role) -> Self {
+    pub(crate) fn with_role(self, role: Role) -> Self {
         Self { role, ..self }
     }
 
     /// The same tensor in set `set`.
     #[must_use]
-    pub fn in_set(self, set: u8) -> Self {
+    pub(crate) fn in_set(self, set: u8) -> Self {
         let role = match self.role {
             Role::Trained(_) => Role::Trained(set),
             Role::State(_) => Role::State(set),
@@ -152,7 +152,7 @@ impl Parameter {
 
 /// Where one parameter lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// Which segment.
     pub segment: usize,
     /// Floats from its start.
@@ -167,8 +167,8 @@ pub struct Layout {
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
     /// Where each lies.
-    pub places: Vec<Place>,
-    /// Floats of each segment, multiples of [`ALIGNMENT`].
+    pub(crate) places: Vec<Place>,
+    /// Floats of each segment, multiples of 64.
     pub segments: Vec<usize>,
     /// What becomes of the tensors of each segment: those of one segment share it.
     pub roles: Vec<Role>,
@@ -234,7 +234,7 @@ impl Layout {
     }
 
     /// Segments of this role.
-    pub fn segments_of(&self, role: Role) -> impl Iterator<Item = usize> {
+    pub(crate) fn segments_of(&self, role: Role) -> impl Iterator<Item = usize> {
         let of_role = move |(i, r): (usize, &Role)| (*r == role).then_some(i);
         self.roles.iter().enumerate().filter_map(of_role)
     }

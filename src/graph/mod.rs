@@ -211,7 +211,7 @@ impl Graph {
     }
 
     /// As [`Graph::apply`], for an operator that is shared.
-    pub fn apply_arc<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Var<'g> {
+    pub(crate) fn apply_arc<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Var<'g> {
         let nodes: Vec<Arc<Node>> = inputs.iter().map(|v| self.node(v.id)).collect();
         let types: Vec<&TensorType> = nodes.iter().map(|node| &node.ty).collect();
         if let Some(shorter) = rewrite::simplify(self, op.as_ref(), inputs, &nodes) {

@@ -67,7 +67,7 @@ pub struct Sizes {
 }
 
 /// The largest head: its rows of queries, upstream gradients and results, three times this many floats, are an invocation's registers.
-pub const LARGEST_HEAD: usize = 256;
+pub(crate) const LARGEST_HEAD: usize = 256;
 
 impl Sizes {
     /// Refuses what the kernel cannot hold.
@@ -94,12 +94,12 @@ impl Sizes {
     }
 
     /// Elements of the queries.
-    pub fn query_count(&self) -> usize {
+    pub(crate) fn query_count(&self) -> usize {
         self.batch * self.queries * self.heads * self.size
     }
 
     /// Elements of the keys.
-    pub fn key_count(&self) -> usize {
+    pub(crate) fn key_count(&self) -> usize {
         self.batch * self.keys * self.heads * self.size
     }
 }

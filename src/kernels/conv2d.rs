@@ -98,7 +98,7 @@ impl Conv2d {
     }
 
     /// Into how many parts the sum over images should be cut: 1 where the result's tiles fill the device.
-    pub fn wanted_splits(&self, caps: &Caps) -> usize {
+    pub(crate) fn wanted_splits(&self, caps: &Caps) -> usize {
         if self.direction != Direction::Weight || caps.software {
             return 1;
         }

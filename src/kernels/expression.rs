@@ -71,7 +71,7 @@ impl Indexing {
     }
 
     /// Element `base` of a buffer of `count`, for every element of the domain.
-    pub fn scalar_at(base: usize, count: usize) -> Self {
+    pub(crate) fn scalar_at(base: usize, count: usize) -> Self {
         Self {
             groups: Vec::new(),
             dense: false,
@@ -228,7 +228,7 @@ impl Expression {
     }
 
     /// Whether any term is random, so that the kernel binds `state`.
-    pub fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         self.terms.iter().any(|t| matches!(t, Term::Random { .. }))
     }
 
@@ -238,7 +238,7 @@ impl Expression {
     }
 
     /// The bindings that a kernel of this width reads: operands named `prefix0`, `prefix1`, ...
-    pub fn read_bindings(&self, prefix: &str, width: Width) -> Vec<Binding> {
+    pub(crate) fn read_bindings(&self, prefix: &str, width: Width) -> Vec<Binding> {
         let binding = |(i, operand): (usize, &Indexing)| {
             Binding::read(format!("{prefix}{i}"), DType::F32, operand.count)
                 .vector(operand.is_vector(width))
@@ -248,7 +248,7 @@ impl Expression {
     }
 
     /// The `state` binding, where it is needed.
-    pub fn state_binding(&self) -> Option<Binding> {
+    pub(crate) fn state_binding(&self) -> Option<Binding> {
         self.is_random()
             .then(|| Binding::read("state", DType::U32, STATE_WORDS))
     }
@@ -266,7 +266,7 @@ impl Expression {
     }
 
     /// Words of the `groups` array in the uniform buffer: a vec4 each.
-    pub fn group_words(&self) -> Vec<u32> {
+    pub(crate) fn group_words(&self) -> Vec<u32> {
         let distinct = self.distinct_groups().into_iter();
         distinct.flat_map(|[d, m, s]| [d, m, s, 0]).collect()
     }
@@ -305,7 +305,7 @@ impl Expression {
     }
 
     /// What the first element of a piece must be a multiple of.
-    pub fn grain(&self, total: usize) -> usize {
+    pub(crate) fn grain(&self, total: usize) -> usize {
         self.operands
             .iter()
             .fold(1, |grain, o| lcm(grain, o.grain(total)))

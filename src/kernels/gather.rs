@@ -30,7 +30,7 @@ pub struct Gather {
 
 impl Gather {
     /// The result's element type.
-    pub fn out_dtype(&self) -> DType {
+    pub(crate) fn out_dtype(&self) -> DType {
         if self.dtype == DType::U32 {
             DType::U32
         } else {

@@ -38,7 +38,7 @@ impl Sizes {
     }
 
     /// Channels of a group.
-    pub fn per_group(&self) -> usize {
+    pub(crate) fn per_group(&self) -> usize {
         self.channels / self.groups
     }
 }

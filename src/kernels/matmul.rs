@@ -62,28 +62,28 @@ pub struct Tile {
 
 impl Tile {
     /// 128 x 128: the least traffic, for products that fill a device even so.
-    pub const LARGE: Self = Self {
+    pub(crate) const LARGE: Self = Self {
         threads: 16,
         row_quads: 2,
         quads: 2,
         depth: 8,
     };
     /// 128 x 64.
-    pub const TALL: Self = Self {
+    pub(crate) const TALL: Self = Self {
         threads: 16,
         row_quads: 2,
         quads: 1,
         depth: 16,
     };
     /// 64 x 64.
-    pub const MEDIUM: Self = Self {
+    pub(crate) const MEDIUM: Self = Self {
         threads: 16,
         row_quads: 1,
         quads: 1,
         depth: 16,
     };
     /// 32 x 32: many workgroups from a small product.
-    pub const SMALL: Self = Self {
+    pub(crate) const SMALL: Self = Self {
         threads: 8,
         row_quads: 1,
         quads: 1,

@@ -93,7 +93,7 @@ impl Mode {
     }
 
     /// Whether the result has an element a pixel of the image, not a window.
-    pub fn is_gradient(self) -> bool {
+    pub(crate) fn is_gradient(self) -> bool {
         matches!(self, Self::MaxRoute | Self::AverageSpread)
     }
 }

@@ -30,7 +30,7 @@ pub struct Entry {
 pub struct Case {
     /// What is special about it.
     pub name: String,
-    /// The model, of 28x28 grey images ([`IMAGE`]) of ten classes ([`CLASSES`]).
+    /// The model, of 28x28 grey images of ten classes ([`CLASSES`]).
     pub model: Arc<dyn Model>,
     /// Which of its updates.
     pub phase: usize,
@@ -129,7 +129,7 @@ impl Usual {
 }
 
 /// What models of [`Case`]s and [`Usual`] steps are of: 28x28 grey images.
-pub const IMAGE: ImageShape = ImageShape {
+pub(crate) const IMAGE: ImageShape = ImageShape {
     height: 28,
     width: 28,
     channels: 1,

@@ -27,7 +27,7 @@ pub fn unit(rng: &mut ChaCha8Rng) -> f32 {
 }
 
 /// Two standard normal numbers (Box & Muller 1958), computed in f64.
-pub fn normal_pair(rng: &mut ChaCha8Rng) -> (f64, f64) {
+pub(crate) fn normal_pair(rng: &mut ChaCha8Rng) -> (f64, f64) {
     let u = 1.0 - f64::from(unit(rng));
     let angle = f64::from(unit(rng)) * std::f64::consts::TAU;
     let radius = (-2.0 * u.ln()).sqrt();

@@ -26,7 +26,7 @@ impl<'g> Pass<'g> {
     }
 
     /// Part number `part` of a step of training that is made in several: its random numbers are its own.
-    pub fn training_part(graph: &'g Graph, part: usize) -> Self {
+    pub(crate) fn training_part(graph: &'g Graph, part: usize) -> Self {
         Self {
             part,
             ..Self::training(graph)
@@ -34,7 +34,7 @@ impl<'g> Pass<'g> {
     }
 
     /// The name of a random node of this pass.
-    pub fn random_name(&self, name: &str) -> String {
+    pub(crate) fn random_name(&self, name: &str) -> String {
         match self.part {
             0 => name.to_owned(),
             part => format!("{name}, part {part}"),

@@ -48,7 +48,7 @@ impl Sequential {
 
     /// The same layers, their tensors in set `set`.
     #[must_use]
-    pub fn in_set(self, set: u8) -> Self {
+    pub(crate) fn in_set(self, set: u8) -> Self {
         Self { set, ..self }
     }
 
@@ -73,7 +73,7 @@ impl Sequential {
     }
 
     /// The name of the next module.
-    pub fn next_name(&self) -> String {
+    pub(crate) fn next_name(&self) -> String {
         let position = self.layers.len();
         if self.prefix.is_empty() {
             position.to_string()
@@ -98,7 +98,7 @@ impl Sequential {
 
     /// A linear layer that takes images, flattened before it.
     #[must_use]
-    pub fn linear_from_image(self, image: [usize; 3], outputs: usize) -> Self {
+    pub(crate) fn linear_from_image(self, image: [usize; 3], outputs: usize) -> Self {
         let net = self.then(Layer::Flatten);
         let linear = Linear {
             from_image: Some(image),
@@ -109,7 +109,12 @@ impl Sequential {
 
     /// A linear layer that gives images, and what makes images of its rows.
     #[must_use]
-    pub fn linear_to_image(self, inputs: usize, image: [usize; 3], after: Activation) -> Self {
+    pub(crate) fn linear_to_image(
+        self,
+        inputs: usize,
+        image: [usize; 3],
+        after: Activation,
+    ) -> Self {
         let linear = Linear {
             to_image: Some(image),
             ..Linear::new(self.next_name(), inputs, image.iter().product())
@@ -177,7 +182,7 @@ impl Sequential {
     }
 
     /// Whether a module is batch normalisation.
-    pub fn has_batch_norm(&self) -> bool {
+    pub(crate) fn has_batch_norm(&self) -> bool {
         let is_norm = |l: &Layer| matches!(l, Layer::BatchNorm(_));
         self.layers.iter().any(is_norm)
     }

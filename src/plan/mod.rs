@@ -32,7 +32,7 @@ pub use store::{Store, StoreOptions};
 const GUARD: u64 = 256;
 
 /// Bits of a NaN that nobody computes: what guards and unwritten memory hold during verification.
-pub const POISON: u32 = 0x7fc0_dead;
+pub(crate) const POISON: u32 = 0x7fc0_dead;
 
 /// A compiled graph. See the module's text.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::compile`].
-    pub fn assemble(
+    pub(crate) fn assemble(
         program: &Program,
         slots: &memory::Slots,
         store: &Store,

@@ -13,7 +13,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn write_tables(&self) -> Result<()> {
+    pub(crate) fn write_tables(&self) -> Result<()> {
         for (buffer, place) in self.baked.buffers.iter().zip(&self.places) {
             if let Fill::Input {
                 words: Some(words), ..
@@ -66,7 +66,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn read_buffers(&self, ids: &[BufferId]) -> Result<Vec<Data>> {
+    pub(crate) fn read_buffers(&self, ids: &[BufferId]) -> Result<Vec<Data>> {
         let ranges: Vec<BufferSlice> = ids.iter().map(|id| self.exactly(id.0)).collect();
         let bytes = self.gpu.read(&ranges)?;
         let data = |(id, bytes): (&BufferId, Vec<u8>)| {
@@ -80,7 +80,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn read_bindings(&self, index: usize) -> Result<Vec<Data>> {
+    pub(crate) fn read_bindings(&self, index: usize) -> Result<Vec<Data>> {
         let bindings = &self.baked.dispatches[index].bindings;
         let ids: Vec<BufferId> = bindings.iter().map(|b| BufferId(b.buffer)).collect();
         let whole = self.read_buffers(&ids)?.into_iter().zip(bindings);
@@ -93,7 +93,7 @@ impl Plan {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn poison(&self) -> Result<()> {
+    pub(crate) fn poison(&self) -> Result<()> {
         for buffer in &self.own {
             let words = vec![POISON; buffer.size() as usize / 4];
             self.gpu
@@ -106,7 +106,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn guards_intact(&self) -> Result<bool> {
+    pub(crate) fn guards_intact(&self) -> Result<bool> {
         let ends = |b: &wgpu::Buffer| {
             [0, b.size() - GUARD].map(|offset| BufferSlice {
                 buffer: b.clone(),

@@ -39,7 +39,7 @@ impl Plan {
     }
 
     /// Records one dispatch of the program into a pass of the caller's.
-    pub fn record_one_into(&self, index: usize, pass: &mut wgpu::ComputePass<'_>) {
+    pub(crate) fn record_one_into(&self, index: usize, pass: &mut wgpu::ComputePass<'_>) {
         let parts = self.parts[index].clone();
         self.bound[parts]
             .iter()
@@ -80,7 +80,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn run_one(&self, index: usize) -> Result<()> {
+    pub(crate) fn run_one(&self, index: usize) -> Result<()> {
         self.submit(&|encoder| {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.record_one_into(index, &mut pass);

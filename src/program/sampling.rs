@@ -109,7 +109,7 @@ impl State {
     ///
     /// # Errors
     /// Never in practice: the shape is its own.
-    pub fn begin_value(&self, seed: u64, first: u32) -> Result<Value> {
+    pub(crate) fn begin_value(&self, seed: u64, first: u32) -> Result<Value> {
         let count = self.shape.count();
         let values = match self.begin {
             Begin::Number(x) => vec![x; count],

@@ -82,7 +82,7 @@ pub fn precision_of(buffers: &[Data]) -> Precision {
 }
 
 /// Seed, step and cursor from a `state` array.
-pub fn random_state(state: &[u32]) -> RandomState {
+pub(crate) fn random_state(state: &[u32]) -> RandomState {
     let long = |low: usize, high: usize| u64::from(state[low]) | u64::from(state[high]) << 32;
     RandomState {
         seed: long(state::SEED_LOW, state::SEED_HIGH),

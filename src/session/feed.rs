@@ -118,14 +118,14 @@ impl Feed {
     }
 
     /// Those of them that `graph` reads.
-    pub fn inputs_of(&self, graph: &Graph) -> Vec<(&str, &dyn Resident)> {
+    pub(crate) fn inputs_of(&self, graph: &Graph) -> Vec<(&str, &dyn Resident)> {
         let mut inputs = self.inputs();
         inputs.retain(|(name, _)| graph.has_input(name));
         inputs
     }
 
     /// Batches of an epoch, a smaller last one included unless whole ones are wanted.
-    pub fn batches_per_epoch(&self) -> u64 {
+    pub(crate) fn batches_per_epoch(&self) -> u64 {
         let rows = self.dataset.rows();
         (if self.whole_batches {
             rows / self.batch
@@ -141,7 +141,7 @@ impl Feed {
     }
 
     /// Examples of batch `number`.
-    pub fn batch_of(&self, number: u64) -> usize {
+    pub(crate) fn batch_of(&self, number: u64) -> usize {
         match self.remainder() {
             Some(rest) if (number + 1).is_multiple_of(self.batches_per_epoch()) => rest,
             _ => self.batch,
@@ -209,7 +209,7 @@ impl Feed {
     }
 
     /// The device's examples are not to be relied on any more: the state was set anew.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.filled = None;
     }
 }

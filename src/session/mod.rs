@@ -296,7 +296,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The figures of the device's step `step`, if it is one of the newest [`RING_ROWS`]: metrics from column 0 on, the gradient's norm
+    /// The figures of the device's step `step`, if it is one of the newest 1024: metrics from column 0 on, the gradient's norm
     /// in column 6.
     pub fn row(&self, step: u64) -> &[f32] {
         let row = (step % RING_ROWS as u64) as usize;

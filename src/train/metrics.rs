@@ -21,7 +21,7 @@ pub struct Record {
 
 /// The file, open for appending.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
     last: serde_json::Map<String, serde_json::Value>,
@@ -51,7 +51,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn open(path: &Path, step: u64) -> Result<Self> {
+    pub(crate) fn open(path: &Path, step: u64) -> Result<Self> {
         let kept: Vec<Record> = read(path)?.into_iter().filter(|r| r.step <= step).collect();
         let mut text = String::new();
         for record in &kept {
@@ -81,7 +81,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn append(&mut self, record: &Record) -> Result<()> {
+    pub(crate) fn append(&mut self, record: &Record) -> Result<()> {
         let mut line =
             serde_json::to_string(record).map_err(|e| Error::format(&self.path, e.to_string()))?;
         line.push('\n');
@@ -96,12 +96,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io(&self.path, e))
     }
 
     /// The figures of the newest line.
-    pub fn last(&self) -> serde_json::Map<String, serde_json::Value> {
+    pub(crate) fn last(&self) -> serde_json::Map<String, serde_json::Value> {
         self.last.clone()
     }
 }

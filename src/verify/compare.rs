@@ -28,7 +28,7 @@ impl Comparison {
     }
 
     /// Notes a failure unless `held`.
-    pub fn require(&mut self, held: bool, message: impl FnOnce() -> String) {
+    pub(crate) fn require(&mut self, held: bool, message: impl FnOnce() -> String) {
         if !held && self.failures.len() < 4 {
             self.failures.push(message());
         }

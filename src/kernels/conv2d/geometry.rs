@@ -104,7 +104,7 @@ impl Geometry {
     }
 
     /// Channels that a channel of the result sees.
-    pub fn group_channels(&self) -> usize {
+    pub(crate) fn group_channels(&self) -> usize {
         self.channels / self.groups
     }
 

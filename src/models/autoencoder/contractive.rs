@@ -19,7 +19,7 @@ use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "contractive-ae",
     from_json: |json| registry::built(json, Contractive::new),
     cases: cases::contractive,

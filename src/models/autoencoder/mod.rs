@@ -23,7 +23,7 @@ pub(crate) mod halving;
 pub mod sparse;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "ae",
     from_json: |json| registry::built(json, Autoencoder::new),
     cases: cases::ae,

@@ -15,7 +15,7 @@ use crate::tensor::ImageShape;
 use crate::tensor::TensorType;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "sparse-ae",
     from_json: |json| registry::built(json, Sparse::new),
     cases: cases::sparse,
@@ -199,7 +199,7 @@ impl Sparse {
     }
 
     /// The decoder's columns as images: output `images` `[latent, width]`.
-    pub fn drawn_filters(&self) -> Graph {
+    pub(crate) fn drawn_filters(&self) -> Graph {
         let graph = Graph::new(Domain::Sampling);
         graph.output("images", self.filters(&graph).transpose());
         graph

@@ -16,7 +16,7 @@ use crate::tensor::ImageShape;
 mod cases;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "classifier",
     from_json: |json| registry::built(json, Classifier::new),
     cases: cases::cases,

@@ -216,7 +216,7 @@ impl Config {
     ///
     /// # Errors
     /// Naming the option.
-    pub fn check_sampling(&self, sampling: &SamplerSettings) -> Result<()> {
+    pub(crate) fn check_sampling(&self, sampling: &SamplerSettings) -> Result<()> {
         let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
         samplers::find(&sampling.sampler)?;
         let timesteps = self.process.timesteps;
@@ -247,7 +247,7 @@ impl Config {
     }
 
     /// Rows of the table of classes.
-    pub fn class_rows(&self) -> usize {
+    pub(crate) fn class_rows(&self) -> usize {
         if self.classes > 0 && self.null_share > 0.0 {
             self.classes + 1
         } else {

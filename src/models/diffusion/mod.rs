@@ -34,7 +34,7 @@ use process::Process;
 use samplers::{Reverse, ReverseStep, SamplerSettings};
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "diffusion",
     from_json: |json| registry::built(json, Diffusion::new),
     cases: cases::cases,

@@ -23,7 +23,7 @@ pub use config::{Config, Loss};
 pub use networks::Networks;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "gan",
     from_json: |json| registry::built(json, Gan::new),
     cases: cases::cases,

@@ -20,7 +20,7 @@ use crate::tensor::{ImageShape, TensorType};
 mod cases;
 
 /// Among all models.
-pub const ENTRY: Entry = Entry {
+pub(crate) const ENTRY: Entry = Entry {
     name: "vae",
     from_json: |json| registry::built(json, Vae::new),
     cases: cases::cases,

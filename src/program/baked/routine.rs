@@ -229,7 +229,7 @@ impl Routine {
     }
 
     /// Which part of the turn run `run` is of, and how many runs of that part are left from it on, itself among them.
-    pub fn part_of(&self, run: u64) -> (usize, u64) {
+    pub(crate) fn part_of(&self, run: u64) -> (usize, u64) {
         let mut before = run % self.turn_length().max(1);
         for (i, turn) in self.turn.iter().enumerate() {
             if before < turn.repeats {

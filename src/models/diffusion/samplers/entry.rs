@@ -19,7 +19,7 @@ pub struct Entry {
 
 impl Entry {
     /// Steps where none are asked for, of a process of so many timesteps.
-    pub fn usual_steps(&self, timesteps: usize) -> usize {
+    pub(crate) fn usual_steps(&self, timesteps: usize) -> usize {
         if self.every_timestep {
             timesteps
         } else {

@@ -34,7 +34,7 @@ pub struct SamplerSettings {
 
 impl SamplerSettings {
     /// [`Self::use_clipped_model_output`], decided.
-    pub fn clipped_model_output(&self) -> bool {
+    pub(crate) fn clipped_model_output(&self) -> bool {
         self.use_clipped_model_output
             .unwrap_or(self.guidance != 1.0)
     }
