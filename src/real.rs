@@ -1,4 +1,21 @@
-//! The number types that the CPU twins run in: f32, f64, and f64 that carries a bound of an f32 device's error.
+//! The number types that the CPU twins run in: f32, f64, and [`Tracked`], an f64 that carries a bound of an f32 device's error. A twin is
+//! written once, over [`Real`].
+//!
+//! ```
+//! use wgen::real::{Real, Tracked};
+//!
+//! fn norm<T: Real>(x: [f64; 3]) -> T {
+//!     let [a, b, c] = x.map(T::from_f64);
+//!     (a * a + b * b + c * c).sqrt()
+//! }
+//!
+//! let x = [0.1, 0.2, 0.3];
+//! let tracked = norm::<Tracked>(x);
+//! assert_eq!(tracked.to_f64(), norm::<f64>(x));
+//! // The tolerance is what the operations add up to, and f32 keeps within it.
+//! let error = (f64::from(norm::<f32>(x)) - tracked.to_f64()).abs();
+//! assert!(error <= tracked.tolerance() && tracked.tolerance() < 1e-6);
+//! ```
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};

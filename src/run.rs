@@ -1,4 +1,29 @@
-//! A trained model in a folder.
+//! A trained model in a folder, and what can be made of it on your device: decoder, encoder, sampler.
+//!
+//! ```
+//! use wgen::{Choice, Gpu, Run};
+//! # use std::sync::{Arc, atomic::AtomicBool};
+//! # use wgen::models::vae::{Config, Vae};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let folder = dir.path().join("run");
+//! # let data = wgen::data::digits::digits(16, 1);
+//! # let training = wgen::files::Training { steps: Some(1), epochs: None, batch: 16, ..Default::default() };
+//! # let model = Arc::new(Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?);
+//! # let config = wgen::files::Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! # wgen::train::Trainer::new(&wgen::session::Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
+//!
+//! // `folder` is a run of `wgen train vae`.
+//! let run = Run::open(&folder)?;
+//! assert_eq!((run.model().name(), run.latent(), run.data()), ("vae", Some(2), "digits"));
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let mut sampler = run.sampler(&gpu, 4)?;
+//! sampler.begin(7, 0, None)?;
+//! let images = sampler.samples()?;
+//! assert_eq!(images.shape, [4, 784].into());
+//! assert!(images.data.to_f32().iter().all(|x| (0.0..=1.0).contains(x)));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

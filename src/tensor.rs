@@ -1,4 +1,20 @@
-//! Shapes, element types and host arrays: the plain data that every room shares.
+//! Shapes, element types and host arrays: the plain data that every other module shares.
+//!
+//! ```
+//! use wgen::tensor::{DType, Shape, Value};
+//!
+//! // Row-major, images as [batch, height, width, channels].
+//! let (images, bias) = (Shape::from([8, 28, 28, 3]), Shape::from([3]));
+//! assert_eq!(images.strides(), [28 * 28 * 3, 28 * 3, 3, 1]);
+//! // Broadcasting is NumPy's: the bias is stretched along all axes but the last.
+//! assert_eq!(images.broadcast(&bias), Some(images.clone()));
+//! assert_eq!(images.broadcast_index(&bias, 7), 1); // element 7 is channel 1 of the third pixel
+//!
+//! let value = Value::f32([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+//! assert_eq!((value.dtype(), value.data.to_device_bytes().len()), (DType::F32, 16));
+//! assert!(Value::f32([2, 2], vec![1.0]).is_err()); // one element is not four
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fmt;
 

@@ -1,4 +1,19 @@
-//! The kernels that are timed: a few telling shapes a family.
+//! The single kernels that `wgen bench` times: a few telling shapes of each family, which [`all`] gives with their inputs. Some are
+//! memory-bound maps over millions of elements, of which this is the one that other libraries are compared on:
+//!
+//! ```
+//! use wgen::bench::cases::chain;
+//! use wgen::kernels::{Caps, map::Map};
+//! use wgen::reference::Twin;
+//! use wgen::tensor::Data;
+//!
+//! // sigmoid(x) y + x, here of four elements and by the kernel's CPU twin.
+//! let kernel = Map::new(&Caps::portable(), 4, chain(4));
+//! let [x, y] = [vec![0.0, 0.0, 1.0, -1.0], vec![2.0, -4.0, 0.0, 0.0]];
+//! let mut buffers = [x, y, vec![0.0; 4]].map(Data::F64);
+//! kernel.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![1.0, -2.0, 1.0, -1.0]));
+//! ```
 
 use crate::error::Result;
 use crate::kernels::adam::Adam;

@@ -1,7 +1,31 @@
-//! Time, and what it means: every kernel and every model's step against the ceilings that were measured on the same adapter in the
-//! same run, and whether the results were right.
+//! How fast kernels and models' steps run on this device, as a share of what it can do at most, and whether their results were right.
 //!
-//! Candidates for the ceilings and all lines take turns, round by round, so that a slow spell of the machine meets them all.
+//! What it can do at most (arithmetic and memory traffic, the ceilings) is measured on the same adapter in the same run: candidates for the
+//! ceilings and all lines take turns, round by round, so that a slow spell of the machine meets them all. [`run`] times wgen's kernels and
+//! models, [`kernel`] one kernel, which may be yours: the crate's first page has an example. Their reports can be kept and compared:
+//!
+//! ```
+//! use wgen::bench;
+//! # let report = |best: f64| serde_json::json!({
+//! #     "adapter": { "name": "a GPU", "backend": "Vulkan", "kind": "DiscreteGpu", "driver": "1.0", "reason": "the only one" },
+//! #     "wgen": "0.1.0", "wgpu": "30.0", "clock": "timestamps", "clock_doubt": null, "rounds": 9, "seconds": 60.0,
+//! #     "ceilings": { "flops": 1e12, "bytes": 1e11, "kernel_bytes": 1e11, "working_set": 1 << 28, "candidates": [] },
+//! #     "lines": [{ "name": "x + y, 8 Mi", "variant": "map vec4 x1", "best": best, "median": best, "flops": 8e6, "bytes": 96e6,
+//! #         "gflops": 8e-3 / best, "gbytes": 96e-3 / best, "share": 96e6 / 1e11 / best, "bound": "memory", "right": true,
+//! #         "of_tolerance": 0.5 }],
+//! # }).to_string();
+//! # let [before, after] = [1.6e-3, 0.8e-3].map(report);
+//!
+//! // What `wgen bench --json` wrote before a change and after it.
+//! let old = bench::from_text("before.json".as_ref(), before.as_bytes())?;
+//! let new = bench::from_text("after.json".as_ref(), after.as_bytes())?;
+//! let change = &bench::compare(&old, &new)?[0];
+//! assert_eq!((change.name.as_str(), change.ratio), ("x + y, 8 Mi", 2.0));
+//! // Twice as fast, and faster than the memory's ceiling: something is wrong with that.
+//! assert!(old.faults().is_empty());
+//! assert!(new.faults()[0].contains("1.20 of the ceiling, which cannot be"));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::time::Instant;
 

@@ -1,4 +1,19 @@
-//! Training steps and samplers of the models, ready to be run on built-in data.
+//! Training steps and samplers of the models in their usual sizes, compiled and given built-in data, ready to be run and timed. Each can
+//! check its results against the CPU first:
+//!
+//! ```
+//! use wgen::bench::models;
+//! use wgen::{Choice, Gpu};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let steps = models::steps()?;
+//! let vae = steps.iter().find(|step| step.name == "vae").unwrap();
+//! let ready = models::sampling(&gpu, vae, 1)?;
+//! println!("{}: ready and run once after {:.3} s", ready.name, ready.first_step);
+//! // The largest difference as a share of what is allowed.
+//! assert!(ready.check()? <= 1.0);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::data::digits::digits;
 use crate::error::{Error, Result};

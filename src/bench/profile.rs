@@ -1,4 +1,20 @@
-//! Where one step's time goes, dispatch by dispatch.
+//! Where the time of one step of a model goes, dispatch by dispatch: what `wgen bench --profile MODEL` prints.
+//!
+//! ```
+//! use wgen::bench::{models, profile};
+//! use wgen::{Choice, Gpu};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let steps = models::steps()?;
+//! let vae = steps.iter().find(|step| step.name == "vae").unwrap();
+//! let ready = models::sampling(&gpu, vae, 1)?;
+//! let profile = profile::profile(&gpu, &ready, 2, 0)?;
+//! for row in &profile.rows {
+//!     println!("{:>9.1} us  {} {}", 1e6 * row.best, row.kernel, row.variant);
+//! }
+//! assert_eq!(profile.rows.len(), ready.plan.baked().dispatches.len());
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::Serialize;
 

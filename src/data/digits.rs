@@ -1,5 +1,15 @@
-//! Digits drawn by the program: strokes of the ten digits under random affine and elastic distortion, 28 x 28 grey, labelled,
-//! endless. They need no download and are hard enough for a model to show that it learns.
+//! Digits drawn by the program: strokes of the ten digits under random affine and elastic distortion, 28 x 28 grey, labelled, as many as
+//! are asked for. They need no download and are hard enough for a model to show that it learns.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//!
+//! let data = digits(20, 1);
+//! assert_eq!((data.rows(), data.shape.count(), data.classes()), (20, 784, 10));
+//! // Example i of a seed is the same however many are drawn.
+//! let few = digits(5, 1);
+//! assert_eq!(few.values, data.select(&[0, 1, 2, 3, 4]).values);
+//! ```
 
 use rayon::prelude::*;
 

@@ -1,4 +1,22 @@
-//! The IDX format of the MNIST family, gzip'd or not.
+//! Reads the IDX files that MNIST and its relatives are distributed in, gzip'd or not: four bytes of magic number, big-endian sizes,
+//! elements.
+//!
+//! ```
+//! use wgen::data::idx::{Part, load};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let write = |name: &str, bytes: Vec<u8>| std::fs::write(dir.path().join(name), bytes).unwrap();
+//!
+//! let file = |sizes: &[u32], elements: &[u8]| {
+//!     let magic = [0, 0, 8, sizes.len() as u8]; // 8: unsigned bytes
+//!     let sizes: Vec<u8> = sizes.iter().flat_map(|size| size.to_be_bytes()).collect();
+//!     [&magic[..], &sizes, elements].concat()
+//! };
+//! write("train-images-idx3-ubyte", file(&[2, 1, 3], &[0, 128, 255, 255, 128, 0]));
+//! write("train-labels-idx1-ubyte", file(&[2], &[3, 7]));
+//! let data = load(dir.path(), Part::Training)?;
+//! assert_eq!((data.rows(), data.shape.width, data.labels), (2, 3, Some(vec![3, 7])));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,19 @@
-//! A folder of images, classes by subfolder.
+//! A folder of images as a data set: brought to one size where that is asked for, in grey or RGB, subfolders as classes.
+//!
+//! ```
+//! use wgen::data::images::{Options, load};
+//! # let dir = tempfile::tempdir().unwrap();
+//!
+//! for (class, grey) in [("dark", 20), ("light", 230)] {
+//!     let folder = dir.path().join(class);
+//!     std::fs::create_dir(&folder).unwrap();
+//!     image::GrayImage::from_pixel(8, 8, image::Luma([grey])).save(folder.join("0.png")).unwrap();
+//! }
+//! let data = load(dir.path(), &Options { size: Some(4), grey: true })?;
+//! assert_eq!((data.rows(), data.shape.count()), (2, 4 * 4));
+//! assert_eq!((data.classes, data.labels), (vec!["dark".to_owned(), "light".to_owned()], Some(vec![0, 1])));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,16 @@
-//! Data sets: where they come from, how they are split and shuffled.
+//! Data sets in memory: where they come from, how they are split and shuffled. A [`Spec`] names one as the command line does:
+//!
+//! ```
+//! use wgen::data::{Spec, idx::Part, images::Options};
+//!
+//! let spec: Spec = "toy:ring8:1000".parse()?;
+//! let data = spec.load(Part::Training, &Options { size: None, grey: false })?;
+//! assert_eq!((data.rows(), data.shape.count(), data.classes()), (1000, 2, 8));
+//!
+//! let (training, validation) = data.split(100, 0)?;
+//! assert_eq!((training.rows(), validation.map(|v| v.rows())), (900, Some(100)));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use rand::seq::SliceRandom;
 

@@ -1,4 +1,27 @@
-//! The variational bound of a diffusion model on a data set, term by term.
+//! The variational bound of a diffusion model's negative log-likelihood on a data set, term by term of the process: which timesteps cost
+//! how much.
+//!
+//! ```
+//! use wgen::data::toy::{Toy, points};
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::diffusion::{Config, Diffusion, Network, mlp};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let data = points(Toy::Ring8, 20, 0);
+//! let network = Network::Mlp(mlp::Config { width: 2, hidden: 16, blocks: 1, outputs: 2, classes: 0 });
+//! let model = Diffusion::new(Config::of(data.shape, false, network))?;
+//! let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect();
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 20, 0)?;
+//!
+//! // Five of the thousand timesteps; each stands for those around it.
+//! let bound = evaluator.bound(&model, &data, 5, 0)?;
+//! assert_eq!(bound.terms.iter().map(|term| term.of).sum::<usize>(), 1000);
+//! // Next to nothing of an example is left at the last timestep.
+//! assert!(bound.prior < 1e-3 && bound.total > bound.prior, "{bound:?} {}", bound.unit);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use rand::RngExt;
 use serde::Serialize;

@@ -1,4 +1,27 @@
-//! What a model makes of data: codes, reconstructions, and which units of a code are ever active.
+//! What an autoencoder or VAE makes of a data set: codes, reconstructions beside their inputs, and which units of a code no example
+//! activates.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::autoencoder::{Autoencoder, Config};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let data = digits(6, 1);
+//! let model = Autoencoder::new(Config { hidden: vec![16], latent: 2, ..Config::deep(data.shape) })?;
+//! let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect();
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 6, 0)?;
+//!
+//! let codes = evaluator.encoded(&model, &data, &["code"])?.remove(0);
+//! assert_eq!((codes.width, codes.values.len()), (2, 6 * 2));
+//! // Three inputs a line, below them what the model makes of them.
+//! let pairs = evaluator.pairs(&model, &data, 3)?;
+//! assert_eq!(pairs.len(), 12 * 784);
+//! assert_eq!(pairs[..3 * 784], data.scaled()[..3 * 784]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use super::Evaluator;
 use crate::data::Dataset;

@@ -1,4 +1,32 @@
-//! Samples judged in the features of a small classifier trained on the same data, beside anchors that say what a figure means.
+//! How good samples are, in figures: they are compared with held-out data in the features of a small classifier that was trained on the
+//! same kind of data. Beside them stand anchors, real images that something was done to, which say what a figure means.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::judge::{Judge, as_images};
+//! use wgen::session::Device;
+//! # use std::sync::{Arc, atomic::AtomicBool};
+//! # use wgen::files::{Config, Training};
+//! # use wgen::models::classifier::{self, Classifier};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let folder = dir.path().join("classifier");
+//! # let data = digits(16, 1);
+//! # let sizes = classifier::Config { channels: [2, 4], features: 8, ..classifier::Config::mnist(data.shape, 10) };
+//! # let training = Training { steps: Some(1), epochs: None, batch: 16, ..Training::default() };
+//! # let config = Config { model: Arc::new(Classifier::new(sizes)?), image: data.shape, data: "digits".to_owned(), training };
+//! # wgen::train::Trainer::new(&Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
+//!
+//! // `folder` is a run of `wgen train classifier`.
+//! let mut judge = Judge::load(&Device::Cpu, &folder)?;
+//! let (held_out, real) = (digits(20, 2), digits(20, 3));
+//! let grey = as_images(&vec![0.5; 20 * 784], held_out.shape, "grey");
+//! let judgement = judge.judge("samples", &grey, &held_out, Some(&real))?;
+//! // Grey images are further from digits than other digits are.
+//! let anchor = judgement.anchors["real"];
+//! assert!(judgement.comparison.frechet_distance > anchor.frechet_distance);
+//! assert!(judgement.comparison.recall < anchor.recall);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::Path;

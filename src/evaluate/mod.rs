@@ -1,4 +1,25 @@
-//! Figures of a trained model on a data set: per example on the device, summed in f64 here.
+//! What a trained model is worth and what it makes: figures on held-out data, likelihoods, samples. An [`Evaluator`] is the model's
+//! weights on a device; figures are computed there per example and summed here in f64.
+//!
+//! ```
+//! use wgen::Model;
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::vae::{Config, Vae};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let vae = Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?;
+//! let weights: Vec<_> = vae.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &vae, &weights, 10, 0)?;
+//!
+//! // It takes each pixel for a fair coin: ln 2 nats.
+//! let figures = evaluator.figures(&vae, &digits(20, 1))?;
+//! assert!((figures["reconstruction"] / 784.0 - 2_f64.ln()).abs() < 0.05);
+//! let samples = evaluator.samples(&vae, 3, None)?;
+//! assert_eq!(samples.images.len(), 3 * 784);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};

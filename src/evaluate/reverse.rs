@@ -1,4 +1,32 @@
-//! What else is made of a diffusion model's process: samples that begin with examples, and how examples are lost.
+//! What else can be made of a diffusion model's process: samples that begin with examples (img2img), and pictures of how examples are lost
+//! in noise.
+//!
+//! ```
+//! use wgen::evaluate::{Evaluator, Start, reverse::forward};
+//! # use wgen::data::toy::{Toy, points};
+//! # use wgen::models::Model;
+//! # use wgen::models::diffusion::{Config, Diffusion, Network, mlp, samplers::SamplerSettings};
+//! # use wgen::nn::init::draw;
+//! # use wgen::session::Device;
+//! # let data = points(Toy::Moons, 4, 0);
+//! # let network = Network::Mlp(mlp::Config { width: 2, hidden: 16, blocks: 1, outputs: 2, classes: 0 });
+//! # let sampling = SamplerSettings { steps: 10, ..SamplerSettings::default() };
+//! # let model = Diffusion::new(Config { sampling, ..Config::of(data.shape, false, network) })?;
+//! # let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect();
+//! # let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 4, 0)?;
+//!
+//! let examples = data.scaled();
+//! // Noised so far that half of the sampler's ten steps are left.
+//! let start = Start::noised(&model, &examples, 0.5, 7)?;
+//! assert_eq!(start.runs_done, 5);
+//! let samples = evaluator.samples_from(&model, 4, None, &start, &mut |_, _| Ok(()))?;
+//! assert_eq!(samples.images.len(), examples.len());
+//!
+//! // Three moments on the way to the noise of step 0.
+//! let lost = forward(&model, &examples, 0, 3, 7)?;
+//! assert!(lost[0] == examples && lost[2] != examples);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use super::Start;
 use crate::error::{Error, Result};

@@ -1,4 +1,26 @@
-//! The run folder: its lock, its configuration, its checkpoints.
+//! The folder of a run: its lock, its configuration, its checkpoints. A checkpoint is everything that a training needs to go on; the
+//! newest two are kept.
+//!
+//! ```
+//! use wgen::files::folder::{Checkpoint, Progress, RunFolder, newest_step};
+//! # use wgen::graph::layout::{Init, Layout, Parameter};
+//! # let layout = Layout::new(vec![Parameter::new("w", [2], Init::Constant(0.0))], 1 << 20)?;
+//! # let progress = Progress {
+//! #     step: 100, best: None, since_best: 0, variants: Vec::new(), device: "CPU".to_owned(), loss_scale: 1.0, loss_scale_since: 0,
+//! # };
+//! # let dir = tempfile::tempdir().unwrap();
+//!
+//! let folder = RunFolder::open(dir.path(), false)?;
+//! let (weights, zeros) = (vec![vec![1.0, 2.0]], vec![vec![0.0, 0.0]]);
+//! let checkpoint = Checkpoint { weights, moments: [zeros.clone(), zeros], ema: None, progress };
+//! folder.save(&layout, &checkpoint)?;
+//! assert_eq!(newest_step(dir.path()), Some(100));
+//! assert_eq!(folder.load(&layout, false)?, Some(checkpoint));
+//! // One process at a time.
+//! let error = RunFolder::open(dir.path(), false).unwrap_err();
+//! assert!(error.to_string().contains("is in use"), "{error}");
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,23 @@
-//! Runs and weights in folders: configuration, checkpoints, safetensors, and the folders of diffusers.
+//! What a run leaves on disk, and diffusers' folders: configuration, checkpoints, weights as safetensors. A [`Config`] says what is
+//! trained and how, and is a run's `config.json`:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wgen::files::{Config, Training};
+//! use wgen::models::registry::IMAGE;
+//! use wgen::models::vae::{self, Vae};
+//!
+//! let model = Arc::new(Vae::new(vae::Config::mnist())?);
+//! let training = Training { epochs: Some(5), ..Training::default() };
+//! let config = Config { model, image: IMAGE, data: "digits".to_owned(), training };
+//! let text = serde_json::to_string_pretty(&config).unwrap();
+//!
+//! let again = Config::from_text(&text)?;
+//! assert_eq!((again.model.name(), &again.training), ("vae", &config.training));
+//! let error = Config::from_text(&text.replace("784", "785")).unwrap_err();
+//! assert!(error.to_string().contains("not the model's 785 values"), "{error}");
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 pub(crate) mod config;
 pub(crate) mod diffusers;

@@ -1,4 +1,23 @@
-//! Parameters in safetensors files, in the layout and under the names of the reference PyTorch implementation.
+//! Parameters in safetensors files, under the names and with the axes that the reference PyTorch implementation has. On the device images
+//! lie with their channels last, so that weights of convolutions are permuted on the way.
+//!
+//! ```
+//! use wgen::files::weights::{from_file, read_tensors, to_file, write_tensors};
+//! use wgen::graph::layout::Layout;
+//! use wgen::nn::Conv2d;
+//! # let dir = tempfile::tempdir().unwrap();
+//!
+//! let parameters = Conv2d::new("conv1", 1, 2, [3, 1, 0]).parameters();
+//! let layout = Layout::new(parameters, 1 << 20)?;
+//! let values = vec![(0..18).map(|i| i as f32).collect(), vec![0.5, -0.5]];
+//! let path = dir.path().join("model.safetensors");
+//! write_tensors(&path, &to_file(&layout.parameters, &values, ""))?;
+//!
+//! let tensors = read_tensors(&path)?;
+//! assert_eq!(tensors["conv1.weight"].0, [2, 1, 3, 3]); // out, in, height, width
+//! assert_eq!(from_file(&path, &tensors, &layout, "")?, values);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,25 @@
-//! A wgpu device, owned or borrowed, and what is made on it. With [`crate::plan`] the only room that knows wgpu.
+//! A wgpu device, wgen's own or one that your application owns, and what is made on it: buffers, pipelines, kernels bound to buffers. With
+//! [`crate::plan`] the only module that names wgpu.
+//!
+//! ```
+//! use wgen::gpu::{BufferSlice, Choice, Gpu};
+//! use wgen::kernels::wgsl::Wgsl;
+//! use wgen::tensor::{DType, Data};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! println!("{}: {}", gpu.summary().name, gpu.summary().reason);
+//! let x = BufferSlice::from(&gpu.create_buffer("x", 16)?);
+//! gpu.write(&x, &Data::F32(vec![1.0, 2.0, 3.0, 4.0]).to_device_bytes())?;
+//!
+//! let source = "
+//!     @group(0) @binding(0) var<storage, read_write> x: array<f32>;
+//!     @compute @workgroup_size(4) fn double(@builtin(local_invocation_index) i: u32) { x[i] *= 2.0; }";
+//! let double = Wgsl::new("double", source).read_write("x", 4);
+//! gpu.dispatch(&gpu.bind(&double, &[x.clone()])?);
+//! let bytes = gpu.read(&[x])?.remove(0);
+//! assert_eq!(Data::from_device_bytes(DType::F32, 4, &bytes), Data::F32(vec![2.0, 4.0, 6.0, 8.0]));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

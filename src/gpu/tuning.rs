@@ -1,6 +1,25 @@
-//! Which of a kernel's variants is fastest here: measured on the real shape, checked before it may win, kept on disk.
+//! Which of a kernel's variants is the fastest on this device: measured on the real shape, checked before it may win, kept on disk.
 //!
-//! Only on hardware: a software adapter takes as long to compile the candidates as it would ever gain.
+//! Plans ask the tuner on hardware alone: a software adapter takes as long to compile the candidates as it would ever gain. Asked
+//! directly, it measures on any device that wgen has opened itself:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wgen::gpu::tuning::Tuning;
+//! use wgen::kernels::matmul::{Layout, Matmul};
+//! use wgen::reference::Twin;
+//! use wgen::{Choice, Gpu};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let product: Arc<dyn Twin> = Arc::new(Matmul::new(gpu.caps(), Layout::Nt, 1, 80, 80, 80)?);
+//! let tuning = Tuning::open(None); // a path, and what is learned is kept there
+//! let fastest = tuning.choose(&gpu, &product)?;
+//!
+//! let learned = tuning.entries().remove(0);
+//! assert_eq!(learned.variant, fastest.variant());
+//! assert!(learned.candidates.iter().any(|c| c.variant == product.variant() && c.seconds.is_some()));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,23 @@
-//! Where parameters lie: one flat buffer, tensors at 256-byte offsets, zeros between, split at the binding limit.
+//! Where parameters lie on the device: one flat buffer, tensors at 256-byte offsets, zeros between, split at the binding limit.
+//!
+//! A file may have a tensor's axes in another order than the device: that is its border permutation.
+//!
+//! ```
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::Caps;
+//!
+//! // PyTorch has a convolution's weights as [out, in, height, width], the device with the input's channels last.
+//! let weight = Parameter::new("weight", [10, 3, 3, 1], Init::Normal(0.0, 0.02)).with_border(&[0, 3, 1, 2]);
+//! assert_eq!(weight.file_shape().dims(), [10, 1, 3, 3]);
+//! let bias = Parameter::new("bias", [10], Init::Constant(0.0));
+//!
+//! let layout = Layout::new(vec![weight, bias], Caps::portable().binding_bytes)?;
+//! assert_eq!(layout.count(), 100); // values that are trained
+//! assert_eq!(layout.find("bias"), Some(1));
+//! assert_eq!(layout.places[1].offset, 128); // 90 floats before it, and zeros
+//! assert_eq!(layout.segments, [192]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,30 @@
 //! Operators applied to variables, their shapes, their gradients: a model without a device.
 //!
 //! A [`Graph`] is built through [`Var`]s, which read like the formulas: `mu + (log_variance * 0.5).exp() * eps`. A mistake in a shape
-//! does not interrupt the building: the first one is kept, and everything that takes the graph returns it.
+//! does not interrupt the building: the first one is kept, and everything that takes the graph returns it. [`Graph::interpret`] computes it
+//! on the CPU; [`program`](crate::program) makes kernels of it.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::op::EvalContext;
+//! use wgen::kernels::philox::{Domain, RandomState};
+//! use wgen::real::Precision;
+//! use wgen::tensor::Value;
+//!
+//! let graph = Graph::new(Domain::Training);
+//! let w = graph.parameter("w", [3]);
+//! let loss = (w * w).sum_all();
+//! let gradient = graph.gradients(loss, &[w])[0];
+//! let context = EvalContext { precision: Precision::F64, state: RandomState::default() };
+//! let leaves = [("w", Value::f32([3], vec![1.0, -2.0, 3.0])?)];
+//! let values = graph.interpret(&[loss.id(), gradient.id()], &leaves, &context)?;
+//! assert_eq!(values[0].data.to_f64(), [14.0]);
+//! assert_eq!(values[1].data.to_f64(), [2.0, -4.0, 6.0]);
+//!
+//! let _ = w + graph.parameter("bias", [2]);
+//! assert!(graph.check().unwrap_err().to_string().contains("do not broadcast"));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

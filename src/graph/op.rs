@@ -1,4 +1,38 @@
-//! What an operator is: shape rule, gradient rule, CPU reference, lowering. A user's own operator implements the same trait.
+//! What an operator is: shape rule, gradient rule, value on the CPU, lowering to kernels. An operator of your own implements the same trait
+//! [`Op`]; `examples/custom_op.rs` in the repository shows one with a kernel.
+//!
+//! ```
+//! use wgen::graph::op::{EvalContext, GradientAt, Op};
+//! use wgen::graph::{Graph, Var};
+//! use wgen::kernels::philox::{Domain, RandomState};
+//! use wgen::real::Precision;
+//! use wgen::tensor::{Data, TensorType, Value};
+//!
+//! /// Rounds down, with the straight-through gradient: as if the value were x itself.
+//! #[derive(Debug)]
+//! struct Floor;
+//!
+//! impl Op for Floor {
+//!     fn name(&self) -> &'static str { "floor" }
+//!     fn infer(&self, inputs: &[&TensorType]) -> wgen::Result<TensorType> { Ok(inputs[0].clone()) }
+//!     fn gradient<'g>(&self, at: &GradientAt<'_, 'g>) -> Vec<Option<Var<'g>>> { vec![Some(at.upstream)] }
+//!     fn evaluate(&self, inputs: &[&Value], context: &EvalContext) -> wgen::Result<Value> {
+//!         let floor = inputs[0].data.to_f64().iter().map(|x| x.floor()).collect();
+//!         Value::new(inputs[0].shape.clone(), Data::F64(floor).in_precision(context.precision))
+//!     }
+//! }
+//!
+//! # let graph = Graph::new(Domain::Training);
+//! # let x = graph.parameter("x", [2]);
+//! # let context = EvalContext { precision: Precision::F64, state: RandomState::default() };
+//! # let leaves = [("x", Value::f32([2], vec![1.75, -0.25])?)];
+//! let y = graph.apply(Floor, &[x]); // x is a parameter with the value (1.75, -0.25)
+//! let gradient = graph.gradients((y * 3.0).sum_all(), &[x])[0];
+//! let values = graph.interpret(&[y.id(), gradient.id()], &leaves, &context)?;
+//! assert_eq!(values[0].data.to_f64(), [1.0, -1.0]);
+//! assert_eq!(values[1].data.to_f64(), [3.0, 3.0]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;

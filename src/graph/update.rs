@@ -1,4 +1,28 @@
-//! What becomes of the store once a step's gradients are known: the rule, clipping, moving average, counters.
+//! What becomes of the parameters once a step's gradients are known: the optimiser's rule, clipping, moving average, counters. A graph with
+//! an [`Update`] is a whole training step.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::graph::update::{Rule, Update};
+//! use wgen::kernels::{Caps, philox::Domain};
+//! use wgen::program::lower::{LowerOptions, lower};
+//!
+//! let graph = Graph::new(Domain::Training);
+//! let w = graph.parameter("w", [64]);
+//! let loss = w.exp().sum_all();
+//! graph.output("loss", loss);
+//! graph.output_gradient("w", graph.gradients(loss, &[w])[0]);
+//! let (rule, metrics) = (Rule::ADAM, vec!["loss".to_owned()]);
+//! graph.set_update(Update { rule, max_norm: 1.0, ema: true, metrics, set: 0, batch: 1, takes_data: false, loss_scale: false });
+//!
+//! let layout = Layout::new(vec![Parameter::new("w", [64], Init::Constant(0.0))], 1 << 27)?;
+//! let step = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse: true, half: false })?;
+//! let kernels: Vec<_> = step.dispatches.iter().map(|d| d.kernel.family()).collect();
+//! // The gradient's norm, whether the step is to be taken, the rule, the moving average, the counters.
+//! assert!(kernels.ends_with(&["reduce", "guard", "adam", "ema", "advance"]));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,26 @@
-//! Adam and AdamW over a flat segment: `shaders/adam.wgsl`.
+//! One step of the optimisers Adam and AdamW: `shaders/adam.wgsl`.
+//!
+//! It updates a flat run of parameters in place, with their two moments. What changes from step to step comes in buffers: learning rate and
+//! bias corrections in the [`schedule`](super::schedule), the factor of gradient clipping in `control`.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::graph::update::Rule;
+//! use wgen::kernels::adam::Adam;
+//! use wgen::tensor::Data;
+//!
+//! let adam = Adam { count: 4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, decoupled: false };
+//! let schedule = Rule::ADAM.schedule_row(0, 0.01, 0.0, 0.0).to_vec();
+//! let control = vec![1.0, 0.0, 0.0, 0.0]; // gradients as they are, the step not refused
+//! let gradient = vec![5.0, -5.0, 0.001, 0.0];
+//! let buffers = [vec![0.0; 4], gradient, vec![0.0; 4], vec![0.0; 4], schedule, control];
+//! let mut buffers = buffers.map(Data::F32);
+//! adam.reference(&mut buffers);
+//! // The first step is as long as the learning rate, whatever the size of the gradient.
+//! for (moved, expected) in buffers[0].to_f64().iter().zip([-0.01, 0.01, -0.01, 0.0]) {
+//!     assert!((moved - expected).abs() < 1e-6);
+//! }
+//! ```
 
 use super::{
     Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,

@@ -1,4 +1,25 @@
-//! Attention without its matrix in memory, and its gradient: `shaders/attention.wgsl`.
+//! Scaled dot-product attention of several heads, and its gradient: `shaders/attention.wgsl`.
+//!
+//! Scores of queries and keys are made a few at a time and used at once, by a running softmax (as in FlashAttention): the matrix of all
+//! of them is never in memory.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Kernel;
+//! use wgen::kernels::attention::{Attention, Mode, Sizes};
+//! use wgen::tensor::Data;
+//!
+//! let sizes = Sizes { batch: 1, queries: 1, keys: 2, heads: 1, size: 2 };
+//! // A query that fits both keys equally well gets the mean of their values.
+//! let (query, keys, values) = (vec![1.0, 0.0], vec![3.0, 1.0, 3.0, -1.0], vec![0.0, 2.0, 4.0, 6.0]);
+//! let mut buffers = [query, keys, values, vec![0.0; 2]].map(Data::F64);
+//! Attention::new(sizes, Mode::Forward).reference(&mut buffers);
+//! assert_eq!(buffers[3], Data::F64(vec![2.0, 4.0]));
+//!
+//! // Memory traffic is queries, keys, values and results, 4 bytes each: it grows with the rows, not with queries times keys.
+//! let large = Sizes { queries: 4096, keys: 4096, heads: 8, size: 32, ..sizes };
+//! assert_eq!(Attention::new(large, Mode::Forward).cost().bytes, 4.0 * 4.0 * (4096 * 8 * 32) as f64);
+//! ```
 
 use serde_json::json;
 

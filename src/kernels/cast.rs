@@ -1,4 +1,19 @@
-//! Conversion between element types: `shaders/cast.wgsl`.
+//! Conversion of a tensor's elements to another type: `shaders/cast.wgsl`.
+//!
+//! Reals become integers by truncation towards zero, clamped to what the integer can hold.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Kernel;
+//! use wgen::kernels::cast::Cast;
+//! use wgen::tensor::{DType, Data};
+//!
+//! let cast = Cast { count: 4, from: DType::F32, to: DType::U32 };
+//! assert_eq!(cast.variant(), "f32 to u32");
+//! let mut buffers = [Data::F32(vec![2.9, -1.0, 7.0, 1e12]), Data::U32(vec![0; 4])];
+//! cast.reference(&mut buffers);
+//! assert_eq!(buffers[1].as_u32(), [2, 0, 7, 4_294_967_040]); // the last is the largest f32 below 2^32
+//! ```
 
 use serde_json::json;
 

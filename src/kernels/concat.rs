@@ -1,4 +1,20 @@
-//! Concatenation along one axis: `shaders/concat.wgsl`.
+//! Concatenation of up to [`MAX_PARTS`] tensors along one axis: `shaders/concat.wgsl`.
+//!
+//! Each tensor is seen as `[outer, length, inner]`, the axis in the middle: sizes before it are multiplied to `outer`, sizes behind it to
+//! `inner`.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::concat::Concat;
+//! use wgen::tensor::{DType, Data};
+//!
+//! // [2, 1] and [2, 2] along the last axis: [2, 3].
+//! let concat = Concat { outer: 2, inner: 1, lengths: vec![1, 2], dtype: DType::F32 };
+//! let parts = (vec![1.0, 2.0], vec![10.0, 11.0, 20.0, 21.0]);
+//! let mut buffers = [parts.0, parts.1, vec![0.0; 6]].map(Data::F32);
+//! concat.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F32(vec![1.0, 10.0, 11.0, 2.0, 20.0, 21.0]));
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,28 @@
 //! Two-dimensional convolution and both of its gradients, as implicit matrix products: `shaders/conv2d.wgsl`.
+//!
+//! Implicit: the matrix of image patches is gathered while it is read, never stored. Images are `[batch, height, width, channels]`, weights
+//! `[out, height, width, in]`.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Caps;
+//! use wgen::kernels::conv2d::{Conv2d, Direction, Geometry};
+//! use wgen::tensor::Data;
+//!
+//! // An image of 3 x 3 pixels, a kernel of 2 x 2 ones, stride 1, no padding: sums over the four windows.
+//! let geometry = Geometry::square(1, 3, 1, 1, [2, 1, 0]);
+//! assert_eq!(geometry.out_shape(), [1, 2, 2, 1]);
+//! let image = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+//! let mut buffers = [image, vec![1.0; 4], vec![0.0; 4]].map(Data::F64);
+//! Conv2d::new(&Caps::portable(), geometry, Direction::Forward)?.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![12.0, 16.0, 24.0, 28.0]));
+//!
+//! // The gradient of the sum of these by the image: in how many windows each pixel is.
+//! let mut buffers = [vec![1.0; 4], vec![1.0; 4], vec![0.0; 9]].map(Data::F64);
+//! Conv2d::new(&Caps::portable(), geometry, Direction::Input)?.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde_json::json;
 

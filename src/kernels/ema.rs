@@ -1,4 +1,26 @@
-//! Exponential moving average over a flat segment: `shaders/ema.wgsl`.
+//! One step of the exponential moving average of the parameters: `shaders/ema.wgsl`.
+//!
+//! `average += rate (param - average)`, the rate (1 minus the decay) from the [`schedule`](super::schedule). Samples are often drawn from
+//! the averaged parameters.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::ema::Ema;
+//! use wgen::kernels::{SCHEDULE_COLUMNS, schedule};
+//! use wgen::tensor::Data;
+//!
+//! let mut row = vec![0.0; SCHEDULE_COLUMNS];
+//! row[schedule::EMA_RATE] = 0.25;
+//! let control = vec![1.0, 0.0, 0.0, 0.0];
+//! let mut buffers = [vec![8.0; 4], vec![0.0, 4.0, 8.0, 12.0], row, control].map(Data::F32);
+//! Ema { count: 4 }.reference(&mut buffers);
+//! assert_eq!(buffers[0], Data::F32(vec![6.0, 7.0, 8.0, 9.0]));
+//!
+//! // A step that was refused, for instance because a gradient was not finite, changes nothing.
+//! buffers[3] = Data::F32(vec![1.0, 1.0, 0.0, 0.0]);
+//! Ema { count: 4 }.reference(&mut buffers);
+//! assert_eq!(buffers[0], Data::F32(vec![6.0, 7.0, 8.0, 9.0]));
+//! ```
 
 use super::{
     Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,

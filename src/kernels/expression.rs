@@ -1,5 +1,17 @@
-//! Element-wise expressions over broadcast operands: the hole in the element-wise skeleton, in the epilogue of products and in the
-//! prologue and epilogue of reductions.
+//! Element-wise expressions as data: what a [`map`](super::map) computes, and what products and reductions do to an element besides.
+//! Operands broadcast; [`Expression::context`] writes the WGSL.
+//!
+//! ```
+//! use wgen::kernels::expression::{Expression, Indexing, Term, Width};
+//! use wgen::kernels::functions::Function::{Add, Relu};
+//!
+//! // relu(result + bias) behind a product with a result of [2, 3], the bias being [3].
+//! let terms = vec![Term::Accumulator, Term::Operand(0), Term::Call(Add, vec![0, 1]), Term::Call(Relu, vec![2])];
+//! let bias = Indexing::broadcast(&[2, 3].into(), &[3].into());
+//! let epilogue = Expression { terms, operands: vec![bias], results: vec![3] };
+//! assert_eq!(epilogue.operands[0].source(4), 1); // element [1, 1] of the result
+//! assert_eq!(epilogue.context("e", Width::One, 0, None)["lines"][3], "let t3 = max(t2, real(0.0));");
+//! ```
 
 use std::collections::BTreeSet;
 

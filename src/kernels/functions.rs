@@ -1,7 +1,18 @@
-//! The table of scalar functions that element-wise expressions are made of.
+//! The table of scalar functions that element-wise [expressions](super::expression) are made of.
 //!
 //! A new one is a function in `shaders/shared/functions.wgsl`, a row here, a twin in `reference::functions` and a gradient
 //! in `graph::ops::elementwise`.
+//!
+//! ```
+//! use wgen::kernels::functions::Function;
+//!
+//! assert_eq!(Function::Add.wgsl(&["x", "1.0"]), "x + 1.0");
+//! // Where WGSL has no such function, or not one that is accurate enough, it is written in shaders/shared/functions.wgsl.
+//! assert_eq!(Function::Silu.wgsl(&["x"]), "silu(x)");
+//! assert_eq!(Function::Silu.needs(), Some(Function::Sigmoid)); // whose text a kernel with silu must have too
+//! let of_three: Vec<_> = Function::ALL.iter().filter(|f| f.arity() == 3).map(|f| f.name()).collect();
+//! assert_eq!(of_three, ["select", "clamp"]);
+//! ```
 
 use serde::Serialize;
 

@@ -1,4 +1,23 @@
-//! A batch of rows by index: `shaders/gather.wgsl`.
+//! Rows of a data set by a list of indices, for instance a batch: `shaders/gather.wgsl`.
+//!
+//! The data set may lie on the device as bytes; they become f32 here, scaled and shifted to the range that the model wants.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::gather::Gather;
+//! use wgen::kernels::{STATE_WORDS, state};
+//! use wgen::tensor::{DType, Data};
+//!
+//! // Three examples of two bytes, brought to [-1, 1); the epoch's order is 2, 0, 1, and the batch begins at its last position.
+//! let (dtype, scale, shift) = (DType::U8, 1.0 / 128.0, -1.0);
+//! let gather = Gather { rows: 3, width: 2, batch: 2, indices: 3, cursor: true, dtype, scale, shift, first: 0 };
+//! let mut words = vec![0; STATE_WORDS];
+//! words[state::CURSOR] = 2;
+//! let (data, order) = (Data::U8(vec![0, 0, 64, 128, 192, 255]), Data::U32(vec![2, 0, 1]));
+//! let mut buffers = [data, order, Data::U32(words), Data::F32(vec![0.0; 4])];
+//! gather.reference(&mut buffers);
+//! assert_eq!(buffers[3], Data::F32(vec![-0.5, 0.0, 0.5, 0.9921875])); // rows 1 and, round the list's end, 2
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,26 @@
 //! Group normalisation with its activation, and its gradient: `shaders/group_norm.wgsl`.
+//!
+//! The value takes two kernels: [`Mode::Statistics`] finds the mean and the inverse standard deviation of each group of channels,
+//! [`Mode::Apply`] normalises by them, with gain and bias. The other modes are the gradient's.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Caps;
+//! use wgen::kernels::group_norm::{GroupNorm, Mode, Sizes};
+//! use wgen::tensor::Data;
+//!
+//! let sizes = Sizes { batch: 1, pixels: 2, channels: 2, groups: 1 };
+//! let kernel = |mode| GroupNorm::new(&Caps::portable(), sizes, mode, false, true, 0.0);
+//! let mut buffers = [vec![1.0, 3.0, 1.0, 3.0], vec![0.0; 2]].map(Data::F64);
+//! kernel(Mode::Statistics).reference(&mut buffers);
+//! let [x, statistics] = buffers;
+//! assert_eq!(statistics, Data::F64(vec![2.0, 1.0]));
+//!
+//! let [gain, bias, out] = [vec![1.0, 10.0], vec![0.0, 100.0], vec![0.0; 4]].map(Data::F64);
+//! let mut buffers = [x, statistics, gain, bias, out];
+//! kernel(Mode::Apply).reference(&mut buffers);
+//! assert_eq!(buffers[4], Data::F64(vec![-1.0, 110.0, -1.0, 110.0]));
+//! ```
 
 use serde_json::json;
 

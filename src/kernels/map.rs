@@ -1,4 +1,23 @@
-//! Fused element-wise chains with broadcasting: `shaders/map.wgsl`.
+//! Element-wise functions of broadcast operands: `shaders/map.wgsl`.
+//!
+//! A chain of them is one kernel: its [`Expression`] is computed for each element without anything in between going to memory.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::expression::{Expression, Indexing, Term};
+//! use wgen::kernels::functions::Function::{Square, Sub};
+//! use wgen::kernels::{Caps, Kernel, map::Map};
+//! use wgen::tensor::Data;
+//!
+//! // x^2 - y for x [2, 2] and y [2], which is the same for each row.
+//! let terms = vec![Term::Operand(0), Term::Operand(1), Term::Call(Square, vec![0]), Term::Call(Sub, vec![2, 1])];
+//! let operands = vec![Indexing::dense(4), Indexing::broadcast(&[2, 2].into(), &[2].into())];
+//! let map = Map::new(&Caps::portable(), 4, Expression { terms, operands, results: vec![3] });
+//! let mut buffers = [vec![1.0, 2.0, 3.0, 4.0], vec![1.0, 10.0], vec![0.0; 4]].map(Data::F64);
+//! map.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![0.0, -6.0, 8.0, 6.0]));
+//! assert_eq!(map.cost().bytes, 4.0 * (4 + 2 + 4) as f64); // operands and result; the squares stay in registers
+//! ```
 
 use serde_json::json;
 

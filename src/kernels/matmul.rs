@@ -1,4 +1,24 @@
 //! Matrix products, batched, in three layouts, with an element-wise epilogue: `shaders/matmul.wgsl`.
+//!
+//! The layout says whether an operand is transposed where it lies; the epilogue is what becomes of a finished element before it is stored,
+//! such as a bias and an activation.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::matmul::{Layout, Matmul};
+//! use wgen::kernels::{Caps, Kernel};
+//! use wgen::tensor::Data;
+//!
+//! // Layout nt is the linear layer x W^T: x [1, 2], W [2, 2] with a row for each output.
+//! let layer = |batch, outputs, inputs| Matmul::new(&Caps::portable(), Layout::Nt, 1, batch, outputs, inputs);
+//! let mut buffers = [vec![1.0, 2.0], vec![1.0, 10.0, 100.0, 1000.0], vec![0.0; 2]].map(Data::F64);
+//! layer(1, 2, 2)?.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![21.0, 2100.0]));
+//!
+//! // A product of [m, k] and [k, n] takes 2 m n k flops.
+//! assert_eq!(layer(128, 400, 784)?.cost().flops, 2.0 * 128.0 * 400.0 * 784.0);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde_json::json;
 

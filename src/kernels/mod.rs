@@ -1,6 +1,18 @@
-//! Plain-data descriptors of the WGSL templates: shapes, variants, workgroup counts, cost. Nothing here knows a device.
+//! Kernels as plain data: each descriptor here says of one WGSL template what it binds, how it is dispatched and what it costs. Nothing
+//! here knows a device. The CPU twin of the same name is in [`crate::reference`].
 //!
-//! A descriptor implements [`Kernel`]; its CPU twin of the same stem lives in [`crate::reference`].
+//! ```
+//! use wgen::kernels::matmul::{Layout, Matmul};
+//! use wgen::kernels::{Caps, Kernel};
+//!
+//! let product = Matmul::new(&Caps::portable(), Layout::Nt, 1, 128, 400, 784)?;
+//! assert_eq!((product.family(), product.variant().as_str()), ("matmul", "nt tiled 32x32x16 +vec4"));
+//! let names: Vec<String> = product.bindings().into_iter().map(|b| b.name).collect();
+//! assert_eq!(names, ["a", "b", "out0"]);
+//! assert_eq!(product.launch().workgroups, [13, 4, 1]); // tiles of 32 x 32 over 400 columns and 128 rows
+//! assert_eq!(product.cost().bytes, 4.0 * (128 * 784 + 400 * 784 + 128 * 400) as f64);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fmt::Debug;
 

@@ -1,7 +1,20 @@
-//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and how wgen keys it.
+//! Random numbers that depend on nothing but a seed and a counter: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
+//! 1, 2, 3"), and how wgen keys it. Any element's number can be computed without those before it, on any device, and again.
 //!
 //! key = seed; counter = (block, step low, step high, stream); word = element % 4. Where noise belongs to an example and not to a
 //! step, the step's words are (example, draw) instead. `shaders/shared/philox.wgsl` computes the same words.
+//!
+//! ```
+//! use wgen::kernels::philox::{Domain, Key, RandomState, philox4x32, stream};
+//!
+//! // The known answer that the authors publish with their library.
+//! assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+//!
+//! // Element 6 of a tensor of noise, with seed 7 in step 3, is word 2 of block 1.
+//! let eps = stream(Domain::Training, "eps");
+//! let state = RandomState { seed: 7, step: 3, cursor: 0 };
+//! assert_eq!(state.word(Key::Step, eps, 6), philox4x32([1, 3, 0, eps], [7, 0])[2]);
+//! ```
 
 use serde::{Deserialize, Serialize};
 

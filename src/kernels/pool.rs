@@ -1,4 +1,22 @@
 //! Maximum and average over windows of images, and their gradients: `shaders/pool.wgsl`.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::pool::{Mode, Pool, Windows};
+//! use wgen::tensor::Data;
+//!
+//! let windows = Windows { batch: 1, image: [2, 4], channels: 1, size: [2, 2], stride: [2, 2], padding: [0, 0] };
+//! assert_eq!(windows.out_shape(), [1, 1, 2, 1]);
+//! let image = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 0.0];
+//! let mut buffers = [image.clone(), vec![0.0; 2]].map(Data::F64);
+//! Pool { windows, mode: Mode::Max }.reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F64(vec![6.0, 7.0]));
+//!
+//! // The gradient goes to the largest pixel of each window.
+//! let mut buffers = [image, vec![10.0, 20.0], vec![0.0; 8]].map(Data::F64);
+//! Pool { windows, mode: Mode::MaxRoute }.reference(&mut buffers);
+//! assert_eq!(buffers[2], Data::F64(vec![0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 20.0, 0.0]));
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,24 @@
-//! A grid of images into a storage texture: `shaders/present.wgsl`.
+//! Images into the pixels of a texture, side by side in a grid: `shaders/present.wgsl`.
+//!
+//! What a decoder has made can so be drawn without leaving the device: see
+//! [`Plan::bind_texture`](crate::plan::Plan::bind_texture).
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Texel;
+//! use wgen::kernels::present::{Picture, Present};
+//! use wgen::tensor::Data;
+//!
+//! // 16 grey images of 28 x 28 in rows of 8: a texture 224 wide and 56 high.
+//! let present = Present::new(16 * 28 * 28, Picture::grid(28, 28, 1, 8), Texel::Rgba8Unorm)?;
+//! assert_eq!((present.images, present.size()), (16, [224, 56]));
+//!
+//! // Two images of one grey pixel: each becomes red, green, blue, all the same, and opaque.
+//! let mut buffers = [vec![0.25, 0.75], vec![0.0; 8]].map(Data::F32);
+//! Present::new(2, Picture::grid(1, 1, 1, 2), Texel::Rgba8Unorm)?.reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F32(vec![0.25, 0.25, 0.25, 1.0, 0.75, 0.75, 0.75, 1.0]));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,26 @@
-//! The forward process of diffusion: `shaders/q_sample.wgsl`.
+//! The forward process of diffusion, which adds noise to examples: `shaders/q_sample.wgsl`.
+//!
+//! Each example has its own timestep t, and a table says for each t how much is signal and how much noise. The noise is drawn in the
+//! kernel, from counters: see [`philox`](super::philox).
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::philox::{Domain, Key, stream};
+//! use wgen::kernels::{STATE_WORDS, q_sample::QSample};
+//! use wgen::tensor::Data;
+//!
+//! let kernel = QSample { batch: 1, width: 4, timesteps: 1, key: Key::Step, stream: stream(Domain::Training, "eps") };
+//! let noisy = |signal: f64, deviation: f64| {
+//!     let [x, table, out] = [vec![2.0; 4], vec![signal, deviation], vec![0.0; 4]].map(Data::F64);
+//!     let mut buffers = [x, Data::U32(vec![0]), table, Data::U32(vec![0; STATE_WORDS]), out];
+//!     kernel.reference(&mut buffers);
+//!     buffers[4].to_f64()
+//! };
+//! assert_eq!(noisy(1.0, 0.0), [2.0; 4]); // no noise
+//! for (x, eps) in noisy(0.6, 0.8).iter().zip(noisy(0.0, 1.0)) {
+//!     assert!((x - (0.6 * 2.0 + 0.8 * eps)).abs() < 1e-12); // the same noise each time
+//! }
+//! ```
 
 use serde_json::json;
 

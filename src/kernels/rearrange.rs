@@ -1,4 +1,22 @@
-//! Permute, transpose, slice, pad and copy: `shaders/rearrange.wgsl`.
+//! Elements at other places: permute, transpose, slice, pad and copy, all by one kernel: `shaders/rearrange.wgsl`.
+//!
+//! Each axis of the result has a stride in the source, and may reach beyond it, where the result is filled.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::rearrange::Rearrange;
+//! use wgen::tensor::{DType, Data};
+//!
+//! // The transpose of a matrix of 2 rows and 3 columns.
+//! let mut buffers = [vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![0.0; 6]].map(Data::F32);
+//! Rearrange::permute(&[2, 3].into(), &[1, 0], DType::F32).reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F32(vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+//!
+//! // A window of 4 that begins before the first of 2 elements: padding by one 9 on each side.
+//! let mut buffers = [vec![1.0, 2.0], vec![0.0; 4]].map(Data::F32);
+//! Rearrange::window(&[2].into(), &[-1], &[4], 9.0, DType::F32).reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F32(vec![9.0, 1.0, 2.0, 9.0]));
+//! ```
 
 use serde_json::json;
 

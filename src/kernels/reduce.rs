@@ -1,4 +1,25 @@
-//! Reductions with an element-wise expression before and after: `shaders/reduce.wgsl`.
+//! Reductions along an axis (sum, extremes, argmax, log-sum-exp), with an element-wise expression before and after:
+//! `shaders/reduce.wgsl`.
+//!
+//! A few long sums would keep few invocations busy. They are cut into chunks, and a second dispatch combines the partial results.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Caps;
+//! use wgen::kernels::reduce::{Combine, Reduce};
+//! use wgen::tensor::Data;
+//!
+//! // The sums of the rows of [2, 3], seen as [outer, length, inner] = [2, 3, 1].
+//! let mut buffers = [vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![0.0; 2]].map(Data::F64);
+//! Reduce::new(&Caps::portable(), Combine::Sum, 2, 3, 1).reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F64(vec![6.0, 15.0]));
+//!
+//! // One sum of a million elements, in two dispatches.
+//! let (caps, length) = (Caps::portable(), 1 << 20);
+//! let chunks = Reduce::split(&caps, Combine::Sum, 1, length, 1);
+//! let (first, second) = Reduce::new(&caps, Combine::Sum, 1, length, 1).in_two(&caps, chunks);
+//! assert_eq!((first.results(), second.length, second.results()), (chunks, chunks, 1));
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,25 @@
-//! The reparameterised sample with its own noise: `shaders/reparameterize.wgsl`.
+//! The sample of a VAE's latent variables, `z = mu + exp(log_variance / 2) eps` with standard normal eps: `shaders/reparameterize.wgsl`.
+//!
+//! Written so (the reparameterisation trick), z has gradients by mu and log_variance. eps is drawn in the kernel: see
+//! [`philox`](super::philox).
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::philox::{Domain, Key, stream};
+//! use wgen::kernels::{STATE_WORDS, reparameterize::Reparameterize};
+//! use wgen::tensor::Data;
+//!
+//! // Ten thousand samples of mean 2 and variance 9.
+//! let count = 10_000;
+//! let kernel = Reparameterize { count, key: Key::Step, stream: stream(Domain::Training, "eps") };
+//! let [mu, log_variance, z] = [vec![2.0; count], vec![9_f64.ln(); count], vec![0.0; count]].map(Data::F64);
+//! let mut buffers = [mu, log_variance, Data::U32(vec![0; STATE_WORDS]), z];
+//! kernel.reference(&mut buffers);
+//! let mean = |values: Vec<f64>| values.iter().sum::<f64>() / count as f64;
+//! let z = buffers[3].to_f64();
+//! assert!((mean(z.clone()) - 2.0).abs() < 0.1);
+//! assert!((mean(z.iter().map(|z| (z - 2.0).powi(2)).collect()) - 9.0).abs() < 0.5);
+//! ```
 
 use serde_json::json;
 

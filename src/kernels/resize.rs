@@ -1,4 +1,21 @@
 //! Images of another size, by the nearest pixel or bilinearly, and the gradient: `shaders/resize.wgsl`.
+//!
+//! Pixels lie as in PyTorch's `interpolate` with `align_corners` false.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::resize::{Interpolation, Resize};
+//! use wgen::tensor::Data;
+//!
+//! // An image of one row, from two pixels to four.
+//! let nearest = Resize { batch: 1, from: [1, 2], to: [1, 4], channels: 1, interpolation: Interpolation::Nearest, transposed: false };
+//! let bilinear = Resize { interpolation: Interpolation::Bilinear, ..nearest.clone() };
+//! let mut buffers = [vec![0.0, 4.0], vec![0.0; 4]].map(Data::F64);
+//! nearest.reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F64(vec![0.0, 0.0, 4.0, 4.0]));
+//! bilinear.reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F64(vec![0.0, 1.0, 3.0, 4.0]));
+//! ```
 
 use serde_json::json;
 

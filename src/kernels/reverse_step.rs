@@ -1,4 +1,24 @@
-//! A reverse step of diffusion: `shaders/reverse_step.wgsl`.
+//! A reverse step of diffusion, from noisy images to less noisy ones: `shaders/reverse_step.wgsl`.
+//!
+//! One kernel serves every sampler and parameterisation: x_0 is estimated as `x0_x x + x0_p p` of the images x and the network's prediction
+//! p, and clipped; the result is `mean_x0 x_0 + mean_x x + mean_p p` and noise. A sampler gives the coefficients, a row of
+//! [columns](mod@column).
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::reverse_step::{COLUMNS, NO_NOISE, ReverseStep, column};
+//! use wgen::tensor::Data;
+//!
+//! let kernel = ReverseStep { batch: 1, pixels: 1, channels: 2, learned: false, guided: false, stream: None };
+//! let mut step = vec![0.0; COLUMNS];
+//! (step[column::X0_X], step[column::X0_P], step[column::CLIP]) = (2.0, -1.0, 1.0);
+//! (step[column::MEAN_X0], step[column::MEAN_P], step[column::MIN_LOG_VARIANCE]) = (0.5, 0.25, NO_NOISE);
+//! let (x, prediction, noise) = (vec![1.0, 0.5], vec![0.5, 0.5], vec![1.0, 1.0]);
+//! let mut buffers = [x, prediction, step, noise, vec![0.0; 2]].map(Data::F64);
+//! kernel.reference(&mut buffers);
+//! // x_0 is 2 x - p = (1.5, 0.5), clipped to (1, 0.5).
+//! assert_eq!(buffers[4], Data::F64(vec![0.5 * 1.0 + 0.25 * 0.5, 0.5 * 0.5 + 0.25 * 0.5]));
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,26 @@
-//! RMSProp over a flat segment: `shaders/rmsprop.wgsl`.
+//! One step of the optimiser RMSProp: `shaders/rmsprop.wgsl`.
+//!
+//! It divides the gradient by the root of a moving average of its square, and updates a flat run of parameters in place. The average is in
+//! `moment2`; `moment1` is the velocity, where there is momentum.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::rmsprop::Rmsprop;
+//! use wgen::kernels::{SCHEDULE_COLUMNS, schedule};
+//! use wgen::tensor::Data;
+//!
+//! let rmsprop = Rmsprop { count: 4, alpha: 0.75, epsilon: 1e-8, momentum: 0.0, decay: 0.0 };
+//! let mut row = vec![0.0; SCHEDULE_COLUMNS];
+//! row[schedule::LEARNING_RATE] = 0.1;
+//! let (gradient, control) = (vec![3.0, -3.0, 0.5, 0.0], vec![1.0, 0.0, 0.0, 0.0]);
+//! let buffers = [vec![0.0; 4], gradient, vec![0.0; 4], vec![0.0; 4], row, control];
+//! let mut buffers = buffers.map(Data::F64);
+//! rmsprop.reference(&mut buffers);
+//! // The average begins as (1 - alpha) g^2, so that the first step is the rate over sqrt(1 - alpha) = 1/2, whatever the gradient's size.
+//! for (moved, expected) in buffers[0].to_f64().iter().zip([-0.2, 0.2, -0.2, 0.0]) {
+//!     assert!((moved - expected).abs() < 1e-6);
+//! }
+//! ```
 
 use super::{
     Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,

@@ -1,4 +1,23 @@
-//! Sums of rows by index, in a fixed order: `shaders/scatter_add.wgsl`.
+//! Sums of rows by index, the gradient of a [`gather`](super::gather): `shaders/scatter_add.wgsl`.
+//!
+//! Without atomics, so that sums are always made in the same order: [`RankPositions`] first sorts the positions by their index, then
+//! [`ScatterAdd`] sums the run of each row.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::scatter_add::{RankPositions, ScatterAdd};
+//! use wgen::tensor::Data;
+//!
+//! // Updates 1, 10 and 100 go to rows 2, 0 and 2 of three.
+//! let mut buffers = [Data::U32(vec![2, 0, 2]), Data::U32(vec![0; 3])];
+//! RankPositions { count: 3 }.reference(&mut buffers);
+//! let [index, order] = buffers;
+//! assert_eq!(order.as_u32(), [1, 0, 2]);
+//!
+//! let mut buffers = [Data::F32(vec![1.0, 10.0, 100.0]), index, order, Data::F32(vec![0.0; 3])];
+//! ScatterAdd { count: 3, rows: 3, width: 1 }.reference(&mut buffers);
+//! assert_eq!(buffers[3], Data::F32(vec![10.0, 0.0, 101.0]));
+//! ```
 
 use serde_json::json;
 

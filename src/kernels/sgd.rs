@@ -1,4 +1,23 @@
-//! Stochastic gradient descent with momentum over a flat segment: `shaders/sgd.wgsl`.
+//! One step of stochastic gradient descent with momentum: `shaders/sgd.wgsl`.
+//!
+//! It updates a flat run of parameters in place; `moment1` is the velocity, to which each step adds its gradient.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::sgd::Sgd;
+//! use wgen::kernels::{SCHEDULE_COLUMNS, schedule};
+//! use wgen::tensor::Data;
+//!
+//! let sgd = Sgd { count: 4, momentum: 0.5, decay: 0.0, nesterov: false };
+//! let mut row = vec![0.0; SCHEDULE_COLUMNS];
+//! row[schedule::LEARNING_RATE] = 0.25;
+//! let control = vec![1.0, 0.0, 0.0, 0.0];
+//! let mut buffers = [vec![0.0; 4], vec![4.0; 4], vec![0.0; 4], row, control].map(Data::F32);
+//! sgd.reference(&mut buffers);
+//! assert_eq!(buffers[0], Data::F32(vec![-1.0; 4]));
+//! sgd.reference(&mut buffers); // the velocity is now 0.5 * 4 + 4
+//! assert_eq!(buffers[0], Data::F32(vec![-2.5; 4]));
+//! ```
 
 use super::{
     Binding, CONTROL_FLOATS, Cost, Kernel, Launch, SCHEDULE_COLUMNS, bytes_of, flat_launch,

@@ -1,4 +1,22 @@
-//! The sinusoidal embedding of timesteps: `shaders/timestep_embedding.wgsl`.
+//! The sinusoidal embedding of timesteps, by which a diffusion network is told t: `shaders/timestep_embedding.wgsl`.
+//!
+//! Half of a row are sines of t times frequencies that fall geometrically, half are the cosines. Papers disagree on the order and on the
+//! last frequency: that is the [`Convention`].
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::timestep_embedding::{Convention, TimestepEmbedding};
+//! use wgen::tensor::Data;
+//!
+//! // Two frequencies by the convention of Ho et al. 2020, 1 and 1/10000, at t = 0 and t = 1.
+//! let kernel = TimestepEmbedding { batch: 2, dim: 4, convention: Convention::DDPM };
+//! let mut buffers = [Data::U32(vec![0, 1]), Data::F64(vec![0.0; 8])];
+//! kernel.reference(&mut buffers);
+//! let expected = [0.0, 0.0, 1.0, 1.0, 1_f64.sin(), 1e-4_f64.sin(), 1_f64.cos(), 1e-4_f64.cos()];
+//! for (x, expected) in buffers[1].to_f64().iter().zip(expected) {
+//!     assert!((x - expected).abs() < 1e-6);
+//! }
+//! ```
 
 use serde_json::json;
 

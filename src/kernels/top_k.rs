@@ -1,4 +1,21 @@
-//! The k largest along an axis: `shaders/top_k.wgsl`.
+//! The k largest along an axis, as a mask or as positions: `shaders/top_k.wgsl`.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Caps;
+//! use wgen::kernels::top_k::{Kept, TopK};
+//! use wgen::tensor::Data;
+//!
+//! // The 2 largest of a row of 4; among equals the first count.
+//! let row = Data::F32(vec![5.0, 9.0, 5.0, 1.0]);
+//! let kernel = |kept| TopK::new(&Caps::portable(), [1, 4, 1], 2, kept);
+//! let mut buffers = [row.clone(), Data::U32(vec![0; 2])];
+//! kernel(Kept::Indices).reference(&mut buffers);
+//! assert_eq!(buffers[1].as_u32(), [1, 0]);
+//! let mut buffers = [row, Data::F32(vec![0.0; 4])];
+//! kernel(Kept::Mask).reference(&mut buffers);
+//! assert_eq!(buffers[1], Data::F32(vec![1.0, 1.0, 0.0, 0.0]));
+//! ```
 
 use serde_json::json;
 

@@ -1,4 +1,24 @@
-//! Codes to be decoded: grids, lines and traversals of latent space.
+//! Codes to be decoded: grids, lines and traversals of latent space, for pictures of what a decoder has learned.
+//!
+//! ```
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::vae::{Config, Vae};
+//! use wgen::models::{Model, codes};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! // Five codes on the straight line from (0, 2) to (1, -2).
+//! let line = codes::between(&[0.0, 2.0, 1.0, -2.0], 5);
+//! assert_eq!(line.shape, [5, 2].into());
+//! assert_eq!(line.data.to_f32()[..4], [0.0, 2.0, 0.25, 1.0]);
+//!
+//! let vae = Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?;
+//! let weights: Vec<_> = vae.parameters().iter().map(|p| draw(p, 0)).collect();
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &vae, &weights, 1, 0)?;
+//! let images = evaluator.once(&vae.decoding(5)?, vec![("z", line)], "images", 0)?;
+//! assert_eq!(images.shape, [5, 784].into());
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::tensor::{Data, Value};
 

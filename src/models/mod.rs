@@ -1,6 +1,22 @@
-//! Models: each builds its graphs, names its parameters, and reads like its paper.
+//! The models: each builds its graphs, names its parameters, and reads like its paper. What all of them have in common is the trait
+//! [`Model`], and [`ALL`] is the only list of them.
 //!
-//! [`ALL`] is the only list of them.
+//! A model is built from its configuration, which is also what stands in a run's `config.json`:
+//!
+//! ```
+//! use wgen::models::vae::{Config, Vae};
+//! use wgen::models::{self, Model};
+//!
+//! let vae = Vae::new(Config { latent: 8, ..Config::mnist() })?;
+//! let json = models::to_json(&vae);
+//! assert_eq!((&json["name"], &json["latent"]), (&"vae".into(), &8.into()));
+//!
+//! let again = models::from_json(&json)?;
+//! assert_eq!(again.parameters(), vae.parameters());
+//! let error = models::find("vea").unwrap_err();
+//! assert!(error.to_string().contains("there is vae, ae, sparse-ae"), "{error}");
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::sync::Arc;
 

@@ -1,4 +1,23 @@
-//! What everybody who goes through all models reads of each: the command line, configurations, `verify`, `bench`, the tests.
+//! What everybody who goes through all models reads of each: the command line, configurations, `verify`, `bench`, the tests. An [`Entry`]
+//! is a model's name, how it is read from a configuration, the steps that are verified and those that are timed.
+//!
+//! ```
+//! use wgen::kernels::Caps;
+//! use wgen::models;
+//!
+//! for entry in models::ALL {
+//!     for case in (entry.cases)(&Caps::portable(), true)? {
+//!         println!("{}: {} is verified", entry.name, case.name);
+//!         assert_eq!(case.model.name(), entry.name);
+//!     }
+//!     for usual in (entry.usual)()? {
+//!         println!("{} is timed with batches of {}", usual.name, usual.batch);
+//!         let again = (entry.from_json)(usual.model.options())?;
+//!         assert_eq!(again.parameters(), usual.model.parameters());
+//!     }
+//! }
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::sync::Arc;
 

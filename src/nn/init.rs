@@ -1,4 +1,18 @@
-//! Initial weights: the same on every machine, drawn in border order from a stream of their own each.
+//! Initial weights: the same on every machine, each parameter's drawn from a random stream of its own, in the order that files have.
+//!
+//! ```
+//! use wgen::graph::layout::{Init, Parameter};
+//! use wgen::nn::init::draw;
+//!
+//! let w = Parameter::new("w", [100, 100], Init::Normal(0.0, 0.02));
+//! let values = draw(&w, 7);
+//! let squares: f32 = values.iter().map(|x| x * x).sum();
+//! assert!(((squares / 1e4).sqrt() - 0.02).abs() < 1e-3);
+//! // Another name is another stream, so that one more parameter changes no other.
+//! let v = Parameter { name: "v".to_owned(), ..w.clone() };
+//! assert_eq!(draw(&w, 7), values);
+//! assert_ne!(draw(&v, 7), values);
+//! ```
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,15 @@
 //! Numbers that change with the step: learning rate, KL weight, EMA decay. Computed in f64 on the host, read from a table on the GPU.
+//!
+//! ```
+//! use wgen::nn::schedule::{LearningRate, Shape, warm_up};
+//!
+//! let rate = LearningRate { peak: 1e-3, shape: Shape::Cosine, warmup: 10 };
+//! let at = |step| rate.at(step, 110);
+//! assert!((at(0) - 1e-4).abs() < 1e-12); // a tenth of the way up
+//! assert!((at(10) - 1e-3).abs() < 1e-12);
+//! assert!((at(60) - 5e-4).abs() < 1e-12); // half of the way down
+//! assert_eq!(warm_up(2.0, 4, 1), 1.0); // the weight of a VAE's KL
+//! ```
 
 use serde::{Deserialize, Serialize};
 

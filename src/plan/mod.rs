@@ -1,8 +1,31 @@
-//! A program bound to a device and a store.
+//! A program bound to a device and a store of parameters: what runs.
 //!
 //! After [`Plan::compile`] nothing is made any more: [`Plan::record`] writes dispatches into an encoder, the caller's or one of
-//! [`Plan::run`]'s own. A plan is made from a [`Baked`] program and keeps nothing else: what can be exported is what runs. A [`Player`] runs
-//! several in turns.
+//! [`Plan::run`]'s own. A plan is made from a [`Baked`] program and keeps nothing else: what can be exported is what runs. A [`Player`]
+//! runs several in turns.
+//!
+//! ```
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::philox::Domain;
+//! use wgen::plan::{Plan, Store, StoreOptions};
+//! use wgen::program::{Flat, PlanOptions};
+//! use wgen::tensor::{Data, TensorType};
+//! use wgen::{Choice, Gpu, Graph};
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let (x, w) = (graph.input("x", TensorType::f32([4])), graph.parameter("w", [4]));
+//! graph.output("y", x * w + 1.0);
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let layout = Layout::new(vec![Parameter::new("w", [4], Init::Constant(0.0))], gpu.caps().binding_bytes)?;
+//! let store = Store::new(&gpu, layout, StoreOptions::default())?;
+//! store.write(Flat::Parameters, &[vec![2.0; 4]])?;
+//! let plan = Plan::compile(&graph, &store, &[], PlanOptions::default())?;
+//! plan.write("x", &Data::F32(vec![0.0, 1.0, 2.0, 3.0]))?;
+//! plan.run(1)?;
+//! assert_eq!(plan.read("y")?.data, Data::F32(vec![1.0, 3.0, 5.0, 7.0]));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::HashMap;
 use std::ops::Range;

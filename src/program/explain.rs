@@ -1,4 +1,24 @@
-//! A program as a table, for people.
+//! A program as a table, for people: which kernels, in which variant, how many flops and bytes, what each reads and writes.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::{Caps, philox::Domain};
+//! use wgen::program::lower::{LowerOptions, lower};
+//! use wgen::program::{explain, memory};
+//! use wgen::tensor::TensorType;
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let x = graph.input("x", TensorType::f32([16, 8]));
+//! graph.output("y", x.matmul(graph.parameter("w", [8, 4])).relu());
+//! let layout = Layout::new(vec![Parameter::new("w", [8, 4], Init::Constant(0.0))], 1 << 27)?;
+//! let program = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse: true, half: false })?;
+//! let table = explain::explain(&program, &memory::assign(&program, true));
+//! print!("{table}");
+//! assert!(table.contains("x [16, 8], parameter 0 [8, 4] -> y [16, 4]"), "{table}");
+//! assert_eq!(table.lines().count(), 3); // the head, a dispatch, the sums
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,26 @@
-//! Where transient buffers live: slots, reused as soon as their last reader has run.
+//! Where a program's transient buffers live: in slots, reused as soon as their last reader has run, so that a step takes little memory.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::{Caps, philox::Domain};
+//! use wgen::program::lower::{LowerOptions, lower};
+//! use wgen::program::memory;
+//! use wgen::tensor::TensorType;
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let w = graph.parameter("w", [8, 8]);
+//! let x = graph.input("x", TensorType::f32([16, 8]));
+//! graph.output("y", x.matmul(w).matmul(w).matmul(w).matmul(w));
+//! let layout = Layout::new(vec![Parameter::new("w", [8, 8], Init::Constant(0.0))], 1 << 27)?;
+//! let program = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse: true, half: false })?;
+//! // Three products between the input and the output, of which two are alive at a time.
+//! assert_eq!(memory::assign(&program, false).sizes.len(), 3);
+//! let slots = memory::assign(&program, true);
+//! assert_eq!(slots.sizes, [4 * 16 * 8; 2]);
+//! assert_eq!(memory::overlap(&program, &slots), None);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};

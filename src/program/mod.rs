@@ -1,4 +1,27 @@
-//! A graph as a list of kernels over virtual buffers: what lowering makes and a device or an explanation takes. No device in it.
+//! A graph as a list of kernels over virtual buffers, which say what they hold and where it comes from but have no memory yet: what
+//! lowering makes and a device or an explanation takes. No device in it.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::{Caps, philox::Domain};
+//! use wgen::program::Origin;
+//! use wgen::program::lower::{LowerOptions, lower};
+//! use wgen::tensor::TensorType;
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let x = graph.input("x", TensorType::f32([16, 8]));
+//! graph.output("y", x.matmul(graph.parameter("w", [8, 4])).relu());
+//! let layout = Layout::new(vec![Parameter::new("w", [8, 4], Init::Constant(0.0))], 1 << 27)?;
+//! let program = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse: true, half: false })?;
+//!
+//! // One kernel, a matrix product that applies relu on its way out.
+//! let [dispatch] = &program.dispatches[..] else { panic!("{:?}", program.dispatches) };
+//! assert_eq!(dispatch.kernel.family(), "matmul");
+//! let origins: Vec<&Origin> = dispatch.buffers.iter().map(|b| &program.buffers[b.0].origin).collect();
+//! assert_eq!(origins, [&Origin::Input("x".to_owned()), &Origin::Parameter(0), &Origin::Output("y".to_owned())]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::HashMap;
 use std::sync::Arc;

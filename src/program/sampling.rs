@@ -1,6 +1,24 @@
 //! How samples are drawn, as a value: a graph that is run, what it feeds back to itself, what each run reads, how often it is run.
 //!
 //! A model gives one (`Model::sampling`); a device, a plan in somebody's frame or an exported page run it. Nothing here knows a model.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::kernels::philox::Domain;
+//! use wgen::program::sampling::{Classes, Sampling, normal};
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! graph.output("images", graph.normal_by_example("prior", 1, 4, 2).tanh());
+//! let sampling = Sampling::once(graph, 4, Classes { model: "mine", count: 3, null: false });
+//! assert_eq!((sampling.count, sampling.runs, sampling.output), (4, 1, "images"));
+//!
+//! // Input `classes` where no class is asked for: the three in turn.
+//! let (_, rows) = sampling.classes.input(4, None, 0)?.unwrap();
+//! assert_eq!(rows.data.to_f32()[..9], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+//! // Sample 3 of seed 9 begins with the same noise in every batch.
+//! assert_eq!(normal("prior", 4, 2, 9, 0)[6..], normal("prior", 1, 2, 9, 3));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;

@@ -1,4 +1,20 @@
-//! WGSL templates: `minijinja` with line statements, so that a directive is a comment to every editor.
+//! WGSL templates, from which each kernel's source is expanded: `minijinja` with line statements, so that a directive is a comment to
+//! every editor.
+//!
+//! ```
+//! use wgen::kernels::{Kernel, cast::Cast};
+//! use wgen::program::template::Templates;
+//! use wgen::tensor::DType;
+//!
+//! let mut templates = Templates::embedded();
+//! let launch = Cast { count: 100, from: DType::U8, to: DType::F32 }.launch();
+//! assert!(templates.expand(&launch)?.contains("fn convert("));
+//!
+//! // The same launch of a template of one's own.
+//! templates.set("cast", "//# if from == 'u8'\n// from bytes to ${ to }\n//# endif");
+//! assert_eq!(templates.expand(&launch)?, "// from bytes to f32\n");
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,20 @@
 //! Expanded kernels in other languages, by naga: for people who take one home, and for the test that every kernel reaches every
 //! backend.
+//!
+//! ```
+//! use wgen::kernels::{Kernel, cast::Cast};
+//! use wgen::program::template::Templates;
+//! use wgen::program::translate::{Target, translate};
+//! use wgen::tensor::DType;
+//!
+//! let launch = Cast { count: 100, from: DType::U8, to: DType::F32 }.launch();
+//! let wgsl = Templates::embedded().expand(&launch)?;
+//! let metal = translate(&wgsl, &launch, Target::Msl)?;
+//! assert!(String::from_utf8_lossy(&metal).contains("kernel void convert("));
+//! let spirv = translate(&wgsl, &launch, Target::Spirv)?;
+//! assert_eq!(spirv[..4], 0x0723_0203_u32.to_ne_bytes()); // SPIR-V's magic number
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use naga::back;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};

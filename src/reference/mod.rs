@@ -1,7 +1,29 @@
 //! The CPU twin of each kernel: plain loops over the same descriptor, in f32, f64 or with tracked error bounds.
 //!
 //! A file here has the stem of its shader and of its descriptor. [`Twin::reference`] runs one on host arrays in the order of the
-//! kernel's bindings.
+//! kernel's bindings; the type of the arrays chooses the precision. With [`Tracked`](crate::real::Tracked) numbers each element comes with
+//! the tolerance by which a device is judged.
+//!
+//! ```
+//! use wgen::Twin;
+//! use wgen::kernels::Caps;
+//! use wgen::kernels::matmul::{Layout, Matmul};
+//! use wgen::real::{Precision, Real};
+//! use wgen::tensor::Data;
+//!
+//! let dot = Matmul::new(&Caps::portable(), Layout::Nn, 1, 1, 1, 1000)?;
+//! let run = |precision: Precision| {
+//!     let x: Vec<f64> = (1..=1000).map(|i| 1.0 / f64::from(i)).collect();
+//!     let mut buffers = [x.clone(), x, vec![0.0]].map(|x| Data::F64(x).in_precision(precision));
+//!     dot.reference(&mut buffers);
+//!     buffers[2].clone()
+//! };
+//! let Data::Tracked(tracked) = run(Precision::Tracked) else { unreachable!() };
+//! assert_eq!(tracked[0].to_f64(), run(Precision::F64).to_f64()[0]);
+//! let error = (run(Precision::F32).to_f64()[0] - tracked[0].to_f64()).abs();
+//! assert!(0.0 < error && error <= tracked[0].tolerance());
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::sync::Arc;
 

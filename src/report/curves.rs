@@ -1,4 +1,17 @@
-//! Curves of a run's figures, as SVG.
+//! Curves of a run's figures over its steps, as SVG.
+//!
+//! ```
+//! use serde_json::json;
+//! use wgen::report::curves;
+//!
+//! let figures = [json!({ "loss": 2.0, "learning_rate": 1e-3 }), json!({ "loss": 1.0 }), json!({ "loss": 0.5, "kl": 0.1 })];
+//! let rows: Vec<_> = (1..).map(|i| 100 * i).zip(figures.iter().filter_map(|row| row.as_object())).collect();
+//! let svg = curves::svg(&rows)?.unwrap();
+//! assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("kl"));
+//! assert!(!svg.contains("learning_rate")); // no loss
+//! assert_eq!(curves::svg(&[])?, None);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use plotters::prelude::*;
 use serde_json::{Map, Value};

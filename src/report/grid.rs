@@ -1,4 +1,17 @@
-//! Images in a grid, as PNG, and grids in time, as GIF.
+//! Images in a grid, as PNG, and grids in time, as GIF; points of the plane as a scatter plot.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::report::grid;
+//!
+//! let data = digits(8, 1);
+//! let picture = grid::grid(&data.scaled(), data.shape, 4);
+//! // Small images are enlarged: twice here, with two pixels between them.
+//! assert_eq!(picture.dimensions(), (4 * (2 * 28 + 2) + 2, 2 * (2 * 28 + 2) + 2));
+//! # let dir = tempfile::tempdir().unwrap();
+//! std::fs::write(dir.path().join("digits.png"), grid::png(&picture)?).unwrap();
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};

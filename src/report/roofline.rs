@@ -1,4 +1,28 @@
 //! A benchmark as one self-contained page: a roofline plot (Williams, Waterman, Patterson 2009) and the table behind it.
+//!
+//! ```
+//! use wgen::report::roofline::{Line, Roofline, page};
+//!
+//! let line = Line {
+//!     name: "x + y".to_owned(),
+//!     gflops: 1.5,
+//!     gbytes: 18.0,
+//!     share: 0.9,
+//!     right: true,
+//!     // ... and which variant, its times, flops and bytes, what binds it
+//! #     variant: "vec4".to_owned(), best: 1e-3, median: 1.1e-3, flops: 1.5e6, bytes: 18e6, bound: "memory".to_owned(),
+//! };
+//! # let text = |t: &str| t.to_owned();
+//! # let (name, backend, kind, driver) = (text("a <GPU>"), text("Vulkan"), text("DiscreteGpu"), text("1.0"));
+//! # let (version, clock, working_set, rounds) = (text("0.1"), text("Timestamps"), 1 << 28, 9);
+//! let lines = vec![line];
+//! let (gflops, gbytes) = (1000.0, 20.0); // the ceilings
+//! let report = Roofline { gflops, gbytes, lines, name, backend, kind, driver, version, working_set, rounds, clock };
+//! let html = page(&report)?;
+//! assert!(html.contains("<svg") && html.contains("<td>x + y</td>"));
+//! # assert!(html.contains("a &lt;GPU&gt;"));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,29 @@
-//! How examples reach a plan: the whole data set on the device, or a window of it that is refilled ahead of the steps.
+//! How a data set's examples reach a device in batches: the whole set lies there, or a window of it that is refilled ahead of the steps.
+//!
+//! ```
+//! use wgen::data::epoch_order;
+//! use wgen::data::toy::{Toy, points};
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::Layout;
+//! use wgen::kernels::philox::Domain;
+//! use wgen::session::Device;
+//! use wgen::session::feed::{Feed, Wants};
+//!
+//! let session = Device::Cpu.session(Layout::new(Vec::new(), 1 << 20)?, Default::default())?; // no parameters
+//! let data = points(Toy::Moons, 100, 0);
+//! let mut feed = Feed::new(session.as_ref(), data.clone(), 32, 0, 1 << 20, Wants::default())?;
+//! assert_eq!((feed.batches_per_epoch(), feed.remainder()), (4, Some(4)));
+//!
+//! let graph = Graph::new(Domain::Training);
+//! graph.output("x", feed.data_type().batch(&graph, "mine", 2, 32)?);
+//! let mut batch = session.compile(&graph, &feed.inputs_of(&graph))?;
+//! feed.prepare(session.as_ref(), 0)?;
+//! batch.run(1)?;
+//! // The first 32 examples of the first epoch.
+//! let order: Vec<usize> = epoch_order(100, 0, 0)[..32].iter().map(|&i| i as usize).collect();
+//! assert_eq!(batch.read("x")?.data, data.select(&order).values);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::data::{Dataset, epoch_order};
 use crate::error::Result;

@@ -1,4 +1,21 @@
-//! `metrics.jsonl`.
+//! `metrics.jsonl`, the record of a training's figures: a line of JSON for each step that was logged.
+//!
+//! ```
+//! use wgen::train::metrics::{Metrics, Record, read};
+//! # let dir = tempfile::tempdir().unwrap();
+//!
+//! let path = dir.path().join("metrics.jsonl");
+//! let mut metrics = Metrics::open(&path, 0)?;
+//! for step in [10, 20, 30] {
+//!     let values = serde_json::Map::from_iter([("loss".to_owned(), (100 / step).into())]);
+//!     metrics.append(&Record { step, values })?;
+//! }
+//! // Where training goes on from step 20, the lines after it are written again.
+//! Metrics::open(&path, 20)?;
+//! let steps: Vec<u64> = read(&path)?.iter().map(|record| record.step).collect();
+//! assert_eq!(steps, [10, 20]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,32 @@
-//! Going on after a lost device, in the same process.
+//! Going on after a lost device (a driver's reset, an unplugged card), in the same process and from the newest checkpoint.
+//!
+//! ```
+//! use wgen::session::Device;
+//! use wgen::{Error, train::{Event, Trainer, recover}};
+//! # use std::sync::{Arc, atomic::AtomicBool};
+//! # use wgen::files::{Config, Training};
+//! # use wgen::models::vae::{self, Vae};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let folder = dir.path();
+//! # let data = wgen::data::digits::digits(16, 1);
+//! # let training = Training { steps: Some(4), epochs: None, batch: 16, checkpoint_steps: 2, ..Training::default() };
+//! # let model = Arc::new(Vae::new(vae::Config { hidden: vec![16], latent: 2, ..vae::Config::mnist() })?);
+//! # let config = Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! # let stop = AtomicBool::new(false);
+//!
+//! let mut attempts = Vec::new();
+//! let summary = recover::run(|| Ok(Device::Cpu), folder, false, |device, resume| {
+//!     attempts.push(resume);
+//!     let mut trainer = Trainer::new(device, config.clone(), data.clone(), folder, resume)?;
+//!     trainer.run(&stop, |_, event| match event {
+//!         // As if the device were lost after the first checkpoint.
+//!         Event::Checkpoint { step: 2 } if !resume => Err(Error::DeviceLost("unplugged".to_owned())),
+//!         _ => Ok(()),
+//!     })
+//! })?;
+//! assert_eq!((attempts, summary.steps), (vec![false, true], 4));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::path::Path;
 

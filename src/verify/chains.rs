@@ -1,4 +1,19 @@
-//! Random graphs of fused operators, verified like models.
+//! Random graphs of fused operators, verified like models: they meet combinations that no model has.
+//!
+//! ```
+//! use wgen::graph::layout::Layout;
+//! use wgen::kernels::Caps;
+//! use wgen::program::lower::{LowerOptions, lower};
+//! use wgen::verify::chains::{parameters, random_graph};
+//!
+//! // The same seed gives the same graph, here over tensors of 6 rows and 8 columns.
+//! let graph = random_graph(1, 6, 5, 8);
+//! assert_eq!(format!("{graph:?}"), format!("{:?}", random_graph(1, 6, 5, 8)));
+//! let layout = Layout::new(parameters(6, 5, 8), 1 << 27)?;
+//! let dispatches = |fuse| lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse, half: false }).map(|p| p.dispatches.len());
+//! assert!(dispatches(true)? < dispatches(false)?);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use rand::RngExt;
 

@@ -2,6 +2,22 @@
 //!
 //! Memory is poisoned before each run and guarded on both sides, kernels get their inputs from the GPU itself, so that errors are
 //! local, and tolerances come from [`Tracked`](crate::real::Tracked): derived, element by element, never tuned.
+//!
+//! ```
+//! use wgen::kernels::matmul::{Layout, Matmul};
+//! use wgen::tensor::DType;
+//! use wgen::verify::cases::{Values, numbers, unwritten};
+//! use wgen::{Choice, Gpu, verify};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let product = Matmul::new(gpu.caps(), Layout::Nn, 1, 20, 30, 40)?;
+//! let [a, b] = [20 * 40, 40 * 30].map(|count| numbers(Values::Normal, 1, count));
+//! let comparison = verify::kernel(&gpu, &product, &[a, b, unwritten(DType::F32)])?;
+//! assert!(comparison.passed(), "{}", comparison.failures.join("\n"));
+//! // Every element of what it wrote, and the worst as a share of what rounding alone may do.
+//! assert!(comparison.elements >= 20 * 30 && comparison.worst_of_tolerance <= 1.0);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 pub mod cases;
 pub mod chains;

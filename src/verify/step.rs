@@ -1,5 +1,33 @@
-//! Whole plans, dispatch by dispatch: each dispatch and each group of nodes against the CPU on the GPU's own inputs, then results
-//! as a whole, then the ordinary plan against the one that retains everything, bit by bit.
+//! Verifies whole plans, dispatch by dispatch: each dispatch and each group of nodes against the CPU on the GPU's own inputs, then results
+//! as a whole, then the ordinary plan, whose buffers share memory, against one in which every value is kept, bit by bit.
+//!
+//! ```
+//! use wgen::kernels::philox::Domain;
+//! use wgen::program::{PlanOptions, Program, memory::Slots};
+//! use wgen::tensor::{TensorType, Value};
+//! use wgen::verify::step::{self, Setup};
+//! use wgen::{Choice, Gpu, Graph};
+//! # use wgen::graph::layout::{Init, Layout, Parameter};
+//! # use wgen::kernels::{SCHEDULE_COLUMNS, philox::RandomState};
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let (x, w) = (graph.input("x", TensorType::f32([4])), graph.parameter("w", [4]));
+//! graph.output("y", (x - w).exp());
+//! # let layout = Layout::new(vec![Parameter::new("w", [4], Init::Constant(0.0))], 1 << 27)?;
+//! # let (state, schedule) = (RandomState { seed: 1, step: 0, cursor: 0 }, vec![[0.0; SCHEDULE_COLUMNS]; 2]);
+//! let weights = vec![vec![1.0, 2.0, 3.0, 4.0]];
+//! let inputs = vec![("x", Value::f32([4], vec![0.5, -1.0, 2.0, 4.0])?)];
+//! let setup = Setup { graph: &graph, layout, weights, inputs, state, schedule };
+//! let (gpu, options) = (Gpu::new(&Choice::Auto)?, PlanOptions::default());
+//! let comparison = step::graph(&gpu, &setup, options)?;
+//! assert!(comparison.passed(), "{}", comparison.failures.join("\n"));
+//!
+//! // A fault planted on purpose, w - x in place of x - w, is found.
+//! let swap = |program: &mut Program, _: &mut Slots| program.dispatches[0].buffers.swap(0, 1);
+//! let comparison = step::sabotaged(&gpu, &setup, options, &swap)?;
+//! assert!(!comparison.passed());
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::collections::HashMap;
 use std::sync::Arc;

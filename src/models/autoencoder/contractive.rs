@@ -1,5 +1,25 @@
 //! The contractive autoencoder (Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction"): the
-//! squared Frobenius norm of the encoder's Jacobian as a penalty.
+//! squared Frobenius norm of the encoder's Jacobian as a penalty, so that the code changes little where the input does.
+//!
+//! ```
+//! use wgen::graph::op::EvalContext;
+//! use wgen::kernels::philox::RandomState;
+//! use wgen::models::autoencoder::contractive::{Config, Contractive};
+//! use wgen::real::Precision;
+//! use wgen::tensor::{ImageShape, Value};
+//!
+//! let image = ImageShape { height: 1, width: 2, channels: 1 };
+//! let model = Contractive::new(Config { layers: vec![1], ..Config::single(image, 0.1) })?;
+//! let graph = model.norms(1);
+//! // One sigmoid unit at 0, where its slope is 1/4: the norm is (3^2 + 4^2) / 4^2.
+//! let leaves = [("x", [1, 2], vec![0.0, 0.0]), ("encoder.0.weight", [1, 2], vec![3.0, 4.0])];
+//! let mut leaves = leaves.map(|(name, shape, values)| (name, Value::f32(shape, values).unwrap())).to_vec();
+//! leaves.push(("encoder.0.bias", Value::f32([1], vec![0.0])?));
+//! let cx = EvalContext { precision: Precision::F64, state: RandomState { seed: 0, step: 0, cursor: 0 } };
+//! let norm = graph.interpret(&[graph.find_output("exact").unwrap()], &leaves, &cx)?;
+//! assert!((norm[0].data.to_f64()[0] - 25.0 / 16.0).abs() < 1e-9);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

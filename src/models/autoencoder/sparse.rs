@@ -1,4 +1,24 @@
-//! Sparse autoencoders: codes with more units than are active at a time, by one of three constraints.
+//! Sparse autoencoders: codes with more units than are active at a time, by one of three constraints. A unit then tends to stand for one
+//! thing.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::autoencoder::Corruption;
+//! use wgen::models::autoencoder::sparse::{Config, Sparse, Sparsity};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let data = digits(10, 1);
+//! let sparsity = Sparsity::TopK { k: 3 };
+//! let model = Sparse::new(Config { image: data.shape, latent: 16, sparsity, revival: 0.0, corruption: Corruption::None })?;
+//! let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect();
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 10, 0)?;
+//! let active = evaluator.encoded(&model, &data, &["active"])?.remove(0);
+//! assert!(active.values.chunks_exact(16).all(|units| units.iter().sum::<f32>() == 3.0));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,25 @@
 //! The classifier of pytorch/examples' MNIST: not a generative model but the judge of them. Its last hidden layer is the space in which
 //! samples are compared with data.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::classifier::{Classifier, Config};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let data = digits(10, 1);
+//! let model = Classifier::new(Config { channels: [2, 4], features: 8, ..Config::mnist(data.shape, 10) })?;
+//! let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 10, 0)?;
+//! let features = evaluator.encoded(&model, &data, &["features"])?.remove(0);
+//! assert_eq!((features.width, features.values.len()), (8, 10 * 8));
+//! // It guesses among ten classes.
+//! let figures = evaluator.figures(&model, &data)?;
+//! assert!((figures["cross_entropy"] - 10_f64.ln()).abs() < 0.3, "{figures:?}");
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

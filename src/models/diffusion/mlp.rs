@@ -1,4 +1,25 @@
 //! A perceptron that denoises points: what the U-Net is to images.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::Init;
+//! use wgen::kernels::philox::Domain;
+//! use wgen::models::diffusion::Denoiser;
+//! use wgen::models::diffusion::mlp::{Config, Mlp};
+//! use wgen::tensor::TensorType;
+//!
+//! let network = Mlp::new(Config { width: 2, hidden: 16, blocks: 2, outputs: 2, classes: 0 })?;
+//! let graph = Graph::new(Domain::Sampling);
+//! let x = graph.input("x", TensorType::f32([8, 2]));
+//! let t = graph.input("t", TensorType::u32([8]));
+//! assert_eq!(network.forward(x, t, None).shape(), [8, 2].into());
+//! graph.check()?;
+//! // At first it predicts zero everywhere.
+//! let parameters = network.parameters();
+//! let last = parameters.iter().find(|p| p.name == "last.weight").unwrap();
+//! assert_eq!(last.init, Init::Constant(0.0));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

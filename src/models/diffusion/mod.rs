@@ -1,6 +1,27 @@
-//! Diffusion models (Ho et al. 2020, "Denoising diffusion probabilistic models"): the process, what is learned of it, and sampling.
+//! Diffusion models (Ho et al. 2020, "Denoising diffusion probabilistic models"): a process turns examples into noise step by step, a
+//! network learns to undo a step, samplers make examples of noise with it. `docs/models/diffusion.md` sets each formula beside its
+//! function here.
 //!
-//! `docs/models/diffusion.md` sets each formula beside the function here that implements it.
+//! ```
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::diffusion::{Config, Diffusion, Network, mlp, samplers::SamplerSettings};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//! use wgen::tensor::ImageShape;
+//!
+//! let image = ImageShape { height: 1, width: 2, channels: 1 }; // a point of the plane
+//! let network = Network::Mlp(mlp::Config { width: 2, hidden: 16, blocks: 1, outputs: 2, classes: 0 });
+//! let sampling = SamplerSettings { steps: 10, ..SamplerSettings::default() };
+//! let model = Diffusion::new(Config { sampling, ..Config::of(image, false, network) })?;
+//! let weights: Vec<_> = model.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &model, &weights, 4, 0)?;
+//! let samples = evaluator.samples(&model, 4, None)?;
+//! assert_eq!((model.steps().len(), samples.images.len()), (10, 4 * 2));
+//! // A sample is the same however many are drawn.
+//! assert_eq!(evaluator.samples(&model, 1, None)?.images, samples.images[..2]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::sync::Arc;
 

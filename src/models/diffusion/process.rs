@@ -1,7 +1,24 @@
-//! The forward process and its posterior as tables over t (Ho et al. 2020, "Denoising diffusion probabilistic models"; Nichol & Dhariwal
-//! 2021, "Improved denoising diffusion probabilistic models").
+//! The forward process, by which examples become noise, and its posterior as tables over t (Ho et al. 2020, "Denoising diffusion
+//! probabilistic models"; Nichol & Dhariwal 2021, "Improved denoising diffusion probabilistic models").
 //!
 //! t runs from 0 to T - 1, as in the codes of both papers and in diffusers: x at t has passed t + 1 steps of noise.
+//!
+//! ```
+//! use wgen::models::diffusion::process::{Config, Process, Spacing};
+//!
+//! let process = Process::new(&Config::default())?;
+//! assert_eq!(process.len(), 1000);
+//! // The ratio of signal to noise: at first next to no noise, at last next to nothing else.
+//! assert!(process.snr(0) > 9998.0 && process.snr(999) < 1e-4);
+//!
+//! // A sampler visits some of the timesteps, and the process that visits only those is one too.
+//! let mut visited = Spacing::Trailing.timesteps(process.len(), 4, 0)?;
+//! assert_eq!(visited, [999, 749, 499, 249]);
+//! visited.reverse();
+//! let short = process.respaced(&visited)?;
+//! assert_eq!(short.alphas_cumprod[3], process.alphas_cumprod[999]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::f64::consts::FRAC_PI_2;
 

@@ -1,4 +1,28 @@
-//! The U-Net of Ho et al. 2020, as diffusers' `UNet2DModel` has it: its `config.json`, its tensors' names, its outputs.
+//! The U-Net of Ho et al. 2020, which predicts the noise in images, as diffusers' `UNet2DModel` has it: its `config.json`, its tensors'
+//! names, its outputs.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::kernels::philox::Domain;
+//! use wgen::models::diffusion::Denoiser;
+//! use wgen::models::diffusion::unet::{Config, UNet2DModel};
+//! use wgen::nn::Pass;
+//! use wgen::tensor::{ImageShape, TensorType};
+//!
+//! let image = ImageShape { height: 16, width: 16, channels: 1 };
+//! let net = UNet2DModel::new(Config::of(image, &[8, 32], 1, &[]))?;
+//! assert!(net.parameters().iter().any(|p| p.name == "down_blocks.0.resnets.0.conv1.weight"));
+//! let json = net.config().to_diffusers().to_string();
+//! assert_eq!(Config::from_diffusers(&json)?, *net.config());
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let x = graph.input("x", TensorType::f32([2, 16, 16, 1]));
+//! let t = graph.input("t", TensorType::u32([2]));
+//! let noise = net.forward(&Pass::evaluation(&graph), x, t, None);
+//! assert_eq!(noise.shape(), x.shape());
+//! graph.check()?;
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use super::blocks::{AttentionBlock, Resample, ResnetBlock, ResnetNames, ResnetOptions};
 use super::denoiser::Denoiser;

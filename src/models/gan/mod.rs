@@ -1,6 +1,28 @@
-//! Generative adversarial networks (Goodfellow et al. 2014), with the losses that have become usual since.
+//! Generative adversarial networks (Goodfellow et al. 2014), with the losses that have become usual since: a generator makes examples of
+//! noise, a discriminator learns to tell them from real ones, and each learns from the other.
 //!
 //! `docs/models/gan.md` sets each formula beside the function here that implements it.
+//!
+//! ```
+//! use wgen::data::toy::{Toy, points};
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::gan::{Config, Gan, Networks};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let data = points(Toy::Ring8, 100, 0);
+//! let networks = Networks::Mlp { hidden: vec![16, 16] };
+//! let gan = Gan::new(Config { networks, ..Config::for_data(data.shape, false) })?;
+//! assert_eq!(gan.phases().iter().map(|p| p.name).collect::<Vec<_>>(), ["discriminator", "generator"]);
+//! let weights: Vec<_> = gan.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &gan, &weights, 50, 0)?;
+//! // A discriminator that has learned nothing says 1/2 of everything.
+//! let figures = evaluator.figures(&gan, &data)?;
+//! assert!((figures["d_real"] - 0.5).abs() < 0.1 && (figures["d_fake"] - 0.5).abs() < 0.1, "{figures:?}");
+//! assert_eq!(evaluator.samples(&gan, 3, None)?.images.len(), 3 * 2);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use super::autoencoder::halving;
 use super::model::{DataType, Figures, Model, Phase, finish_step};

@@ -1,6 +1,26 @@
-//! The variational autoencoder (Kingma & Welling 2013), as pytorch/examples has it: 784-400-20 by default.
+//! The variational autoencoder (Kingma & Welling 2013), as pytorch/examples has it: 784-400-20 by default. An encoder gives a normal
+//! distribution over codes, a decoder makes examples of codes, and new examples are decoded from codes drawn from the standard normal.
 //!
 //! `docs/models/vae.md` sets each formula beside the function here that implements it.
+//!
+//! ```
+//! use wgen::data::digits::digits;
+//! use wgen::evaluate::Evaluator;
+//! use wgen::models::Model;
+//! use wgen::models::vae::{Config, Vae};
+//! use wgen::nn::init::draw;
+//! use wgen::session::Device;
+//!
+//! let vae = Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?;
+//! let weights: Vec<_> = vae.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained
+//! let mut evaluator = Evaluator::new(&Device::Cpu, &vae, &weights, 10, 0)?;
+//! let data = digits(10, 1);
+//! let figures = vae.report(&evaluator.figures(&vae, &data)?);
+//! assert_eq!(figures["elbo"], -(figures["reconstruction"] + figures["kl"]));
+//! // The estimate by importance samples is the tighter bound.
+//! assert!(evaluator.log_likelihood(&vae, &data, 16)? > figures["elbo"]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,26 @@
 //! From a graph to kernels: nodes are grouped by what can be fused, groups become dispatches.
+//!
+//! ```
+//! use wgen::graph::Graph;
+//! use wgen::graph::layout::{Init, Layout, Parameter};
+//! use wgen::kernels::{Caps, philox::Domain};
+//! use wgen::program::lower::{LowerOptions, lower};
+//! use wgen::tensor::TensorType;
+//!
+//! let graph = Graph::new(Domain::Sampling);
+//! let x = graph.input("x", TensorType::f32([16, 8]));
+//! let (w, b) = (graph.parameter("w", [4, 8]), graph.parameter("b", [4]));
+//! graph.output("y", x.linear(w, b).sigmoid());
+//! let init = Init::Constant(0.0);
+//! let layout = Layout::new(vec![Parameter::new("w", [4, 8], init), Parameter::new("b", [4], init)], 1 << 27)?;
+//! let kernels = |fuse| -> wgen::Result<Vec<&str>> {
+//!     let program = lower(&graph, &Caps::portable(), &layout, LowerOptions { fuse, half: false })?;
+//!     Ok(program.dispatches.iter().map(|dispatch| dispatch.kernel.family()).collect())
+//! };
+//! assert_eq!(kernels(true)?, ["matmul"]);
+//! assert_eq!(kernels(false)?, ["matmul", "map", "map"]);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 mod builder;
 mod emit;

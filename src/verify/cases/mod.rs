@@ -1,4 +1,23 @@
-//! The cases on which each kernel family is verified: shapes awkward on purpose, data from several distributions, every variant.
+//! The cases on which each kernel family is verified: shapes awkward on purpose, data from several distributions, every variant. Cases of
+//! your own are made of the same numbers:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wgen::kernels::cast::Cast;
+//! use wgen::tensor::DType;
+//! use wgen::verify::cases::{Case, integers, unwritten};
+//! use wgen::{Choice, Gpu, verify};
+//!
+//! let gpu = Gpu::new(&Choice::Auto)?;
+//! let case = Case {
+//!     name: "words to reals, a count that no workgroup divides".to_owned(),
+//!     kernel: Arc::new(Cast { count: 1001, from: DType::U32, to: DType::F32 }),
+//!     inputs: vec![integers(1, 50, 1001), unwritten(DType::F32)],
+//! };
+//! let comparison = verify::run(&gpu, &case)?;
+//! assert!(comparison.passed(), "{}: {:?}", case.name, comparison.failures);
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use std::sync::Arc;
 

@@ -1,6 +1,25 @@
-//! Samplers of diffusion models, a file each: rows of coefficients for the one kernel of reverse steps.
+//! Samplers of diffusion models, a file each: how x at one timestep becomes x at the next, as rows of coefficients for the one kernel of
+//! reverse steps.
 //!
 //! [`ALL`] is the only list of them: configurations, the command line and the folders of diffusers read it.
+//!
+//! ```
+//! use wgen::models::diffusion::process::{Config, Prediction, Process, Spacing, Variance};
+//! use wgen::models::diffusion::samplers::{Reverse, SamplerSettings, find};
+//!
+//! let process = Process::new(&Config::default())?;
+//! let (prediction, variance) = (Prediction::Epsilon, Variance::FixedSmall);
+//! let reverse = Reverse { process: &process, prediction, clip: Some(1.0), variance };
+//! let timesteps = Spacing::Leading.timesteps(process.len(), 4, 0)?;
+//! assert_eq!(timesteps, [750, 500, 250, 0]);
+//!
+//! let ddim = (find("ddim")?.build)(&SamplerSettings::default());
+//! let steps = ddim.steps(&reverse, &timesteps);
+//! // Without noise, and the last step gives the predicted x_0 itself.
+//! assert!(steps.iter().all(|step| step.max_log_variance == f64::NEG_INFINITY));
+//! assert_eq!((steps[3].mean_x0, steps[3].mean_x, steps[3].mean_p), (1.0, 0.0, 0.0));
+//! # Ok::<(), wgen::Error>(())
+//! ```
 
 use crate::error::{Error, Result};
 
