@@ -8,7 +8,6 @@
 //! assert_eq!(images.strides(), [28 * 28 * 3, 28 * 3, 3, 1]);
 //! // Broadcasting is NumPy's: the bias is stretched along all axes but the last.
 //! assert_eq!(images.broadcast(&bias), Some(images.clone()));
-//! assert_eq!(images.broadcast_index(&bias, 7), 1); // element 7 is channel 1 of the third pixel
 //!
 //! let value = Value::f32([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
 //! assert_eq!((value.dtype(), value.data.to_device_bytes().len()), (DType::F32, 16));
@@ -332,7 +331,7 @@ impl Data {
     }
 
     /// As [`Data::to_device_bytes`], for a buffer of `dtype`: reals may be stored as f16.
-    pub(crate) fn to_device_bytes_as(&self, dtype: DType) -> Vec<u8> {
+    pub fn to_device_bytes_as(&self, dtype: DType) -> Vec<u8> {
         if dtype != DType::F16 {
             return self.to_device_bytes();
         }
@@ -346,7 +345,7 @@ impl Data {
     }
 
     /// Reads `count` elements of `dtype` from a device buffer's bytes.
-    pub(crate) fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
+    pub fn from_device_bytes(dtype: DType, count: usize, bytes: &[u8]) -> Self {
         let words: Vec<u32> = bytes
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))

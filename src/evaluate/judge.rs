@@ -290,7 +290,7 @@ fn blurred(pixels: &[u8], shape: ImageShape) -> Vec<u8> {
 }
 
 /// Numbers in [0, 1] as 8-bit images, as data has them.
-pub(crate) fn as_images(values: &[f32], shape: ImageShape, name: &str) -> Dataset {
+pub fn as_images(values: &[f32], shape: ImageShape, name: &str) -> Dataset {
     let byte = |x: &f32| (x.clamp(0.0, 1.0) * 255.0).round() as u8;
     Dataset {
         name: name.to_owned(),

@@ -4,12 +4,13 @@
 //! ```
 //! use std::sync::Arc;
 //! use wgen::files::{Config, Training};
-//! use wgen::models::registry::IMAGE;
 //! use wgen::models::vae::{self, Vae};
+//! use wgen::tensor::ImageShape;
 //!
 //! let model = Arc::new(Vae::new(vae::Config::mnist())?);
 //! let training = Training { epochs: Some(5), ..Training::default() };
-//! let config = Config { model, image: IMAGE, data: "digits".to_owned(), training };
+//! let image = ImageShape { height: 28, width: 28, channels: 1 };
+//! let config = Config { model, image, data: "digits".to_owned(), training };
 //! let text = serde_json::to_string_pretty(&config).unwrap();
 //!
 //! let again = Config::from_text(&text)?;

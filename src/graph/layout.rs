@@ -171,7 +171,7 @@ impl Parameter {
 
 /// Where one parameter lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// Which segment.
     pub segment: usize,
     /// Floats from its start.
@@ -186,7 +186,7 @@ pub struct Layout {
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
     /// Where each lies.
-    pub(crate) places: Vec<Place>,
+    pub places: Vec<Place>,
     /// Floats of each segment, multiples of 64.
     pub segments: Vec<usize>,
     /// What becomes of the tensors of each segment: those of one segment share it.

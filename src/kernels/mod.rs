@@ -393,10 +393,10 @@ pub(crate) fn check_grid(op: &str, workgroups: [u32; 3]) -> Result<()> {
 }
 
 /// Words of the `state` buffer that a plan keeps on the device: see [`state`].
-pub(crate) const STATE_WORDS: usize = 8;
+pub const STATE_WORDS: usize = 8;
 
 /// Floats of the `control` buffer: the gradient's factor, whether the step was refused, the gradient's norm, unused.
-pub(crate) const CONTROL_FLOATS: usize = 4;
+pub const CONTROL_FLOATS: usize = 4;
 
 /// Columns of the schedule's table: see [`schedule`].
 pub const SCHEDULE_COLUMNS: usize = 8;
@@ -405,41 +405,41 @@ pub const SCHEDULE_COLUMNS: usize = 8;
 pub const TABLE_ROWS: usize = 1024;
 
 /// Rows of the ring of the steps' figures.
-pub(crate) const RING_ROWS: usize = 1024;
+pub const RING_ROWS: usize = 1024;
 
 /// Columns of that ring: metrics from 0, gradient norm in 6, verdict in 7.
-pub(crate) const RING_COLUMNS: usize = 8;
+pub const RING_COLUMNS: usize = 8;
 
 /// Columns of the schedule's table.
 pub mod schedule {
     /// Learning rate.
-    pub(crate) const LEARNING_RATE: usize = 0;
+    pub const LEARNING_RATE: usize = 0;
     /// 1 / (1 - beta1^t).
-    pub(crate) const BIAS1: usize = 1;
+    pub const BIAS1: usize = 1;
     /// 1 / sqrt(1 - beta2^t).
-    pub(crate) const BIAS2: usize = 2;
+    pub const BIAS2: usize = 2;
     /// 1 - decay of the moving average.
-    pub(crate) const EMA_RATE: usize = 3;
+    pub const EMA_RATE: usize = 3;
     /// The model's own, for instance the weight of the KL term.
     pub const MODEL: usize = 4;
     /// What the loss is multiplied by before it is differentiated, and its gradients divided by: 1 but with f16.
-    pub(crate) const LOSS_SCALE: usize = 5;
+    pub const LOSS_SCALE: usize = 5;
 }
 
 /// Where things lie in the `state` buffer.
 pub mod state {
     /// Low word of the step counter.
-    pub(crate) const STEP_LOW: usize = 0;
+    pub const STEP_LOW: usize = 0;
     /// High word of the step counter.
-    pub(crate) const STEP_HIGH: usize = 1;
+    pub const STEP_HIGH: usize = 1;
     /// Low word of the seed: Philox's key.
-    pub(crate) const SEED_LOW: usize = 2;
+    pub const SEED_LOW: usize = 2;
     /// High word of the seed.
-    pub(crate) const SEED_HIGH: usize = 3;
+    pub const SEED_HIGH: usize = 3;
     /// The first example of the batch: position in the list of indices, or in a data set that is evaluated in order.
-    pub(crate) const CURSOR: usize = 4;
+    pub const CURSOR: usize = 4;
     /// Not 0 once a step was refused; then nothing is updated until the host clears it.
-    pub(crate) const HALTED: usize = 5;
+    pub const HALTED: usize = 5;
 }
 
 /// The decimal that an f32 constant was meant to be: 0.9, not the f32 nearest to it.

@@ -126,7 +126,7 @@ impl Reduce {
     }
 
     /// Two dispatches for what would be one: partial results of `chunks` chunks, and their combination with the epilogue.
-    pub(crate) fn in_two(self, caps: &Caps, chunks: usize) -> (Self, Self) {
+    pub fn in_two(self, caps: &Caps, chunks: usize) -> (Self, Self) {
         let results = self.outer * self.inner;
         let second = Self {
             epilogue: self.epilogue.clone(),

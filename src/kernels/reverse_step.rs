@@ -31,23 +31,23 @@ pub const COLUMNS: usize = 10;
 /// Where each stands in a row of [`COLUMNS`].
 pub mod column {
     /// Of x in x_0.
-    pub(crate) const X0_X: usize = 0;
+    pub const X0_X: usize = 0;
     /// Of the prediction in x_0.
-    pub(crate) const X0_P: usize = 1;
+    pub const X0_P: usize = 1;
     /// x_0 is clipped to minus this and this.
-    pub(crate) const CLIP: usize = 2;
+    pub const CLIP: usize = 2;
     /// Of x_0 in the mean.
-    pub(crate) const MEAN_X0: usize = 3;
+    pub const MEAN_X0: usize = 3;
     /// Of x.
-    pub(crate) const MEAN_X: usize = 4;
+    pub const MEAN_X: usize = 4;
     /// Of the prediction.
-    pub(crate) const MEAN_P: usize = 5;
+    pub const MEAN_P: usize = 5;
     /// ln of the variance where the network's variance output is -1, and where nothing is learned.
-    pub(crate) const MIN_LOG_VARIANCE: usize = 6;
+    pub const MIN_LOG_VARIANCE: usize = 6;
     /// Where it is 1.
-    pub(crate) const MAX_LOG_VARIANCE: usize = 7;
+    pub const MAX_LOG_VARIANCE: usize = 7;
     /// Scale of classifier-free guidance.
-    pub(crate) const GUIDANCE: usize = 8;
+    pub const GUIDANCE: usize = 8;
     /// The number of the noise's draw.
     pub const DRAW: usize = 9;
     /// The names in WGSL, in order.
@@ -66,7 +66,7 @@ pub mod column {
 }
 
 /// A smaller ln of the variance is no noise: exp(-200) is far below what is added to it.
-pub(crate) const NO_NOISE: f64 = -400.0;
+pub const NO_NOISE: f64 = -400.0;
 
 /// From x and the network's prediction to the x before it.
 #[derive(Clone, Debug)]

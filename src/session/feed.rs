@@ -143,14 +143,14 @@ impl Feed {
     }
 
     /// Those of them that `graph` reads.
-    pub(crate) fn inputs_of(&self, graph: &Graph) -> Vec<(&str, &dyn Resident)> {
+    pub fn inputs_of(&self, graph: &Graph) -> Vec<(&str, &dyn Resident)> {
         let mut inputs = self.inputs();
         inputs.retain(|(name, _)| graph.has_input(name));
         inputs
     }
 
     /// Batches of an epoch, a smaller last one included unless whole ones are wanted.
-    pub(crate) fn batches_per_epoch(&self) -> u64 {
+    pub fn batches_per_epoch(&self) -> u64 {
         let rows = self.dataset.rows();
         (if self.whole_batches {
             rows / self.batch

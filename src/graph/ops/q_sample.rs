@@ -105,7 +105,7 @@ impl<'g> Var<'g> {
     }
 
     /// The same with noise keyed by example and draw: the same for every batch size.
-    pub(crate) fn q_sample_by_example(self, name: &str, t: Self, table: Self) -> (Self, Self) {
+    pub fn q_sample_by_example(self, name: &str, t: Self, table: Self) -> (Self, Self) {
         let (rows, width) = match *self.shape().dims() {
             [rows, width] => (rows, width),
             _ => (1, 1),

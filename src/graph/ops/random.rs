@@ -102,7 +102,7 @@ impl Graph {
     }
 
     /// Standard normal numbers of `[draws * examples, width]` keyed by example and draw, the same for every batch size.
-    pub(crate) fn normal_by_example(
+    pub fn normal_by_example(
         &self,
         name: &str,
         draws: usize,
@@ -113,7 +113,7 @@ impl Graph {
     }
 
     /// The same of any distribution.
-    pub(crate) fn random_by_example(
+    pub fn random_by_example(
         &self,
         name: &str,
         distribution: Distribution,
