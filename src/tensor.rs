@@ -420,7 +420,7 @@ impl Value {
     }
 }
 
-/// Height, width and channels of an image; toys are `[1, 2, 1]`-like points with `[1, dimensions, 1]`.
+/// Height, width and channels of an image. A point in the plane is an image of height 1, width 2 and one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageShape {

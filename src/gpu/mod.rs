@@ -41,6 +41,7 @@ pub use adapter::{AdapterSummary, Choice, list};
 pub use buffer::Readback;
 pub use kernel::{Bound, BufferSlice, Resource};
 pub use pipeline::Prepared;
+pub use timing::Clock;
 
 /// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 /// The most parts that one dispatch takes: with the result, the portable eight storage buffers are not exceeded.
-pub(crate) const MAX_PARTS: usize = 7;
+pub const MAX_PARTS: usize = 7;
 
 /// `[outer, sum of lengths, inner]` from parts `[outer, length, inner]`.
 #[derive(Clone, Debug)]

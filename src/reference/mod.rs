@@ -72,7 +72,8 @@ pub use wgsl::WithTwin;
 
 /// A kernel that can also be computed on the CPU.
 pub trait Twin: Kernel {
-    /// Computes the kernel on host arrays, one a binding, in order; results replace the arrays of written bindings.
+    /// Computes the kernel on host arrays, one a binding, in order; results replace the arrays of written bindings, which must have their type
+    /// and may hold anything of their length.
     ///
     /// # Panics
     /// When arrays have other lengths or types than the bindings say.
