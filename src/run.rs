@@ -9,7 +9,7 @@
 //! # let data = wgen::data::digits::digits(16, 1);
 //! # let training = wgen::files::Training { steps: Some(1), epochs: None, batch: 16, ..Default::default() };
 //! # let model = Arc::new(Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?);
-//! # let config = wgen::files::Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! # let config = wgen::files::Config::new(model, data.shape, "digits", training);
 //! # wgen::train::Trainer::new(&wgen::session::Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
 //!
 //! // `folder` is a run of `wgen train vae`.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use wgen::data::{idx, images};
+use wgen::files::metrics;
 use wgen::files::{folder, weights};
 use wgen::graph::layout::Layout;
 use wgen::models::Model;
@@ -16,7 +17,6 @@ use wgen::models::vae::{Config, Vae};
 use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::Flat;
 use wgen::program::PlanOptions;
-use wgen::train::metrics;
 
 /// Counts what each thread allocates.
 struct Counting;

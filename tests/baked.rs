@@ -297,6 +297,7 @@ fn a_vae_trained_from_json_has_the_trainers_bits() {
         model: Arc::new(Vae::new(config).unwrap()),
         image: case.dataset.shape,
         data: "test".to_owned(),
+        data_digest: None,
         training: case.training.clone(),
     };
     let out = dir.path().join("run");

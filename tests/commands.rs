@@ -42,6 +42,8 @@ fn a_model_is_trained_sampled_evaluated_and_encoded() {
         "2",
         "--validation",
         "50",
+        "--preview-steps",
+        "8",
         "--out",
         &run,
     ]);
@@ -183,7 +185,7 @@ fn toys_have_a_gaussian_decoder_and_train() {
         "--out",
         &run,
     ]);
-    let records = wgen::train::metrics::read(&Path::new(&run).join("metrics.jsonl")).unwrap();
+    let records = wgen::files::metrics::read(&Path::new(&run).join("metrics.jsonl")).unwrap();
     let loss = |i: usize| records[i].values["loss"].as_f64().unwrap();
     assert!(
         loss(records.len() - 1) < loss(0),

@@ -79,7 +79,7 @@ fn a_lost_device_is_replaced_and_the_run_goes_on_bit_for_bit() {
             trainer.run(&AtomicBool::new(false), |_, event| {
                 let step = match event {
                     Event::Step { step, .. } | Event::Checkpoint { step } => step,
-                    Event::Epoch { .. } => 0,
+                    Event::Epoch { .. } | Event::Busy { .. } => 0,
                 };
                 if loss_at.is_some_and(|at| at > 0 && step >= at) {
                     gpu.device().destroy();

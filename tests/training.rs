@@ -12,6 +12,7 @@ use wgen::Error;
 use wgen::data::Dataset;
 use wgen::data::digits::digits;
 use wgen::evaluate::Evaluator;
+use wgen::files::metrics;
 use wgen::files::{Storage, Training};
 use wgen::graph::update::Rule;
 use wgen::models::Model as _;
@@ -20,7 +21,6 @@ use wgen::nn::schedule::{LearningRate, Shape};
 use wgen::session::Device;
 use wgen::tensor::Data;
 use wgen::tensor::ImageShape;
-use wgen::train::metrics;
 
 const WGEN: &str = env!("CARGO_BIN_EXE_wgen");
 

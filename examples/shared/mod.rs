@@ -79,6 +79,7 @@ fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
         })?),
         image: data.shape,
         data: "digits".to_owned(),
+        data_digest: None,
         training: Training {
             steps: Some(steps),
             epochs: None,

@@ -9,6 +9,6 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         assert!(!config.model.parameters().is_empty());
         serde_json::to_string(&config).expect("plain data");
     }
-    wgen::train::metrics::records(text);
+    wgen::files::metrics::records(text);
     wgen::bench::from_text(Path::new("fuzzed"), text.as_bytes()).ok();
 });

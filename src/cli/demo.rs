@@ -62,6 +62,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         model: Arc::new(Vae::new(vae::Config::mnist())?),
         image: training.shape,
         data: "digits, by wgen demo".to_owned(),
+        data_digest: None,
         training: Training {
             steps: Some(arguments.steps),
             epochs: None,
@@ -80,7 +81,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         &arguments.out,
         false,
     )?;
-    let summary = drive(output, &device, &mut trainer, None)?;
+    let summary = drive(output, &device, &mut trainer, true, None)?;
     let weights = trainer.weights()?;
     let model = config.model.as_ref();
     let mut evaluator = Evaluator::new(&device, model, &weights, 100, arguments.seed)?;
@@ -136,6 +137,7 @@ fn diffusion(
         model: model.clone(),
         image: data.shape,
         data: "toy:swissroll, by wgen demo".to_owned(),
+        data_digest: None,
         training: Training {
             steps: Some((arguments.steps * 4 / 5).max(1)),
             epochs: None,
@@ -152,7 +154,7 @@ fn diffusion(
         },
     };
     let mut trainer = Trainer::new(device, config.clone(), data, &out.join("diffusion"), false)?;
-    drive(output, device, &mut trainer, None)?;
+    drive(output, device, &mut trainer, true, None)?;
     let weights = trainer.weights()?;
     let mut evaluator = Evaluator::new(device, model.as_ref(), &weights, POINTS, arguments.seed)?;
     let mut film = grid::Film::default();

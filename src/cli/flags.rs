@@ -30,6 +30,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("steps", "--steps"),
     ("strength", "--strength"),
     ("validation", "--validation"),
+    ("write_share", "--write-share"),
 ];
 
 fn flag(field: &str) -> Option<&'static str> {

@@ -1,16 +1,18 @@
 //! `wgen train`
 
 use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{Output, open};
 use super::models;
+use super::previews::Previews;
+use super::progress::Progress;
+use super::resume;
 use super::training::TrainingArguments;
 use crate::data::Dataset;
 use crate::data::idx::Part;
@@ -18,18 +20,18 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
 use crate::files::folder::read_config;
+use crate::files::metrics;
 use crate::files::write_synced;
 use crate::gpu::Choice;
-use crate::report::{curves, grid};
+use crate::report::curves;
 use crate::session::Device;
-use crate::train::metrics;
 use crate::train::recover;
 use crate::train::{Event, Summary, Trainer};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    model: models::Command,
+    pub(super) model: models::Command,
 }
 
 /// Samples judged while a model is trained.
@@ -61,8 +63,8 @@ impl Judging {
     }
 }
 
-pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
-    let model = arguments.model.arguments();
+pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<()> {
+    let model = all.model.arguments();
     let arguments = model.training();
     // What can be wrong without a device or data is said first.
     let resumed = if arguments.resume {
@@ -72,13 +74,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     };
     let dataset = arguments.data.load(Part::Training)?;
     let config = match resumed {
-        Some(mut config) => {
-            if arguments.epochs.is_some() || arguments.steps.is_some() {
-                (config.training.epochs, config.training.steps) =
-                    (arguments.epochs, arguments.steps);
-            }
-            config
-        }
+        Some(config) => resume::continued(&all.model.name(), model, config, &dataset)?,
         None => arguments.config(model, &dataset)?,
     };
     config.check()?;
@@ -98,7 +94,13 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
                 );
             }
             let mut judging = Judging::new(device, arguments)?;
-            drive(output, device, &mut trainer, judging.as_mut())
+            drive(
+                output,
+                device,
+                &mut trainer,
+                !arguments.no_previews,
+                judging.as_mut(),
+            )
         },
     )?;
     output.result(&summary)
@@ -109,64 +111,69 @@ pub(super) fn drive(
     output: &Output,
     device: &Device,
     trainer: &mut Trainer,
+    with_previews: bool,
     mut judging: Option<&mut Judging>,
 ) -> Result<Summary> {
     let stop = interrupt_flag();
     let folder = trainer.path().to_owned();
-    let samples = folder.join("samples");
-    std::fs::create_dir_all(&samples).map_err(|e| Error::io(&samples, e))?;
-    let bar = (std::io::stderr().is_terminal() && !output.quiet).then(progress_bar);
-    let mut film = grid::Film::default();
+    let by_steps = trainer.config().training.checkpoint_steps > 0;
+    let mut previews = match with_previews {
+        true => Some(Previews::new(device, trainer)?),
+        false => None,
+    };
+    let mut progress = Progress::new(output);
+    progress.busy("compiling, the first step");
+    let mut judge = |trainer: &Trainer, step: u64, progress: &mut Progress<'_>| {
+        let Some(judging) = judging.as_mut() else {
+            return Ok(());
+        };
+        progress.busy("judging samples");
+        let line = judging.at(device, trainer, step)?;
+        append_line(&folder.join("judged.jsonl"), &line)
+    };
+    let mut reached = 0;
     let summary = trainer.run(&stop, |trainer, event| {
         match event {
             Event::Step {
                 step,
                 total,
+                per_epoch,
+                settled,
                 record,
             } => {
-                let text = record.map(|r| figures(&r.values)).unwrap_or_default();
-                if let Some(bar) = &bar {
-                    bar.set_length(total);
-                    bar.set_position(step);
-                    bar.set_message(text);
-                } else if let Some(record) = record.filter(|r| r.step.is_multiple_of(500)) {
-                    output.say(&format!("step {} of {total}: {text}", record.step));
+                reached = step;
+                progress.step(step, total, per_epoch, record);
+                let between = settled && step < total;
+                if let (Some(previews), true) = (&mut previews, between) {
+                    previews.step(trainer, step, &mut progress)?;
                 }
             }
+            Event::Busy { with } => progress.busy(&with),
             Event::Epoch { epoch, validation } => {
-                let held_out = validation
-                    .map(|v| format!(", held-out loss {v:.3}"))
-                    .unwrap_or_default();
-                if bar.is_none() {
-                    output.say(&format!("epoch {epoch} done{held_out}"));
+                progress.epoch(epoch, validation);
+                if !by_steps {
+                    judge(trainer, reached, &mut progress)?;
                 }
             }
-            Event::Checkpoint { step } => {
-                if let Some(picture) = preview(device, trainer)? {
-                    let path = samples.join(format!("{step:08}.png"));
-                    write_synced(&path, &grid::png(&picture)?)?;
-                    film.push(picture);
-                }
-                if let Some(judging) = judging.as_mut() {
-                    let line = judging.at(device, trainer, step)?;
-                    append_line(&folder.join("judged.jsonl"), &line)?;
-                }
-            }
+            Event::Checkpoint { step } if by_steps => judge(trainer, step, &mut progress)?,
+            Event::Checkpoint { .. } => {}
         }
         Ok(())
     })?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
+    if let Some(previews) = &mut previews {
+        previews.finish(trainer, summary.steps, &mut progress)?;
     }
-    if film.frames().len() > 1 {
-        let animation = grid::gif(film.frames(), 400)?;
-        write_synced(&samples.join("training.gif"), &animation)?;
-    }
+    progress.finish();
     let records = metrics::read(&folder.join("metrics.jsonl"))?;
     let rows: Vec<_> = records.iter().map(|r| (r.step, &r.values)).collect();
     if let Some(svg) = curves::svg(&rows)? {
         write_synced(&folder.join("curves.svg"), svg.as_bytes())?;
     }
+    say_ending(output, &summary, &folder);
+    Ok(summary)
+}
+
+fn say_ending(output: &Output, summary: &Summary, folder: &Path) {
     output.say(&format!(
         "{}: {} of {} steps in {:.1} s, {}",
         summary.ended,
@@ -175,8 +182,18 @@ pub(super) fn drive(
         summary.seconds,
         figures(&summary.metrics)
     ));
+    let s = &summary.spent;
+    output.say(&format!(
+        "time: {:.1} s to the first step's end, then {:.0} % steps ({:.1} s), {:.1} s checkpoints, {:.1} s held-out figures, {:.1} s previews; {:.1} s at the end",
+        s.start,
+        100.0 * s.share_of_steps(),
+        s.steps,
+        s.checkpoints,
+        s.evaluation,
+        s.events,
+        s.end
+    ));
     output.say(&format!("in {}", folder.display()));
-    Ok(summary)
 }
 
 fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
@@ -188,29 +205,11 @@ fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
     writeln!(file, "{line}").map_err(|e| Error::io(path, e))
 }
 
-/// Where a training stands.
-fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>> {
-    const COUNT: usize = 64;
-    let (config, weights) = (trainer.config(), trainer.weights()?);
-    let model = trainer.model();
-    let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
-    let pictures = evaluator.preview(model, trainer.dataset(), COUNT)?;
-    Ok(pictures.map(|(values, columns)| grid::picture(&values, config.image, columns)))
-}
-
 fn figures(values: &serde_json::Map<String, serde_json::Value>) -> String {
     let one = |(name, value): (&String, &serde_json::Value)| {
         Some(format!("{name} {:.4}", value.as_f64()?))
     };
     values.iter().filter_map(one).collect::<Vec<_>>().join(", ")
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(1);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// Raised by Ctrl-C and SIGTERM; the second time the process ends at once. The handler is installed once a process.

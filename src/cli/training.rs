@@ -124,9 +124,18 @@ pub(super) struct TrainingArguments {
     /// Stop after this many epochs without improvement on them
     #[arg(long, default_value_t = 0)]
     patience: u64,
-    /// Steps between checkpoints; 0 for one an epoch
+    /// Steps between checkpoints; 0 for by time, as --write-share allows
     #[arg(long, default_value_t = 0)]
     checkpoint_steps: u64,
+    /// Steps between previews in samples/; 0 for by time, as --write-share allows
+    #[arg(long, default_value_t = 0)]
+    preview_steps: u64,
+    /// The most of the time that checkpoints and previews by time may take; 0 for the last ones alone
+    #[arg(long, default_value_t = 0.1)]
+    write_share: f64,
+    /// Draw no previews, the last one neither
+    #[arg(long, conflicts_with = "preview_steps")]
+    pub(super) no_previews: bool,
     /// Judge samples at each checkpoint in the features of this classifier (see wgen eval --judge); figures go to judged.jsonl
     #[arg(long, value_name = "FOLDER")]
     pub(super) judge: Option<PathBuf>,
@@ -182,6 +191,7 @@ impl TrainingArguments {
             model: arguments.model(dataset)?,
             image: dataset.shape,
             data: self.data.data.to_string(),
+            data_digest: None,
             training: Training {
                 steps: self.steps,
                 epochs: self.epochs.or(epochs),
@@ -200,6 +210,8 @@ impl TrainingArguments {
                 validation: self.validation,
                 patience: self.patience,
                 checkpoint_steps: self.checkpoint_steps,
+                preview_steps: self.preview_steps,
+                write_share: self.write_share,
                 precision: self.precision,
                 ..Training::default()
             },

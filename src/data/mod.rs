@@ -15,7 +15,7 @@
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
-use crate::nn::init::generator;
+use crate::nn::init::{generator, hash};
 use crate::tensor::{DType, Data, ImageShape};
 
 pub mod digits;
@@ -82,6 +82,14 @@ impl Dataset {
             row[label as usize] = 1;
         }
         Ok(rows)
+    }
+
+    /// A hash of all that a model is trained on: sizes, values, labels, names of classes. Not of where it came from.
+    pub fn digest(&self) -> String {
+        let mut bytes = format!("{:?} {:?}", self.shape, self.classes).into_bytes();
+        bytes.extend(self.values.to_device_bytes());
+        bytes.extend(self.labels.iter().flatten().flat_map(|l| l.to_le_bytes()));
+        format!("{:016x}", hash(&bytes))
     }
 
     /// Factor and summand to the range of models: bytes to [0, 1], reals as they are.

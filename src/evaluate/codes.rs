@@ -23,10 +23,13 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use super::Evaluator;
+use std::time::{Duration, Instant};
+
+use super::{Evaluator, Start};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{DataType, Model};
+use crate::session::Executable;
 
 /// An output of a model's encoding graph for a whole data set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +38,17 @@ pub struct Encoded {
     pub width: usize,
     /// Row after row.
     pub values: Vec<f32>,
+}
+
+/// What a preview came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Previewed {
+    /// Pictures, and how many stand in a line.
+    Images(Vec<f32>, usize),
+    /// It would have taken so long.
+    TooLong(Duration),
+    /// The model has neither samples nor reconstructions.
+    Nothing,
 }
 
 impl Evaluator {
@@ -109,7 +123,7 @@ impl Evaluator {
     }
 
     /// Where a model stands, as pictures: `count` samples at fixed noise, or, of a model that has none, `count` of `data` and what it makes
-    /// of them. The pictures, and how many stand in a line; `None` for models with neither.
+    /// of them. A sampler that is run often is timed, and given up where it would take longer than `allowed`.
     ///
     /// # Errors
     /// When the data does not fit.
@@ -118,14 +132,39 @@ impl Evaluator {
         model: &dyn Model,
         data: &Dataset,
         count: usize,
-    ) -> Result<Option<(Vec<f32>, usize)>> {
-        if model.sampling(1).is_ok() {
-            return Ok(Some((self.samples(model, count, None)?.images, 8)));
+        allowed: Duration,
+    ) -> Result<Previewed> {
+        if let Ok(sampling) = model.sampling(1) {
+            let (begin, runs) = (Instant::now(), sampling.runs);
+            let (mut done, mut second, mut cost) = (0, begin, None);
+            let mut watch = |_, sampler: &dyn Executable| {
+                done += 1;
+                // The first run has the driver's compiling in it; reading waits for it.
+                if allowed == Duration::MAX || done > 2 || runs <= 2 {
+                    return Ok(());
+                }
+                sampler.read(sampling.output)?;
+                if done == 1 {
+                    second = Instant::now();
+                    return Ok(());
+                }
+                let whole = begin.elapsed() + second.elapsed() * (runs - 2) as u32;
+                if whole > allowed {
+                    cost = Some(whole);
+                    return Err(Error::Usage("the preview takes too long".to_owned()));
+                }
+                Ok(())
+            };
+            let drawn = self.samples_from(model, count, None, &Start::default(), &mut watch);
+            return match (drawn, cost) {
+                (_, Some(cost)) => Ok(Previewed::TooLong(cost)),
+                (drawn, None) => Ok(Previewed::Images(drawn?.images, 8)),
+            };
         }
         if model.decoding(1).is_err() {
-            return Ok(None);
+            return Ok(Previewed::Nothing);
         }
         let some = data.select(&(0..count.min(data.rows())).collect::<Vec<_>>());
-        Ok(Some((self.pairs(model, &some, 16)?, 16)))
+        Ok(Previewed::Images(self.pairs(model, &some, 16)?, 16))
     }
 }

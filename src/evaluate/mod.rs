@@ -40,6 +40,7 @@ pub mod judge;
 pub mod reverse;
 pub mod statistics;
 
+pub use codes::Previewed;
 pub use judge::{Judge, Judgement, Verdict};
 
 /// A model's weights on a device, ready to be sampled and evaluated.

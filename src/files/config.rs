@@ -21,6 +21,10 @@ pub struct Config {
     pub image: ImageShape,
     /// Where the data came from.
     pub data: String,
+    /// Its [`Dataset::digest`](crate::data::Dataset::digest), so that a run goes on with the data that it was begun with; of runs of before,
+    /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_digest: Option<String>,
     /// How it is trained.
     pub training: Training,
 }
@@ -32,6 +36,8 @@ struct Written {
     model: serde_json::Value,
     image: ImageShape,
     data: String,
+    #[serde(default)]
+    data_digest: Option<String>,
     training: Training,
 }
 
@@ -40,6 +46,22 @@ fn named<S: Serializer>(model: &Arc<dyn Model>, serializer: S) -> Result<S::Ok, 
 }
 
 impl Config {
+    /// Of a training of `model` on examples of `image` from `data`.
+    pub fn new(
+        model: Arc<dyn Model>,
+        image: ImageShape,
+        data: impl Into<String>,
+        training: Training,
+    ) -> Self {
+        Self {
+            model,
+            image,
+            data: data.into(),
+            data_digest: None,
+            training,
+        }
+    }
+
     /// The configuration that a `config.json` has, whose sizes are none that no run could have written: they are refused before anything is
     /// allocated.
     ///
@@ -52,6 +74,7 @@ impl Config {
             model: models::from_json(&written.model)?,
             image: written.image,
             data: written.data,
+            data_digest: written.data_digest,
             training: written.training,
         };
         config.check()?;
@@ -102,8 +125,14 @@ pub struct Training {
     pub validation: usize,
     /// Evaluations without improvement after which training stops; 0 for never.
     pub patience: u64,
-    /// Steps between checkpoints; 0 for one an epoch.
+    /// Steps between checkpoints; 0 for by time, as `write_share` allows. The last step has one always.
     pub checkpoint_steps: u64,
+    /// Steps between previews, what the model makes of noise or examples so far; 0 for by time, as `write_share` allows.
+    #[serde(default)]
+    pub preview_steps: u64,
+    /// The most of the training's time that checkpoints and previews by time may take; 0 for none of them.
+    #[serde(default = "write_share")]
+    pub write_share: f64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_steps: u64,
     /// What activations and their gradients are stored as on the device.
@@ -121,6 +150,10 @@ pub enum Storage {
     F32,
     /// f16, the loss scaled so that small gradients survive: Micikevicius et al. 2018, "Mixed precision training".
     F16,
+}
+
+fn write_share() -> f64 {
+    0.1
 }
 
 impl Default for Training {
@@ -143,6 +176,8 @@ impl Default for Training {
             validation: 0,
             patience: 0,
             checkpoint_steps: 0,
+            preview_steps: 0,
+            write_share: write_share(),
             log_steps: 50,
             precision: Storage::F32,
         }
@@ -184,6 +219,10 @@ impl Training {
         if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
             let message = format!("{} must be in [0, 1)", self.ema.unwrap_or(0.0));
             return Err(Error::field("ema", message));
+        }
+        if !(0.0..=1.0).contains(&self.write_share) {
+            let message = format!("{} must be from 0 to 1", self.write_share);
+            return Err(Error::field("write_share", message));
         }
         if self.patience > 0 && self.validation == 0 {
             let message = "needs `validation` N examples to judge by";

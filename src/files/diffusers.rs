@@ -154,6 +154,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         ),
         image,
         data: "saved by diffusers".to_owned(),
+        data_digest: None,
         training: Training::default(),
     };
     config

@@ -22,6 +22,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,8 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    /// Held open for its lock; its text is the newest checkpoint's step, so that a run whose checkpoints were removed is known for one.
+    lock: File,
 }
 
 impl RunFolder {
@@ -103,6 +105,7 @@ impl RunFolder {
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
@@ -124,7 +127,7 @@ impl RunFolder {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -192,7 +195,52 @@ impl RunFolder {
         }
         sync_dir(&root);
         self.prune(checkpoint.progress.step);
-        Ok(())
+        self.remember(&name).map_err(io(&self.path.join(".lock")))
+    }
+
+    fn remember(&self, step: &str) -> std::io::Result<()> {
+        let mut lock = &self.lock;
+        lock.set_len(0)?;
+        lock.seek(SeekFrom::Start(0))?;
+        lock.write_all(step.as_bytes())
+    }
+
+    /// Refuses a run that had checkpoints and has none any more: going on would begin at 0 and overwrite what is left of it.
+    fn never_saved(&self) -> Result<()> {
+        let mut step = String::new();
+        let mut lock = &self.lock;
+        lock.seek(SeekFrom::Start(0)).ok();
+        lock.read_to_string(&mut step).ok();
+        let had = match step.trim().parse::<u64>() {
+            Ok(step) => format!("the run had a checkpoint of step {step}"),
+            Err(_) if self.path.join("model.safetensors").exists() => {
+                "the run has weights".to_owned()
+            }
+            Err(_) => return Ok(()),
+        };
+        Err(Error::format(
+            self.checkpoints(),
+            format!(
+                "has no checkpoint to go on from, though {had}; bring it back, or begin another run in another `folder`"
+            ),
+        ))
+    }
+
+    /// The checkpoints that are there, in words.
+    fn others(&self) -> String {
+        let names = fs::read_dir(self.checkpoints())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let steps: Vec<String> = names.filter(|n| n.parse::<u64>().is_ok()).collect();
+        match steps.as_slice() {
+            [] => "there is no other checkpoint".to_owned(),
+            steps => format!(
+                "there is {}: write that number into the file to go on from there",
+                steps.join(", ")
+            ),
+        }
     }
 
     /// Removes checkpoints but the newest two, and what a killed process left unfinished.
@@ -226,7 +274,7 @@ impl RunFolder {
     pub fn load(&self, layout: &Layout, ema: bool) -> Result<Option<Checkpoint>> {
         let pointer = self.checkpoints().join("latest");
         if !pointer.exists() {
-            return Ok(None);
+            return self.never_saved().map(|()| None);
         }
         let name = fs::read_to_string(&pointer).map_err(|e| Error::io(&pointer, e))?;
         if name.parse::<u64>().is_err() {
@@ -235,7 +283,16 @@ impl RunFolder {
                 format!("holds '{}', which is no step", name.escape_debug()),
             ));
         }
-        let dir = self.checkpoints().join(name);
+        let dir = self.checkpoints().join(&name);
+        if !dir.is_dir() {
+            return Err(Error::format(
+                &pointer,
+                format!(
+                    "names step {name}, of which there is no folder; {}",
+                    self.others()
+                ),
+            ));
+        }
         let tensors = |file: &str, prefix: &str| {
             let path = dir.join(file);
             from_file(&path, &read_tensors(&path)?, layout, prefix)

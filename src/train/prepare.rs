@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::metrics::Metrics;
+use super::spent::Watch;
 use super::submit::Steps;
 use super::timetable::{Timetable, ticks_of, update_of};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::files::folder::{Checkpoint, Progress, RunFolder};
+use crate::files::metrics::Metrics;
+use crate::files::pace::Pace;
 use crate::files::{Config, Storage, Training};
 use crate::graph::layout::Layout;
 use crate::kernels::RING_ROWS;
@@ -20,6 +23,9 @@ use crate::session::feed;
 
 /// The loss scale that a run in f16 begins with.
 const LOSS_SCALE: f32 = 1024.0;
+
+/// Between two checkpoints by time: what a power cut loses of a training whose checkpoints cost next to nothing.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(30);
 
 /// Trains a model into a run folder.
 #[derive(Debug)]
@@ -33,6 +39,10 @@ pub struct Trainer {
     pub(super) validation: Option<Dataset>,
     pub(super) metrics: Metrics,
     pub(super) progress: Progress,
+    pub(super) checkpoints: Pace,
+    pub(super) watch: Watch,
+    /// From which step on this process is timed, and which are known to be done.
+    pub(super) done: (u64, u64),
 }
 
 impl Trainer {
@@ -48,27 +58,34 @@ impl Trainer {
         out: &Path,
         resume: bool,
     ) -> Result<Self> {
+        let watch = Watch::start();
         config.check()?;
-        let training = &config.training;
+        let training = config.training.clone();
+        let training = &training;
         if dataset.shape != config.image {
             return Err(Error::Usage(format!(
                 "the data is {:?}, the run's is {:?}",
                 dataset.shape, config.image
             )));
         }
+        let digest = dataset.digest();
+        is_same_data(&config, &dataset, &digest)?;
         let model = config.model.clone();
         let (dataset, validation) = set_aside(model.as_ref(), training, dataset)?;
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
         let phases = model.phases();
         check(model.as_ref(), training, &phases, &dataset)?;
         let folder = RunFolder::open(out, resume)?;
-        let steps = Steps::new(device, model.as_ref(), layout.clone(), training, dataset)?;
-        let timetable = Timetable::new(training.clone(), phases, steps.feed.batches_per_epoch());
         let saved = if resume {
             folder.load(&layout, training.ema.is_some())?
         } else {
             None
         };
+        let steps = Steps::new(device, model.as_ref(), layout.clone(), training, dataset)?;
+        let timetable = Timetable::new(training.clone(), phases, steps.feed.batches_per_epoch());
+        if let Some(saved) = &saved {
+            goes_on(saved.progress.step, timetable.total())?;
+        }
         let variants = steps.variants();
         let checkpoint = match saved {
             Some(saved) => {
@@ -79,7 +96,12 @@ impl Trainer {
                 }
                 saved
             }
-            None => drawn(&layout, training, variants, device.name()),
+            None => {
+                if resume {
+                    log::warn!("the run has no checkpoint yet: it begins at step 0");
+                }
+                drawn(&layout, training, variants, device.name())
+            }
         };
         let session = steps.session.as_ref();
         session.write(Flat::Parameters, &checkpoint.weights)?;
@@ -88,10 +110,17 @@ impl Trainer {
         if let Some(ema) = &checkpoint.ema {
             session.write(Flat::Ema, ema)?;
         }
-        if !resume {
-            folder.write_config(&config)?;
-        }
+        let config = Config {
+            data_digest: Some(digest),
+            ..config
+        };
+        folder.write_config(&config)?;
         let progress = checkpoint.progress;
+        let checkpoints = Pace::new(
+            training.checkpoint_steps,
+            training.write_share / 2.0,
+            BETWEEN_CHECKPOINTS,
+        );
         let metrics = Metrics::open(&folder.path().join("metrics.jsonl"), progress.step)?;
         Ok(Self {
             config,
@@ -103,6 +132,9 @@ impl Trainer {
             validation,
             metrics,
             progress,
+            checkpoints,
+            watch,
+            done: (0, 0),
         })
     }
 
@@ -140,6 +172,34 @@ impl Trainer {
         self.steps
             .session
             .read(if average { Flat::Ema } else { Flat::Parameters })
+    }
+}
+
+/// Refuses an end that the run has passed.
+fn goes_on(done: u64, total: u64) -> Result<()> {
+    if done > total {
+        return Err(Error::field(
+            "steps",
+            format!(
+                "{total} are fewer than the {done} that the run has done; give more, or begin another run in another `folder`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses to go on with other data than the run was begun with.
+fn is_same_data(config: &Config, dataset: &Dataset, digest: &str) -> Result<()> {
+    match &config.data_digest {
+        Some(own) if own != digest => Err(Error::field(
+            "data",
+            format!(
+                "{} has other examples or labels than what the run was begun with, {} (digest {digest}, not {own}); go on with that, or begin \
+                 another run in another `folder`",
+                dataset.name, config.data
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -1,16 +1,17 @@
 //! The loop: steps submitted, figures read one readback behind, validation, checkpoints, the end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::fault;
-use super::metrics::Record;
 use super::prepare::Trainer;
+use super::spent::{On, Spent};
 use crate::error::{Error, Result};
 use crate::evaluate;
 use crate::files::folder::Checkpoint;
+use crate::files::metrics::Record;
 use crate::files::{Storage, diffusers, weights};
 use crate::models::Figures;
 use crate::program::Flat;
@@ -22,6 +23,9 @@ const GROWTH: u64 = 2000;
 /// It grows no further.
 const LARGEST_LOSS_SCALE: f32 = 65_536.0;
 
+/// Where steps take longer than this, each is waited for but one: whoever watches sees them, and who stops them is heard.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// What a trainer tells while it works.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -31,6 +35,10 @@ pub enum Event<'a> {
         step: u64,
         /// Of how many.
         total: u64,
+        /// Steps of an epoch.
+        per_epoch: u64,
+        /// Whether the trainer's weights are those after `step`, so that previews may be drawn from them; else more is under way.
+        settled: bool,
         /// The newest line of `metrics.jsonl`.
         record: Option<&'a Record>,
     },
@@ -41,7 +49,12 @@ pub enum Event<'a> {
         /// Mean loss of an example on held-out data.
         validation: Option<f64>,
     },
-    /// A checkpoint was written; samples may be drawn from the session's weights.
+    /// Something that takes a while begins.
+    Busy {
+        /// `held-out examples`, `checkpoint of step 100`.
+        with: String,
+    },
+    /// A checkpoint was written.
     Checkpoint {
         /// Steps so far.
         step: u64,
@@ -63,6 +76,8 @@ pub struct Summary {
     pub ended: &'static str,
     /// Seconds of this process.
     pub seconds: f64,
+    /// Where they went.
+    pub spent: Spent,
     /// The device.
     pub device: String,
 }
@@ -111,7 +126,6 @@ impl Trainer {
         stop: &AtomicBool,
         mut tell: impl FnMut(&Self, Event<'_>) -> Result<()>,
     ) -> Result<Summary> {
-        let begin = Instant::now();
         let (total, patience) = (self.timetable.total(), self.config.training.patience);
         let mut step = self.progress.step;
         self.begin(step)?;
@@ -123,13 +137,14 @@ impl Trainer {
                 ended = "interrupted";
                 break;
             }
-            let submitted = self.submit(step)?;
+            let submitted = self.submit(step, stop, &mut tell)?;
             step = submitted.end;
             let finished = pending.replace(submitted);
             let decided = self.timetable.is_decided_at(step);
+            let writes = self.checkpoints.due(step, self.watch.elapsed()) && step < total;
             let mut read = self.report(finished, step, false, &mut tell);
-            if decided && read.is_ok() {
-                read = self.report(pending.take(), step, true, &mut tell);
+            if (decided || writes) && read.is_ok() {
+                read = self.report(pending.take(), step, decided, &mut tell);
             }
             match read {
                 Err(Stopped::Overflow(at)) => {
@@ -140,40 +155,55 @@ impl Trainer {
                 }
                 other => other?,
             }
-            if !decided {
-                continue;
-            }
             if self.timetable.ends_epoch(step) {
                 let epoch = step.div_ceil(self.timetable.per_epoch());
-                let validation = self.validate(step)?;
-                tell(self, Event::Epoch { epoch, validation })?;
+                let validation = self.validate(step, &mut tell)?;
+                self.tell(&mut tell, Event::Epoch { epoch, validation })?;
             }
-            self.checkpoint(step)?;
-            tell(self, Event::Checkpoint { step })?;
+            if writes {
+                self.checkpoint(step, &mut tell)?;
+                self.tell(&mut tell, Event::Checkpoint { step })?;
+            }
             if patience > 0 && self.progress.since_best >= patience {
                 ended = "early stop";
                 break;
             }
         }
-        match pending.map(|last| self.collect(last)).transpose() {
+        match self.report(pending.take(), step, false, &mut tell) {
             Err(Stopped::Overflow(at)) => step = self.lower_loss_scale(at)?,
-            other => drop(other?),
+            other => other?,
         }
+        self.watch.last_step();
         if self.progress.step != step {
-            self.checkpoint(step)?;
+            self.checkpoint(step, &mut tell)?;
+            self.tell(&mut tell, Event::Checkpoint { step })?;
         }
         if self.validation.is_none() {
             self.write_best()?;
         }
+        let spent = self.watch.spent();
         Ok(Summary {
             steps: step,
             total,
             metrics: self.metrics.last(),
             best_validation: self.progress.best,
             ended,
-            seconds: begin.elapsed().as_secs_f64(),
+            seconds: spent.seconds(),
+            spent,
             device: self.device.name(),
         })
+    }
+
+    /// Tells an event, whose time is no step's.
+    fn tell(
+        &mut self,
+        tell: &mut impl FnMut(&Self, Event<'_>) -> Result<()>,
+        event: Event<'_>,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        let told = tell(self, event);
+        self.watch.add(On::Events, begin.elapsed());
+        told
     }
 
     /// Makes `step` the next one on the device.
@@ -183,16 +213,50 @@ impl Trainer {
         self.steps.begin(&self.timetable, tick, scale)
     }
 
-    /// Submits the steps from `first` to the next at which figures are wanted, and begins to read these.
-    fn submit(&mut self, first: u64) -> Result<Pending> {
-        let end = self.timetable.next_boundary(first);
+    /// Submits the steps from `first` to the next at which figures are wanted, or to where `stop` is heard, and begins to read these.
+    fn submit(
+        &mut self,
+        first: u64,
+        stop: &AtomicBool,
+        tell: &mut impl FnMut(&Self, Event<'_>) -> Result<()>,
+    ) -> Result<Pending> {
+        let boundary = self.timetable.next_boundary(first);
         let scale = self.progress.loss_scale;
         let mut step = first;
-        while step < end {
-            step += self.steps.submit(&self.timetable, scale, step..end)?;
+        let mut behind: Option<(u64, Box<dyn RingRead>)> = None;
+        while step < boundary {
+            let (starts, slow) = (self.watch.is_starting(), self.slow());
+            let until = if starts || slow { step + 1 } else { boundary };
+            step += self.steps.submit(&self.timetable, scale, step..until)?;
+            if starts {
+                self.steps.session.begin_ring()?.wait()?;
+                self.watch.first_step();
+                self.done = (step, step);
+            } else if slow {
+                let read = self.steps.session.begin_ring()?;
+                if let Some((done, read)) = behind.replace((step, read)) {
+                    read.wait()?;
+                    self.done.1 = done;
+                    let event = self.progress_event(done, None, false);
+                    self.tell(tell, event)?;
+                }
+            }
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
         }
         let read = self.steps.session.begin_ring()?;
-        Ok(Pending { first, end, read })
+        Ok(Pending {
+            first,
+            end: step,
+            read,
+        })
+    }
+
+    /// Whether steps take long here.
+    fn slow(&self) -> bool {
+        let (from, to) = self.done;
+        to > from && self.watch.stepping().as_secs_f64() > SLOW.as_secs_f64() * (to - from) as f64
     }
 
     /// Collects the figures of `finished`, if there is anything yet, and tells them. `settled`: nothing else is under way.
@@ -207,19 +271,30 @@ impl Trainer {
         if settled {
             self.raise_loss_scale(step)?;
         }
-        let (total, record) = (self.timetable.total(), record.as_ref());
-        let event = Event::Step {
+        let event = self.progress_event(step, record.as_ref(), true);
+        Ok(self.tell(tell, event)?)
+    }
+
+    fn progress_event<'a>(
+        &self,
+        step: u64,
+        record: Option<&'a Record>,
+        settled: bool,
+    ) -> Event<'a> {
+        Event::Step {
             step,
-            total,
+            total: self.timetable.total(),
+            per_epoch: self.timetable.per_epoch(),
+            settled,
             record,
-        };
-        Ok(tell(self, event)?)
+        }
     }
 
     /// Waits for figures and writes their means as a line of `metrics.jsonl`.
     fn collect(&mut self, pending: Pending) -> Result<Record, Stopped> {
         let Pending { first, end, read } = pending;
         let ring = read.wait()?;
+        self.done.1 = end;
         let timetable = &self.timetable;
         if ring.halted() && ring.step() < end * timetable.ticks() {
             let (at, scale) = (ring.step(), self.progress.loss_scale);
@@ -273,7 +348,23 @@ impl Trainer {
     }
 
     /// The mean loss of held-out examples; keeps the weights if they are the best so far.
-    fn validate(&mut self, step: u64) -> Result<Option<f64>> {
+    fn validate(
+        &mut self,
+        step: u64,
+        tell: &mut impl FnMut(&Self, Event<'_>) -> Result<()>,
+    ) -> Result<Option<f64>> {
+        if self.validation.is_none() {
+            return Ok(None);
+        }
+        let with = "held-out examples".to_owned();
+        self.tell(tell, Event::Busy { with })?;
+        let begin = Instant::now();
+        let loss = self.held_out_loss(step)?;
+        self.watch.add(On::Evaluation, begin.elapsed());
+        Ok(loss)
+    }
+
+    fn held_out_loss(&mut self, step: u64) -> Result<Option<f64>> {
         let Some(validation) = &self.validation else {
             return Ok(None);
         };
@@ -316,7 +407,14 @@ impl Trainer {
         weights::write_tensors(&self.folder.path().join("model.safetensors"), &tensors)
     }
 
-    fn checkpoint(&mut self, step: u64) -> Result<()> {
+    fn checkpoint(
+        &mut self,
+        step: u64,
+        tell: &mut impl FnMut(&Self, Event<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let with = format!("checkpoint of step {step}");
+        self.tell(tell, Event::Busy { with })?;
+        let (begin, elapsed) = (Instant::now(), self.watch.elapsed());
         self.progress.step = step;
         let session = self.steps.session.as_ref();
         let average = self.config.training.ema.is_some();
@@ -327,6 +425,9 @@ impl Trainer {
             progress: self.progress.clone(),
         };
         self.metrics.flush()?;
-        self.folder.save(session.layout(), &checkpoint)
+        self.folder.save(session.layout(), &checkpoint)?;
+        self.checkpoints.took(elapsed, begin.elapsed());
+        self.watch.add(On::Checkpoints, begin.elapsed());
+        Ok(())
     }
 }

@@ -115,15 +115,18 @@ impl Timetable {
         self.training.learning_rate.at(step, self.total)
     }
 
-    /// The next step after `step` at which something is decided or written: logging, epochs, checkpoints, the end.
+    /// The next step after `step` at which something is decided or written: logging, epochs, checkpoints and previews by
+    /// steps, the end.
     pub(super) fn next_boundary(&self, step: u64) -> u64 {
         let after = |every: u64| (step / every + 1) * every;
         let t = &self.training;
         let mut next = after(t.log_steps)
             .min(after(self.per_epoch))
             .min(self.total);
-        if t.checkpoint_steps > 0 {
-            next = next.min(after(t.checkpoint_steps));
+        for every in [t.checkpoint_steps, t.preview_steps] {
+            if every > 0 {
+                next = next.min(after(every));
+            }
         }
         next
     }
@@ -133,9 +136,13 @@ impl Timetable {
         step.is_multiple_of(self.per_epoch) || step == self.total
     }
 
-    /// Whether figures are waited for and a checkpoint is written after `step` steps.
+    /// Whether something is decided after `step` steps that must be the same in a run that was resumed: by held-out examples, or of
+    /// f16's loss scale.
     pub(super) fn is_decided_at(&self, step: u64) -> bool {
         let every = self.training.checkpoint_steps;
-        self.ends_epoch(step) || (every > 0 && step.is_multiple_of(every))
+        let half = self.training.precision == Storage::F16;
+        let by_steps = every > 0 && step.is_multiple_of(every);
+        (self.training.validation > 0 && self.ends_epoch(step))
+            || (half && (self.ends_epoch(step) || by_steps))
     }
 }

@@ -129,6 +129,7 @@ pub(crate) fn config(
         ),
         image: dataset.shape,
         data: "test".to_owned(),
+        data_digest: None,
         training,
     }
 }

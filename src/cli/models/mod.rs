@@ -25,6 +25,13 @@ macro_rules! models {
         }
 
         impl Command {
+            /// Its name, as it is typed and as configurations have it.
+            pub(super) fn name(&self) -> String {
+                match self {
+                    $(Self::$model(_) => stringify!($file).replace('_', "-"),)*
+                }
+            }
+
             /// Its arguments.
             pub(super) fn arguments(&self) -> &dyn ModelArguments {
                 match self {

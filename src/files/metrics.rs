@@ -1,7 +1,7 @@
 //! `metrics.jsonl`, the record of a training's figures: a line of JSON for each step that was logged.
 //!
 //! ```
-//! use wgen::train::metrics;
+//! use wgen::files::metrics;
 //!
 //! // The last line of a process that was killed while it wrote.
 //! let text = "{\"step\":10,\"loss\":5.5}\n{\"step\":20,\"loss\":4.25}\n{\"step\":30,\"lo";
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::synced::write_synced;
 use crate::error::{Error, Result};
-use crate::files::write_synced;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,108 @@
+//! Pictures of where a training stands: by steps or by time, and after its last step.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::progress::Progress;
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluator, Previewed};
+use crate::files::pace::Pace;
+use crate::files::write_synced;
+use crate::report::grid;
+use crate::session::Device;
+use crate::train::Trainer;
+
+/// Pictures of one grid.
+const COUNT: usize = 64;
+
+/// Between two by time.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+pub(super) struct Previews<'a> {
+    device: &'a Device,
+    folder: PathBuf,
+    pace: Pace,
+    film: grid::Film,
+    newest: Option<u64>,
+    begun: Option<Instant>,
+}
+
+impl<'a> Previews<'a> {
+    /// Of a training in whose folder `samples/` is made.
+    pub(super) fn new(device: &'a Device, trainer: &Trainer) -> Result<Self> {
+        let folder = trainer.path().join("samples");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let training = &trainer.config().training;
+        Ok(Self {
+            device,
+            folder,
+            pace: Pace::new(training.preview_steps, training.write_share / 2.0, BETWEEN),
+            film: grid::Film::default(),
+            newest: None,
+            begun: None,
+        })
+    }
+
+    /// Draws one where it is due after `step` steps.
+    pub(super) fn step(
+        &mut self,
+        trainer: &Trainer,
+        step: u64,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let elapsed = self.begun.get_or_insert_with(Instant::now).elapsed();
+        if self.newest == Some(step) || !self.pace.due(step, elapsed) {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        match self.draw(trainer, step, self.pace.allowed(elapsed), progress)? {
+            Some(cost) => self.pace.gave_up(begin.elapsed(), cost),
+            None => self.pace.took(elapsed, begin.elapsed()),
+        }
+        Ok(())
+    }
+
+    /// Draws one, unless it would take longer than `allowed`: then it says how long.
+    fn draw(
+        &mut self,
+        trainer: &Trainer,
+        step: u64,
+        allowed: Duration,
+        progress: &mut Progress<'_>,
+    ) -> Result<Option<Duration>> {
+        progress.busy(&format!("preview of step {step}"));
+        let (config, weights) = (trainer.config(), trainer.weights()?);
+        let model = trainer.model();
+        let seed = config.training.seed;
+        let mut evaluator = Evaluator::new(self.device, model, &weights, COUNT, seed)?;
+        match evaluator.preview(model, trainer.dataset(), COUNT, allowed)? {
+            Previewed::Images(values, columns) => {
+                let picture = grid::picture(&values, config.image, columns);
+                let path = self.folder.join(format!("{step:08}.png"));
+                write_synced(&path, &grid::png(&picture)?)?;
+                self.film.push(picture);
+                self.newest = Some(step);
+            }
+            Previewed::TooLong(cost) => return Ok(Some(cost)),
+            Previewed::Nothing => {}
+        }
+        Ok(None)
+    }
+
+    /// The last one, and the film of all.
+    pub(super) fn finish(
+        &mut self,
+        trainer: &Trainer,
+        step: u64,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        if self.newest != Some(step) {
+            self.draw(trainer, step, Duration::MAX, progress)?;
+        }
+        if self.film.frames().len() > 1 {
+            let animation = grid::gif(self.film.frames(), 400)?;
+            write_synced(&self.folder.join("training.gif"), &animation)?;
+        }
+        Ok(())
+    }
+}

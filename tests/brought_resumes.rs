@@ -1,0 +1,280 @@
+//! Going on with a run: refused where it could not be what the run would have been, with what differs; and at its own speed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn wgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgen"))
+        .args(["--device", "cpu"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn words(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout)
+}
+
+/// A run of 6 steps on 60 digits, and how it was asked for.
+struct Begun {
+    dir: TempDir,
+}
+
+const OPTIONS: [&str; 10] = [
+    "--hidden", "16", "--latent", "2", "--batch", "20", "--lr", "0.002", "--seed", "5",
+];
+
+impl Begun {
+    fn new() -> Self {
+        let begun = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let out = begun.train(
+            "vae",
+            "digits:60",
+            &[&OPTIONS[..], &["--steps", "6"]].concat(),
+        );
+        assert!(out.status.success(), "{}", words(&out));
+        begun
+    }
+
+    fn run(&self) -> String {
+        self.dir.path().join("run").to_string_lossy().into_owned()
+    }
+
+    fn train(&self, model: &str, data: &str, more: &[&str]) -> Output {
+        let run = self.run();
+        let base = ["train", model, "--data", data, "--out", &run];
+        wgen(&[&base[..], more].concat())
+    }
+
+    fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(Path::new(&self.run()).join(name)).ok()
+    }
+
+    /// Refuses to go on, says `named`, and leaves the run as it is.
+    fn refused(&self, model: &str, data: &str, more: &[&str], named: &[&str]) {
+        let kept = [
+            "config.json",
+            "model.safetensors",
+            "metrics.jsonl",
+            "checkpoints/latest",
+        ];
+        let before = kept.map(|name| self.bytes(name));
+        let out = self.train(model, data, &[more, &["--resume"]].concat());
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {}", words(&out));
+        for name in named {
+            assert!(
+                words(&out).contains(name),
+                "{more:?} without '{name}': {}",
+                words(&out)
+            );
+        }
+        assert!(
+            before == kept.map(|name| self.bytes(name)),
+            "{more:?} changed the run"
+        );
+    }
+}
+
+#[test]
+fn a_run_goes_on_only_as_what_it_is() {
+    let begun = Begun::new();
+    // Another model, of the same kind or another; other data, though of the same sizes.
+    begun.refused(
+        "gan",
+        "digits:60",
+        &["--steps", "9"],
+        &["trains vae, not gan"],
+    );
+    begun.refused(
+        "ae",
+        "digits:60",
+        &["--steps", "9"],
+        &["trains vae, not ae"],
+    );
+    begun.refused(
+        "vae",
+        "digits:61",
+        &["--steps", "9"],
+        &["--data digits", "other examples"],
+    );
+    // Options that would make it another run, each by name; also one that is usual, where the run's is not.
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9", "--lr", "0.5"],
+        &["--lr 0.5 (the run has 0.002)"],
+    );
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--lr", "0.001"],
+        &["--lr 0.001 (the run has 0.002)"],
+    );
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--hidden", "8,8", "--batch", "30", "--optimizer", "sgd"],
+        &[
+            "--hidden [8,8] (the run has [16])",
+            "--batch 30 (the run has 20)",
+            "--optimizer",
+        ],
+    );
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--ema", "0.9"],
+        &["--ema 0.9 (the run has none)"],
+    );
+    // An end that it has passed.
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "3"],
+        &["--steps 3 are fewer than the 6"],
+    );
+    // With all that it was begun with, and with nothing but its end.
+    for (steps, options) in [("9", &OPTIONS[..]), ("12", &[])] {
+        let out = begun.train(
+            "vae",
+            "digits:60",
+            &[options, &["--steps", steps, "--resume"]].concat(),
+        );
+        assert!(out.status.success(), "{}", words(&out));
+    }
+    // The end that it was given is its own from now on.
+    let out = begun.train("vae", "digits:60", &["--resume", "--checkpoint-steps", "2"]);
+    assert!(words(&out).contains("12 of 12 steps"), "{}", words(&out));
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_gone_does_not_begin_at_0() {
+    let begun = Begun::new();
+    let checkpoints = Path::new(&begun.run()).join("checkpoints");
+    // The newest is gone, the pointer not.
+    let kept = begun.dir.path().join("kept");
+    fs::rename(checkpoints.join("6"), &kept).unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["names step 6", "no other checkpoint"],
+    );
+    fs::rename(&kept, checkpoints.join("6")).unwrap();
+    fs::remove_dir_all(&checkpoints).unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["checkpoint of step 6"],
+    );
+    // Nor where the weights are gone too, or the run is one of before, whose lock says nothing.
+    fs::rename(Path::new(&begun.run()).join("model.safetensors"), &kept).unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["checkpoint of step 6"],
+    );
+    fs::rename(&kept, Path::new(&begun.run()).join("model.safetensors")).unwrap();
+    fs::write(Path::new(&begun.run()).join(".lock"), "").unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["the run has weights"],
+    );
+}
+
+#[test]
+fn what_is_written_may_change_on_the_way_and_can_be_left_out() {
+    let begun = Begun::new();
+    let run = begun.run();
+    let exists = |name: &str| Path::new(&run).join(name).exists();
+    let more = [
+        "--resume",
+        "--steps",
+        "12",
+        "--preview-steps",
+        "3",
+        "--checkpoint-steps",
+        "4",
+    ];
+    let out = begun.train("vae", "digits:60", &more);
+    assert!(out.status.success(), "{}", words(&out));
+    for name in [
+        "samples/00000009.png",
+        "samples/00000012.png",
+        "checkpoints/8",
+        "checkpoints/12",
+    ] {
+        assert!(exists(name), "{name}");
+    }
+    let more = [
+        "--resume",
+        "--steps",
+        "15",
+        "--no-previews",
+        "--write-share",
+        "0",
+        "--checkpoint-steps",
+        "0",
+    ];
+    let out = begun.train("vae", "digits:60", &more);
+    assert!(out.status.success(), "{}", words(&out));
+    assert!(!exists("samples/00000015.png") && exists("checkpoints/15"));
+    let out = begun.train("vae", "digits:60", &["--resume", "--write-share", "1.5"]);
+    assert!(
+        words(&out).contains("--write-share 1.5 must be from 0 to 1"),
+        "{}",
+        words(&out)
+    );
+}
+
+#[test]
+fn few_examples_in_many_epochs_are_trained_and_not_written_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run").to_string_lossy().into_owned();
+    let base = [
+        "train",
+        "vae",
+        "--data",
+        "digits:40",
+        "--epochs",
+        "60",
+        "--batch",
+        "20",
+        "--hidden",
+        "8",
+    ];
+    let out = wgen(&[&base[..], &["--latent", "2", "--out", &run, "--json"]].concat());
+    let summary: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(summary["steps"], 120);
+    // Over in a second: the last checkpoint and the last preview are all that is due.
+    let count = |folder: &str| {
+        let names = fs::read_dir(Path::new(&run).join(folder))
+            .unwrap()
+            .flatten();
+        names.filter(|n| n.file_name() != "latest").count()
+    };
+    assert_eq!((count("checkpoints"), count("samples")), (1, 1));
+    let spent = |name: &str| summary["spent"][name].as_f64().unwrap();
+    assert_eq!(spent("checkpoints"), 0.0);
+    let all: f64 = [
+        "start",
+        "steps",
+        "checkpoints",
+        "evaluation",
+        "events",
+        "end",
+    ]
+    .map(spent)
+    .iter()
+    .sum();
+    assert!((all - summary["seconds"].as_f64().unwrap()).abs() < 1e-6);
+}
