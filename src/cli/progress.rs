@@ -68,7 +68,7 @@ fn rate(steps: f64) -> String {
 }
 
 /// The figure that says how the training goes, and the others.
-fn figures(values: &Map<String, Value>) -> (String, String) {
+pub(super) fn figures(values: &Map<String, Value>) -> (String, String) {
     let one = |(name, value): (&String, &Value)| Some(format!("{name} {:.4}", value.as_f64()?));
     let first = values
         .iter()
@@ -86,7 +86,8 @@ fn figures(values: &Map<String, Value>) -> (String, String) {
 pub(super) struct Progress<'a> {
     output: &'a Output,
     bar: Option<ProgressBar>,
-    width: u16,
+    /// The terminal's columns, and whether steps are counted yet: what the bar's form depends on.
+    form: Option<(u16, bool)>,
     reached: Arc<Mutex<Reached>>,
     epochs: (u64, u64),
     others: String,
@@ -99,7 +100,7 @@ impl<'a> Progress<'a> {
         let mut progress = Self {
             output,
             bar: shown.then(ProgressBar::no_length),
-            width: 0,
+            form: None,
             reached: Arc::default(),
             epochs: (0, 0),
             others: String::new(),
@@ -122,12 +123,13 @@ impl<'a> Progress<'a> {
         let width = Term::stderr()
             .size_checked()
             .map_or(80, |(_, columns)| columns);
-        if width == self.width {
+        let counts = self.reached().since.is_some();
+        if self.form.replace((width, counts)) == Some((width, counts)) {
             return;
         }
-        self.width = width;
         // What has no room is left out, the loss last of all; {wide_msg} is cut to what remains.
         let template = match width {
+            _ if !counts => "{spinner} {wide_msg}",
             0..40 => "{spinner} {wide_msg}",
             40..76 => "{spinner} {prefix} {pos}/{len} {wide_msg}",
             76..110 => "{spinner} {prefix} {bar:12} {pos}/{len} {times} {wide_msg}",
@@ -170,7 +172,7 @@ impl<'a> Progress<'a> {
                 bar.set_prefix(loss);
                 self.others = others;
             }
-            bar.set_message(self.rest(self.width < 40));
+            bar.set_message(self.rest(self.form.is_some_and(|(width, _)| width < 40)));
         } else if let Some((loss, others)) = found {
             let waited = self.line.elapsed();
             let round = step.is_multiple_of(500) || step == total;

@@ -11,7 +11,7 @@ use clap::Args;
 use super::common::{Output, open};
 use super::models;
 use super::previews::Previews;
-use super::progress::Progress;
+use super::progress::{Progress, figures};
 use super::resume;
 use super::training::TrainingArguments;
 use crate::data::Dataset;
@@ -174,25 +174,25 @@ pub(super) fn drive(
 }
 
 fn say_ending(output: &Output, summary: &Summary, folder: &Path) {
+    let (loss, others) = figures(&summary.metrics);
     output.say(&format!(
-        "{}: {} of {} steps in {:.1} s, {}",
-        summary.ended,
-        summary.steps,
-        summary.total,
-        summary.seconds,
-        figures(&summary.metrics)
+        "{}: {} of {} steps in {:.1} s, {loss}; {others}",
+        summary.ended, summary.steps, summary.total, summary.seconds
     ));
     let s = &summary.spent;
-    output.say(&format!(
-        "time: {:.1} s to the first step's end, then {:.0} % steps ({:.1} s), {:.1} s checkpoints, {:.1} s held-out figures, {:.1} s previews; {:.1} s at the end",
-        s.start,
-        100.0 * s.share_of_steps(),
-        s.steps,
-        s.checkpoints,
-        s.evaluation,
-        s.events,
-        s.end
-    ));
+    let spent: Vec<String> = [
+        ("first step", s.start),
+        ("steps", s.steps),
+        ("checkpoints", s.checkpoints),
+        ("held-out figures", s.evaluation),
+        ("previews", s.events),
+        ("end", s.end),
+    ]
+    .iter()
+    .filter(|(_, seconds)| *seconds >= 0.05)
+    .map(|(name, seconds)| format!("{name} {seconds:.1} s"))
+    .collect();
+    output.say(&spent.join(", "));
     output.say(&format!("in {}", folder.display()));
 }
 
@@ -203,13 +203,6 @@ fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
         .open(path)
         .map_err(|e| Error::io(path, e))?;
     writeln!(file, "{line}").map_err(|e| Error::io(path, e))
-}
-
-fn figures(values: &serde_json::Map<String, serde_json::Value>) -> String {
-    let one = |(name, value): (&String, &serde_json::Value)| {
-        Some(format!("{name} {:.4}", value.as_f64()?))
-    };
-    values.iter().filter_map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Raised by Ctrl-C and SIGTERM; the second time the process ends at once. The handler is installed once a process.
