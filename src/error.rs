@@ -93,9 +93,7 @@ pub enum Error {
         message: String,
     },
     /// A loss or gradient stopped being finite.
-    #[error(
-        "step {step}: {tensor} is not finite ({detail}); the weights are those of the step before"
-    )]
+    #[error("training broke down at step {step}: {tensor} is not finite ({detail}); {remedy}")]
     NotFinite {
         /// The training step, from 0.
         step: u64,
@@ -103,6 +101,8 @@ pub enum Error {
         tensor: String,
         /// How it was found.
         detail: String,
+        /// What is likely the cause, and what to do.
+        remedy: String,
     },
     /// A check failed: numbers differ by more than their tolerance.
     #[error("{0}")]

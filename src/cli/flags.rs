@@ -67,7 +67,9 @@ pub(super) fn message(error: &Error) -> String {
         Error::Field { field, message } => {
             format!("{} {}", flag(field).unwrap_or(field), flags(message))
         }
-        Error::Usage(_) | Error::Shape { .. } | Error::NoAdapter(_) => flags(&error.to_string()),
+        Error::Usage(_) | Error::NotFinite { .. } | Error::Shape { .. } | Error::NoAdapter(_) => {
+            flags(&error.to_string())
+        }
         _ => error.to_string(),
     }
 }

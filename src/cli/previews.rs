@@ -18,6 +18,9 @@ const COUNT: usize = 64;
 /// Between two by time.
 const BETWEEN: Duration = Duration::from_secs(10);
 
+/// The last one may take so long, or a tenth of the training.
+const LAST: Duration = Duration::from_secs(60);
+
 pub(super) struct Previews<'a> {
     device: &'a Device,
     folder: PathBuf,
@@ -96,8 +99,18 @@ impl<'a> Previews<'a> {
         step: u64,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        if self.newest != Some(step) {
-            self.draw(trainer, step, Duration::MAX, progress)?;
+        let elapsed = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let allowed = match self.pace.allowed(elapsed) {
+            Duration::MAX => Duration::MAX,
+            _ => LAST.max(elapsed / 10),
+        };
+        if self.newest != Some(step)
+            && let Some(cost) = self.draw(trainer, step, allowed, progress)?
+        {
+            progress.say(&format!(
+                "the last preview is left out: it would take {:.0} s; wgen sample draws as many as you want",
+                cost.as_secs_f64()
+            ));
         }
         if self.film.frames().len() > 1 {
             let animation = grid::gif(self.film.frames(), 400)?;

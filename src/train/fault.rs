@@ -70,7 +70,21 @@ pub(super) fn name(
         step,
         tensor,
         detail,
+        remedy: remedy(timetable, step),
     }
+}
+
+/// What is likely the cause of numbers that are not finite, and what to do.
+fn remedy(timetable: &Timetable, step: u64) -> String {
+    let rate = timetable.learning_rate(step);
+    let clip = match timetable.training().clip {
+        0.0 => ", or gradients scaled down by `clip` 1".to_owned(),
+        norm => format!(", or `clip` below {norm}"),
+    };
+    format!(
+        "most likely the `learning_rate` {rate} is too high: begin again with a tenth of it{clip}; the weights of the step before, and the last \
+         checkpoint, are as they were"
+    )
 }
 
 /// The first tensor that was not finite, and what was found in it.

@@ -104,6 +104,7 @@ impl From<Stopped> for Error {
                 step,
                 tensor: "a gradient".to_owned(),
                 detail: "f16 overflowed".to_owned(),
+                remedy: "train with `precision` f32".to_owned(),
             },
         }
     }
