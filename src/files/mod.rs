@@ -23,6 +23,10 @@
 pub(crate) mod config;
 pub(crate) mod diffusers;
 pub mod folder;
+mod format;
+mod found;
+mod layouts;
+mod scheduler;
 mod synced;
 pub mod weights;
 
