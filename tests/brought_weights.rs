@@ -444,6 +444,16 @@ fn variants_are_found_where_there_is_one() {
         fs::remove_file(folder.join(name)).unwrap();
     }
     refused(&folder, &["has no model.safetensors"]);
+    #[cfg(unix)]
+    {
+        let link = folder.join("model.safetensors");
+        std::os::unix::fs::symlink("../blobs/0a1b", &link).unwrap();
+        refused(
+            &folder,
+            &["model.safetensors", "is a link to a file that is not there"],
+        );
+        fs::remove_file(link).unwrap();
+    }
     fs::write(folder.join("model.pt"), b"PK\x03\x04").unwrap();
     refused(
         &folder,

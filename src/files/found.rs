@@ -26,7 +26,7 @@ pub(super) struct Found {
 /// # Errors
 /// When there are none, saying what is there; when it is not clear which are meant; when a file is damaged.
 pub(super) fn read(folder: &Path, stem: &str) -> Result<Found> {
-    let names = names(folder, stem);
+    let names = names(folder, stem)?;
     let single = format!("{stem}{ENDING}");
     let indices: Vec<&String> = names.iter().filter(|n| is_index(n)).collect();
     let whole = format!("{single}.index.json");
@@ -69,16 +69,18 @@ pub(super) fn read(folder: &Path, stem: &str) -> Result<Found> {
 }
 
 /// Files whose names begin with `stem` and a point or the hyphen of a shard.
-fn names(folder: &Path, stem: &str) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
+fn names(folder: &Path, stem: &str) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let names = entries
+        .flatten()
         .filter(|entry| entry.path().is_file())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| {
             let rest = name.strip_prefix(stem);
             rest.is_some_and(|rest| rest.starts_with(['.', '-']))
         })
-        .collect()
+        .collect();
+    Ok(names)
 }
 
 /// Variants stand before or after: `stem.fp16.safetensors.index.json`, or diffusers' `stem.safetensors.index.fp16.json`.
@@ -97,6 +99,10 @@ fn none(folder: &Path, single: &str, names: &BTreeSet<String>) -> Error {
             "is a PyTorch pickle, which may run code when it is loaded; load it in diffusers and save it with save_pretrained(folder, \
              safe_serialization=True), or save its state_dict with safetensors.torch.save_file",
         );
+    }
+    if folder.join(single).is_symlink() {
+        // The cache of the Hugging Face Hub is made of links, and not all of it may have been copied.
+        return Error::format(folder.join(single), "is a link to a file that is not there");
     }
     let shard = names.iter().find(|name| name.contains("-of-"));
     Error::format(

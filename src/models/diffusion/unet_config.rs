@@ -74,7 +74,7 @@ pub struct Config {
     pub add_attention: bool,
     /// Nothing alone: classes are looked up.
     pub class_embed_type: Option<String>,
-    /// Classes, the null class of guidance among them as the last.
+    /// Classes, the null class of guidance among them as the last where there is one.
     pub num_class_embeds: Option<usize>,
     /// Of learned time embeddings, which are not supported; ignored.
     pub num_train_timesteps: Option<usize>,
