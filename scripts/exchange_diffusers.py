@@ -7,6 +7,7 @@ Needs torch, diffusers and safetensors (tests/golden/requirements.txt). Ours is 
 difference of the float images 5e-3, the mean 1e-4, of 8-bit images 1.
 """
 import argparse
+import copy
 import json
 import os
 import subprocess
@@ -75,6 +76,11 @@ def main():
                 scheduler = DDPMScheduler.from_pretrained(f"{folder}/scheduler")
                 labels = torch.full((COUNT,), 3)
                 passed &= compare(f"ours in diffusers, class 3: {folder}", arguments.wgen, folder, unet, scheduler, labels, more=["--class", "3"])
+                # The mark of the null class goes through diffusers.
+                unet.save_pretrained(f"{work}/again/unet")
+                scheduler.save_pretrained(f"{work}/again/scheduler")
+                passed &= compare(f"the same, guided by 2, saved again: {folder}", arguments.wgen, f"{work}/again", unet, scheduler, labels, 2.0,
+                                  ["--class", "3", "--guidance", "2"])
                 passed &= compare(f"the same, guided by 2: {folder}", arguments.wgen, folder, unet, scheduler, labels, 2.0,
                                   ["--class", "3", "--guidance", "2"])
         torch.manual_seed(5)
@@ -94,6 +100,17 @@ def main():
             optimizer.step()
         DDPMPipeline(unet, scheduler).save_pretrained(f"{work}/theirs")
         passed &= compare("diffusers' in ours", arguments.wgen, f"{work}/theirs", unet, scheduler)
+        DDPMPipeline(unet, scheduler).save_pretrained(f"{work}/shards", max_shard_size="200KB")
+        passed &= compare("the same in shards", arguments.wgen, f"{work}/shards", unet, scheduler)
+        for dtype, how in [(torch.float16, {"variant": "fp16"}), (torch.bfloat16, {})]:
+            half = copy.deepcopy(unet).to(dtype)
+            DDPMPipeline(half, scheduler).save_pretrained(f"{work}/{dtype}", **how)
+            # Halves are stored, not computed with.
+            passed &= compare(f"the same in {dtype}", arguments.wgen, f"{work}/{dtype}", half.float(), scheduler)
+        torch.manual_seed(6)
+        classes = UNet2DModel(**{**unet.config, "num_class_embeds": COUNT})
+        DDPMPipeline(classes, scheduler).save_pretrained(f"{work}/classes")
+        passed &= compare("every class in turn", arguments.wgen, f"{work}/classes", classes, scheduler, torch.arange(COUNT))
     sys.exit(0 if passed else 1)
 
 

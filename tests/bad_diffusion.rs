@@ -305,9 +305,9 @@ fn folders_of_diffusers_that_lack_something_are_refused() {
             "thresholding",
         ),
         (
-            "unknown",
-            r#"{"_class_name": "DDPMScheduler", "lower_order_final": true}"#,
-            "lower_order_final",
+            "schedule",
+            r#"{"_class_name": "DDPMScheduler", "beta_schedule": "laplace"}"#,
+            "beta_schedule \"laplace\"",
         ),
         (
             "class",

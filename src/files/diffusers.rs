@@ -1,90 +1,107 @@
 //! Folders as diffusers saves a `DDPMPipeline`: `model_index.json`, `unet/`, `scheduler/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
+use super::layouts::{self, CONFIG, INDEX, Parts};
+use super::scheduler::{self, Scheduler};
 use super::synced::write_synced;
-use super::weights::{Tensors, read_tensors, write_tensors};
-use super::{Config, Training};
+use super::weights::{Tensors, write_tensors};
+use super::{Config, Training, found};
 use crate::error::{Error, Result};
-use crate::models::diffusion::process::{
-    self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
-};
+use crate::graph::layout::Layout;
+use crate::models::diffusion::process::{self, Rounding, Variance};
 use crate::models::diffusion::samplers::{self, SamplerSettings};
-use crate::models::diffusion::{Config as Diffusing, Diffusion, Network, unet};
+use crate::models::diffusion::{Config as Diffusing, Diffusion, Loss, Network, unet};
 
-/// `scheduler_config.json` of a `DDPMScheduler` or `DDIMScheduler`, with diffusers' names and defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Scheduler {
-    num_train_timesteps: usize,
-    beta_start: f64,
-    beta_end: f64,
-    beta_schedule: BetaSchedule,
-    trained_betas: Option<Vec<f64>>,
-    variance_type: String,
-    clip_sample: bool,
-    clip_sample_range: f64,
-    prediction_type: Prediction,
-    thresholding: bool,
-    dynamic_thresholding_ratio: f64,
-    sample_max_value: f64,
-    timestep_spacing: Spacing,
-    steps_offset: usize,
-    rescale_betas_zero_snr: bool,
-    set_alpha_to_one: bool,
-}
-
-impl Default for Scheduler {
-    fn default() -> Self {
-        Self {
-            num_train_timesteps: 1000,
-            beta_start: 1e-4,
-            beta_end: 0.02,
-            beta_schedule: BetaSchedule::Linear,
-            trained_betas: None,
-            variance_type: "fixed_small".to_owned(),
-            clip_sample: true,
-            clip_sample_range: 1.0,
-            prediction_type: Prediction::Epsilon,
-            thresholding: false,
-            dynamic_thresholding_ratio: 0.995,
-            sample_max_value: 1.0,
-            timestep_spacing: Spacing::Leading,
-            steps_offset: 0,
-            rescale_betas_zero_snr: false,
-            set_alpha_to_one: true,
-        }
-    }
-}
+pub(crate) use super::layouts::is_pipeline;
 
 const UNET_CONFIG: &str = "unet/config.json";
 const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
+const WEIGHTS: &str = "diffusion_pytorch_model";
 
-/// Whether a folder is one of diffusers' and not a run's.
-pub(crate) fn is_pipeline(folder: &Path) -> bool {
-    !folder.join("config.json").exists()
-        && (folder.join("model_index.json").exists() || folder.join("unet").is_dir())
+/// The release whose configurations ours are.
+const VERSION: &str = "0.42.1";
+
+/// The key by which we mark the networks that we write: which of the embeddings is the null class of guidance, or null where none is. diffusers
+/// passes over keys that begin with an underscore, and keeps them when it saves what it has read.
+const NULL_CLASS: &str = "_wgen_null_class";
+
+/// What diffusers makes of no configuration at all, said by a warning.
+fn without_scheduler(doubled: bool) -> (scheduler::Read, Variance) {
+    let read = scheduler::Read {
+        scheduler: Scheduler::default(),
+        sampler: &samplers::ALL[0],
+        passed: Vec::new(),
+    };
+    let variance = if doubled {
+        Variance::LearnedRange
+    } else {
+        Variance::FixedSmall
+    };
+    (read, variance)
 }
 
-/// The text of a file that a pipeline must have.
-fn text(folder: &Path, name: &str) -> Result<(PathBuf, String)> {
-    let path = folder.join(name);
-    if !path.exists() {
-        return Err(Error::format(
-            folder,
-            format!(
-                "is no whole pipeline: it has no {name}; save it with DDPMPipeline.save_pretrained"
-            ),
-        ));
+fn passed_over(path: &Path, class: &str, names: &[String]) {
+    if !names.is_empty() {
+        log::warn!(
+            "{}: keys that a {class} of diffusers {VERSION} does not read are passed over: {}",
+            path.display(),
+            names.join(", ")
+        );
     }
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    Ok((path, text))
+}
+
+/// The network's configuration, and how many of its classes take turns.
+fn read_unet(parts: &Parts) -> Result<(unet::Config, usize)> {
+    let path = parts.unet.join(CONFIG);
+    let fields = layouts::object(&path)?;
+    let wrong = |why: String| Error::format(&path, why);
+    let null = null_class(&fields).map_err(wrong)?;
+    if fields.get("sample_size").is_none_or(Json::is_null) {
+        log::warn!(
+            "{}: has no sample_size: images of 32 by 32 are made; write another size there",
+            path.display()
+        );
+    }
+    let (unet, passed) = unet::Config::read_diffusers(fields).map_err(|e| wrong(e.to_string()))?;
+    passed_over(&path, "UNet2DModel", &passed);
+    let rows = unet.num_class_embeds.unwrap_or(0);
+    match null {
+        Some(null) if null + 1 != rows => Err(wrong(format!(
+            "{NULL_CLASS} {null} is not supported; the null class is the last of {rows}"
+        ))),
+        _ => Ok((unet, null.unwrap_or(rows))),
+    }
+}
+
+/// Which embedding is the null class: as our mark says, and without it none, as nothing of diffusers has one.
+fn null_class(fields: &Map<String, Json>) -> std::result::Result<Option<usize>, String> {
+    match fields.get(NULL_CLASS) {
+        Some(Json::Null) => Ok(None),
+        Some(index) => match index.as_u64() {
+            Some(index) => Ok(usize::try_from(index).ok()),
+            None => Err(format!(
+                "{NULL_CLASS} {index} must be the index of a class, or null"
+            )),
+        },
+        // Before there was a mark: our configurations had the version of diffusers, as its own have, but 1.0 where it writes 1.
+        None => {
+            let ours = fields.get("_diffusers_version").and_then(Json::as_str) == Some(VERSION)
+                && fields
+                    .get("mid_block_scale_factor")
+                    .is_some_and(Json::is_f64);
+            let rows = fields.get("num_class_embeds").and_then(Json::as_u64);
+            let last = rows
+                .and_then(|rows| rows.checked_sub(1))
+                .filter(|last| ours && *last > 0);
+            Ok(last.and_then(|last| usize::try_from(last).ok()))
+        }
+    }
 }
 
 /// The configuration of a folder that diffusers saved.
@@ -92,30 +109,39 @@ fn text(folder: &Path, name: &str) -> Result<(PathBuf, String)> {
 /// # Errors
 /// When a file is missing, or has an option that is not supported, which is named.
 pub(crate) fn read_config(folder: &Path) -> Result<Config> {
-    let (path, unet_text) = text(folder, UNET_CONFIG)?;
-    let unet = unet::Config::from_diffusers(&unet_text)
-        .map_err(|e| Error::format(&path, e.to_string()))?;
-    let (path, scheduler_text) = text(folder, SCHEDULER)?;
-    let (scheduler, sampler) =
-        scheduler(&scheduler_text).map_err(|why| Error::format(&path, why))?;
-    let image = unet.image();
-    let wrong = |why: String| Err(Error::format(&path, why));
-    let variance = match scheduler.variance_type.as_str() {
-        "fixed_small" | "fixed_small_log" => Variance::FixedSmall,
-        "fixed_large" | "fixed_large_log" => Variance::FixedLarge,
-        "learned_range" => Variance::LearnedRange,
-        other => {
-            return wrong(format!(
-                "variance_type '{other}' is not supported; there is fixed_small, fixed_large, learned_range"
-            ));
+    let parts = layouts::parts(folder)?;
+    let (unet, classes) = read_unet(&parts)?;
+    if parts.average {
+        log::warn!(
+            "{}: has a network and its moving average, unet_ema, which is read; for the other give its folder unet",
+            folder.display()
+        );
+    }
+    let doubled = unet.out_channels == 2 * unet.in_channels;
+    let (read, variance) = match &parts.scheduler {
+        Some(path) => {
+            let read = scheduler::read(path, doubled)?;
+            passed_over(path, read.0.sampler.scheduler, &read.0.passed);
+            if !path.starts_with(folder) {
+                log::warn!(
+                    "{}: the scheduler is the one of {}",
+                    folder.display(),
+                    path.display()
+                );
+            }
+            read
+        }
+        None => {
+            log::warn!(
+                "{}: has no scheduler_config.json: diffusers' DDPMScheduler() is taken, 1000 timesteps, linear betas from 1e-4 to 0.02, noise \
+                 predicted; if it was trained otherwise, put its scheduler_config.json there",
+                folder.display()
+            );
+            without_scheduler(doubled)
         }
     };
-    if scheduler.thresholding {
-        return wrong("thresholding is not supported".to_owned());
-    }
-    if scheduler.trained_betas.is_some() {
-        return wrong("trained_betas are not supported".to_owned());
-    }
+    let (scheduler, sampler) = (read.scheduler, read.sampler);
+    let image = unet.image();
     let rows = unet.num_class_embeds.unwrap_or(0);
     let timesteps = scheduler.num_train_timesteps;
     let diffusion = Diffusing {
@@ -130,14 +156,13 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         prediction: scheduler.prediction_type,
         variance,
         loss: if variance == Variance::LearnedRange {
-            crate::models::diffusion::Loss::Hybrid
+            Loss::Hybrid
         } else {
-            crate::models::diffusion::Loss::Simple
+            Loss::Simple
         },
         clip: scheduler.clip_sample.then_some(scheduler.clip_sample_range),
-        // Which of the embeddings is a null class, if any, no file says; the last one is taken for it, as wgen writes it.
-        classes: rows.saturating_sub(1),
-        null_share: if rows > 1 { 0.1 } else { 0.0 },
+        classes,
+        null_share: if classes < rows { 0.1 } else { 0.0 },
         sampling: SamplerSettings {
             sampler: sampler.name.to_owned(),
             steps: sampler.usual_steps(timesteps),
@@ -163,43 +188,11 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
     Ok(config)
 }
 
-fn scheduler(text: &str) -> std::result::Result<(Scheduler, &'static samplers::Entry), String> {
-    let mut fields: serde_json::Map<String, Json> =
-        serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let class = fields.get("_class_name").and_then(Json::as_str);
-    let Some(sampler) = samplers::ALL.iter().find(|s| Some(s.scheduler) == class) else {
-        let known: Vec<&str> = samplers::ALL.iter().map(|s| s.scheduler).collect();
-        return Err(format!(
-            "_class_name is {class:?}; there is {}, into which diffusers converts others by from_config",
-            known.join(" and ")
-        ));
-    };
-    fields.retain(|name, _| !name.starts_with('_'));
-    let scheduler = serde_json::from_value(Json::Object(fields)).map_err(|e| e.to_string())?;
-    Ok((scheduler, sampler))
-}
-
 /// The weights of a folder that diffusers saved.
 ///
 /// # Errors
-/// When the file is missing or damaged, or is a pickle.
-pub(crate) fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
-    let path = folder.join(UNET_WEIGHTS);
-    if !path.exists() {
-        let pickle = folder.join("unet/diffusion_pytorch_model.bin");
-        return Err(if pickle.exists() {
-            Error::format(
-                pickle,
-                "is a PyTorch pickle, which may run code when it is loaded; load it in diffusers and save it with save_pretrained(folder, safe_serialization=True)",
-            )
-        } else {
-            Error::format(
-                folder,
-                format!("is no whole pipeline: it has no {UNET_WEIGHTS}"),
-            )
-        });
-    }
-    let tensors = read_tensors(&path)?;
+/// When the file is missing or damaged, is a pickle, or not of this network.
+pub(crate) fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     // The names that attention had before diffusers 0.15.
     let today = |name: String| {
         let renamed = [
@@ -214,10 +207,8 @@ pub(crate) fn read_weights(folder: &Path) -> Result<(PathBuf, Tensors)> {
             .find(|(old, _)| name.contains(old))
             .map_or(name.clone(), |(old, new)| name.replace(old, new))
     };
-    Ok((
-        path,
-        tensors.into_iter().map(|(n, t)| (today(n), t)).collect(),
-    ))
+    let unet = layouts::parts(folder)?.unet;
+    found::read(&unet, WEIGHTS)?.fit(layout, today)
 }
 
 /// Writes what diffusers reads beside a run's own files: `unet/` and `scheduler/`, and of an unconditional model `model_index.json`, with which
@@ -242,7 +233,12 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
             serde_json::to_string_pretty(json).map_err(|e| Error::format(&path, e.to_string()))?;
         write_synced(&path, (text + "\n").as_bytes())
     };
-    save(UNET_CONFIG, &unet.to_diffusers())?;
+    let mut json = unet.to_diffusers();
+    if let (Some(fields), Some(rows)) = (json.as_object_mut(), unet.num_class_embeds) {
+        let null = (diffusion.classes < rows).then_some(diffusion.classes);
+        fields.insert(NULL_CLASS.to_owned(), null.into());
+    }
+    save(UNET_CONFIG, &json)?;
     write_tensors(&folder.join(UNET_WEIGHTS), tensors)?;
     let scheduler = Scheduler {
         num_train_timesteps: diffusion.process.timesteps,
@@ -268,17 +264,17 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
         // Of DDIM alone.
         fields.remove("set_alpha_to_one");
         fields.insert("_class_name".to_owned(), "DDPMScheduler".into());
-        fields.insert("_diffusers_version".to_owned(), "0.42.1".into());
+        fields.insert("_diffusers_version".to_owned(), VERSION.into());
     }
     save(SCHEDULER, &json)?;
     if unet.num_class_embeds.is_none() {
         let index = json!({
             "_class_name": "DDPMPipeline",
-            "_diffusers_version": "0.42.1",
+            "_diffusers_version": VERSION,
             "scheduler": ["diffusers", "DDPMScheduler"],
             "unet": ["diffusers", "UNet2DModel"],
         });
-        save("model_index.json", &index)?;
+        save(INDEX, &index)?;
     }
     Ok(())
 }

@@ -332,9 +332,10 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     }
     let path = folder.join("config.json");
     if !path.exists() {
+        let inside = super::layouts::inside(folder).map_or(String::new(), |s| format!("; {s}"));
         return Err(Error::format(
             folder,
-            "is no run folder: it has no config.json",
+            format!("is no run folder: it has no config.json{inside}"),
         ));
     }
     let size = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
@@ -362,9 +363,7 @@ pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
 /// When they are missing, damaged or of another model.
 pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     if super::diffusers::is_pipeline(folder) {
-        let (path, tensors) = super::diffusers::read_weights(folder)?;
-        return from_file(&path, &tensors, layout, "");
+        return super::diffusers::read_weights(folder, layout);
     }
-    let path = folder.join("model.safetensors");
-    from_file(&path, &read_tensors(&path)?, layout, "")
+    super::found::read(folder, "model")?.fit(layout, |name| name)
 }

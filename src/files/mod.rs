@@ -23,8 +23,12 @@
 pub(crate) mod config;
 pub(crate) mod diffusers;
 pub mod folder;
+mod format;
+mod found;
+mod layouts;
 pub mod metrics;
 pub mod pace;
+mod scheduler;
 mod synced;
 pub mod weights;
 

@@ -22,8 +22,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 
+use super::format::decode;
 use crate::error::{Error, Result};
 use crate::graph::layout::{COUNTER, Init, Layout, Parameter};
 use crate::tensor::ImageShape;
@@ -69,10 +70,10 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
     super::synced::write_synced(path, &data)
 }
 
-/// Reads a file of f32 tensors.
+/// Reads a file of floats: F32, or F16, BF16 and F64, which become f32.
 ///
 /// # Errors
-/// When it is missing, cut short, malformed, or a tensor is of another type.
+/// When it is missing, no safetensors file, cut short or damaged, or a tensor is of another type or has a value beyond f32.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
     let data = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     tensors_from_bytes(path, &data)
@@ -83,39 +84,13 @@ pub fn read_tensors(path: &Path) -> Result<Tensors> {
 /// # Errors
 /// As [`read_tensors`].
 pub fn tensors_from_bytes(path: &Path, data: &[u8]) -> Result<Tensors> {
-    if data.len() >= 2 && (data[..2] == *b"PK" || data[0] == 0x80) {
-        return Err(Error::format(
-            path,
-            "is a PyTorch pickle, which may run code when it is loaded; save it with safetensors.torch.save_file instead",
-        ));
-    }
-    let file = SafeTensors::deserialize(data)
-        .map_err(|e| Error::format(path, format!("is no whole safetensors file: {e}")))?;
-    let mut tensors = Tensors::new();
-    for (name, view) in file.iter() {
-        if view.dtype() == Dtype::I64 && name.ends_with(COUNTER) {
-            let count = |b: &[u8]| {
-                let bytes = [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]];
-                i64::from_le_bytes(bytes) as f32
-            };
-            let values = view.data().chunks_exact(8).map(count).collect();
-            tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
-            continue;
-        }
-        if view.dtype() != Dtype::F32 {
-            return Err(Error::format(
-                path,
-                format!("tensor '{name}' is {:?}; F32 is wanted", view.dtype()),
-            ));
-        }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        tensors.insert(name.to_owned(), (view.shape().to_vec(), values));
-    }
-    Ok(tensors)
+    let tensors = decode(path, data)?.into_iter();
+    tensors
+        .map(|(name, tensor)| {
+            let floats = tensor.floats(path, &name)?;
+            Ok((name, floats))
+        })
+        .collect()
 }
 
 /// Tensors of the device as a file has them: border order, names with `prefix`.
@@ -144,10 +119,7 @@ pub fn from_file(
     for parameter in &layout.parameters {
         let name = format!("{prefix}{}", parameter.name);
         let Some((shape, tensor)) = tensors.get(&name) else {
-            return Err(Error::format(
-                path,
-                format!("lacks tensor '{name}'; it is not a file of this model"),
-            ));
+            return Err(Error::format(path, lacks(tensors, &name)));
         };
         let wanted = parameter.file_shape();
         if shape != wanted.dims() {
@@ -174,6 +146,21 @@ pub fn from_file(
             format!("has tensor '{extra}', which the model does not have"),
         )),
         None => Ok(values),
+    }
+}
+
+/// That a tensor is missing, and under which name it may be there.
+fn lacks(tensors: &Tensors, name: &str) -> String {
+    let longer = |other: &&String| {
+        let rest = other.strip_suffix(name);
+        rest.is_some_and(|before| before.ends_with('.'))
+    };
+    match tensors.keys().find(longer) {
+        Some(other) => format!(
+            "lacks tensor '{name}'; it has '{other}': take '{}' off its names",
+            &other[..other.len() - name.len()]
+        ),
+        None => format!("lacks tensor '{name}'; it is not a file of this model"),
     }
 }
 

@@ -42,6 +42,7 @@ mod blocks;
 mod cases;
 mod config;
 mod denoiser;
+pub(crate) mod keys;
 mod loss;
 pub mod mlp;
 pub mod process;

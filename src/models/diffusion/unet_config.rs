@@ -1,8 +1,9 @@
 //! The configuration of the U-Net: diffusers' `config.json`, and what of it is refused.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
+use super::keys;
 use crate::error::{Error, Result};
 use crate::kernels::attention::LARGEST_HEAD;
 use crate::tensor::ImageShape;
@@ -73,7 +74,7 @@ pub struct Config {
     pub add_attention: bool,
     /// Nothing alone: classes are looked up.
     pub class_embed_type: Option<String>,
-    /// Classes, the null class of guidance among them as the last.
+    /// Classes, the null class of guidance among them as the last where there is one.
     pub num_class_embeds: Option<usize>,
     /// Of learned time embeddings, which are not supported; ignored.
     pub num_train_timesteps: Option<usize>,
@@ -126,6 +127,15 @@ impl Default for Config {
     }
 }
 
+/// Keys that no release's `UNet2DModel` had: what has them is another network's configuration.
+const OF_CONDITION: [&str; 5] = [
+    "cross_attention_dim",
+    "encoder_hid_dim",
+    "addition_embed_type",
+    "time_cond_proj_dim",
+    "projection_class_embeddings_input_dim",
+];
+
 /// What a level does beside its residual blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Level {
@@ -160,24 +170,29 @@ impl Config {
         }
     }
 
-    /// From the text of a `config.json` that diffusers wrote.
+    /// From the text of a `config.json` that diffusers wrote. Keys that its `UNet2DModel` does not have are passed over, as there.
     ///
     /// # Errors
     /// When it is no JSON, of another class, or has an option or a value of one that is not supported, which is named.
     pub fn from_diffusers(text: &str) -> Result<Self> {
         let wrong = |why: String| Error::Usage(format!("UNet2DModel: {why}"));
-        let mut fields: serde_json::Map<String, Json> =
-            serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        match fields.get("_class_name").and_then(Json::as_str) {
-            Some("UNet2DModel") => {}
-            other => {
+        let (config, _) = Self::read_diffusers(keys::object(text).map_err(wrong)?)?;
+        Ok(config)
+    }
+
+    /// As [`from_diffusers`](Self::from_diffusers), and the names of the keys that were passed over.
+    pub(crate) fn read_diffusers(mut fields: Map<String, Json>) -> Result<(Self, Vec<String>)> {
+        let wrong = |why: String| Error::Usage(format!("UNet2DModel: {why}"));
+        match fields.get("_class_name") {
+            Some(Json::String(name)) if name == "UNet2DModel" => {}
+            // As in `UNet2DModel.from_pretrained`.
+            None => {}
+            Some(other) => {
                 return Err(wrong(format!(
-                    "_class_name is {other:?}; only UNet2DModel is supported"
+                    "_class_name is {other}; only UNet2DModel is supported"
                 )));
             }
         }
-        // Where it came from, which the network does not depend on.
-        fields.retain(|name, _| !name.starts_with('_'));
         // Older configurations write null where today's have the default.
         fields.retain(|name, value| {
             !(value.is_null()
@@ -186,10 +201,16 @@ impl Config {
                     "norm_num_groups" | "sample_size" | "dropout" | "act_fn"
                 ))
         });
-        let config: Self =
-            serde_json::from_value(Json::Object(fields)).map_err(|e| wrong(e.to_string()))?;
+        for name in OF_CONDITION {
+            if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+                return Err(wrong(format!(
+                    "{name} {value} is of a UNet2DConditionModel; only UNet2DModel is supported"
+                )));
+            }
+        }
+        let (config, passed): (Self, _) = keys::known(fields).map_err(wrong)?;
         config.check()?;
-        Ok(config)
+        Ok((config, passed))
     }
 
     /// The text of its `config.json`.
