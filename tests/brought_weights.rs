@@ -137,6 +137,7 @@ fn vae(folder: &Path) -> (Vec<Vec<f32>>, Tensors) {
             channels: 1,
         },
         data: "digits".to_owned(),
+        data_digest: None,
         training: Training::default(),
     };
     fs::create_dir_all(folder).unwrap();
