@@ -3,15 +3,13 @@
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{Output, open};
-use super::models;
 use super::training::TrainingArguments;
+use super::{models, outputs, signals};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
@@ -65,6 +63,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let model = arguments.model.arguments();
     let arguments = model.training();
     // What can be wrong without a device or data is said first.
+    outputs::check_folder(&arguments.out, Some(&arguments.data.data))?;
     let resumed = if arguments.resume {
         Some(read_config(&arguments.out)?)
     } else {
@@ -111,19 +110,21 @@ pub(super) fn drive(
     trainer: &mut Trainer,
     mut judging: Option<&mut Judging>,
 ) -> Result<Summary> {
-    let stop = interrupt_flag();
     let folder = trainer.path().to_owned();
     let samples = folder.join("samples");
     std::fs::create_dir_all(&samples).map_err(|e| Error::io(&samples, e))?;
     let bar = (std::io::stderr().is_terminal() && !output.quiet).then(progress_bar);
+    let above = bar.clone().map(above_bar);
+    let training = signals::Training::begin(above);
     let mut film = grid::Film::default();
-    let summary = trainer.run(&stop, |trainer, event| {
+    let summary = trainer.run(training.flag(), |trainer, event| {
         match event {
             Event::Step {
                 step,
                 total,
                 record,
             } => {
+                training.at(step);
                 let text = record.map(|r| figures(&r.values)).unwrap_or_default();
                 if let Some(bar) = &bar {
                     bar.set_length(total);
@@ -155,6 +156,9 @@ pub(super) fn drive(
         }
         Ok(())
     })?;
+    if summary.ended == "interrupted" {
+        training.interrupted();
+    }
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -213,24 +217,7 @@ fn progress_bar() -> ProgressBar {
     bar
 }
 
-/// Raised by Ctrl-C and SIGTERM; the second time the process ends at once. The handler is installed once a process.
-fn interrupt_flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    static INSTALL: Mutex<()> = Mutex::new(());
-    let guard = INSTALL.lock();
-    let flag = FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        let raised = flag.clone();
-        let handler = move || {
-            if raised.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            log::warn!("Ctrl-C will end the training without a checkpoint: {error}");
-        }
-        flag
-    });
-    drop(guard);
-    flag.clone()
+/// Writes a line above a bar.
+fn above_bar(bar: ProgressBar) -> Box<dyn Fn(&str) + Send> {
+    Box::new(move |line| bar.suspend(|| drop(writeln!(std::io::stderr(), "{line}"))))
 }

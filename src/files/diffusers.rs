@@ -83,7 +83,7 @@ fn text(folder: &Path, name: &str) -> Result<(PathBuf, String)> {
             ),
         ));
     }
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let text = super::read_text(&path)?;
     Ok((path, text))
 }
 
