@@ -1,6 +1,7 @@
 //! The command line: arguments in, calls to the library, messages out. No mathematics here.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -86,11 +87,7 @@ enum Command {
 /// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input, or an answer that
 /// could not be written; 130, 143 and 129 a training stopped by Ctrl-C, SIGTERM and a closed terminal, its checkpoint kept.
 pub fn main() -> ExitCode {
-    if is_unset("XDG_RUNTIME_DIR") {
-        // Without a session Mesa's device-select layer complains on stderr that it finds no Wayland socket; we have no window.
-        // SAFETY: nothing else runs yet.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
-    }
+    set_environment();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => error.exit(),
@@ -126,6 +123,21 @@ pub fn main() -> ExitCode {
         status = ExitCode::from(error.exit_status());
     }
     status
+}
+
+/// What drivers read of the environment: they, too, would make folders where an empty or a relative path leads.
+fn set_environment() {
+    for name in ["XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME"] {
+        if std::env::var_os(name).is_some_and(|path| Path::new(&path).is_relative()) {
+            // SAFETY: nothing else runs yet.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+    if is_unset("XDG_RUNTIME_DIR") {
+        // Without a session Mesa's device-select layer complains on stderr that it finds no Wayland socket; we have no window.
+        // SAFETY: nothing else runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 /// An environment variable that is empty is not set.

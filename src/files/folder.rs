@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::synced::{Registered, read_text, write_synced};
+use super::synced::{Registered, read_text, remove_stale, write_synced};
 use super::weights::{from_file, read_tensors, to_file, write_tensors};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
@@ -122,6 +122,7 @@ impl RunFolder {
                 path.display()
             )));
         }
+        remove_stale(&[path, &path.join("checkpoints"), &path.join("samples")]);
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -316,7 +317,7 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
             return Err(Error::format(
                 folder,
                 "has neither weights (model.safetensors) nor a checkpoint: its training was stopped before the first one; begin it again in \
-                 a new `folder`",
+                 another folder",
             ));
         };
         let checkpoint = folder.join("checkpoints").join(step.to_string());

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -28,7 +29,10 @@ fn place(path: &Path) -> io::Result<Place> {
     for _ in 0..LINKS {
         // Links of the kernel's own: what they say of themselves is no path.
         if cfg!(unix) && (at.starts_with("/proc") || at.starts_with("/dev/fd")) {
-            return Ok(Place::Through);
+            return match fs::metadata(&at)?.is_dir() {
+                true => Err(ErrorKind::IsADirectory.into()),
+                false => Ok(Place::Through),
+            };
         }
         let what = match fs::symlink_metadata(&at) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -91,6 +95,12 @@ pub(crate) fn same_file_key(path: &Path) -> Option<PathBuf> {
 #[cfg(feature = "cli")]
 pub(crate) fn check_writable(path: &Path) -> Result<()> {
     let check = || match place(path)? {
+        Place::New(at) if !folder_of(&at).exists() => {
+            let folder = folder_of(&at).display().to_string();
+            Err(io::Error::other(format!(
+                "its folder {folder} does not exist; make that first"
+            )))
+        }
         Place::New(at) => tempfile::tempfile_in(folder_of(&at)).map(drop),
         Place::Existing(..) => Ok(()),
         #[cfg(unix)]
@@ -147,15 +157,38 @@ fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
     {
         return socket.write_all(bytes);
     }
-    // What another process has open is added to.
-    let regular = fs::metadata(path)?.is_file();
-    let mut file = OpenOptions::new().write(true).append(regular).open(path)?;
+    #[cfg(unix)]
+    let own = descriptor(path);
+    #[cfg(not(unix))]
+    let own = None;
+    let mut file = match own {
+        // Opened anew, a file would have a second position, and what is written next would lie over this.
+        Some(file) => file?,
+        None => OpenOptions::new().write(true).open(path)?,
+    };
     file.write_all(bytes)?;
     match file.sync_all() {
         // Pipes and terminals cannot be synced.
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         done => done,
     }
+}
+
+/// The open file of this process that a path is: `/dev/fd/3`, `/dev/stdout`.
+#[cfg(unix)]
+fn descriptor(path: &Path) -> Option<io::Result<File>> {
+    use std::os::fd::BorrowedFd;
+    let number = match path.to_str()? {
+        "/dev/stdout" => 1,
+        "/dev/stderr" => 2,
+        path => ["/dev/fd/", "/proc/self/fd/"]
+            .iter()
+            .find_map(|folder| path.strip_prefix(folder)?.parse::<u16>().ok())?
+            .into(),
+    };
+    // SAFETY: it is borrowed for as long as it takes to make a copy of it, which fails where no such file is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    Some(borrowed.try_clone_to_owned().map(File::from))
 }
 
 /// Temporary files and folders of this process.
@@ -175,6 +208,23 @@ pub(crate) fn remove_temporaries() {
             .ok();
     }
     std::mem::forget(paths);
+}
+
+/// A temporary file's name begins and ends so.
+const NAME: (&str, &str) = (".wgen-", ".tmp");
+
+/// Removes what a process that was killed left in folders. What is young another may be writing.
+pub(super) fn remove_stale(folders: &[&Path]) {
+    const YOUNG: Duration = Duration::from_secs(600);
+    let entries = folders.iter().filter_map(|f| fs::read_dir(f).ok());
+    for entry in entries.flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if name.starts_with(NAME.0) && name.ends_with(NAME.1) && age() > Some(YOUNG) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
 }
 
 /// While it lives, [`remove_temporaries`] knows of a path.
@@ -207,7 +257,7 @@ struct Temporary {
 impl Temporary {
     fn beside(path: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".wgen-").suffix(".tmp");
+        builder.prefix(NAME.0).suffix(NAME.1);
         #[cfg(unix)]
         // As any file: what is left of these is the umask's to say.
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

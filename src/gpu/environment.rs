@@ -32,12 +32,12 @@ pub(super) fn backends() -> Result<wgpu::Backends> {
     let mut backends = wgpu::Backends::empty();
     for word in words {
         if !BACKENDS.contains(&word) {
-            return Err(wrong("WGPU_BACKEND", &value, "vulkan, metal, dx12 and gl"));
+            return Err(wrong("WGPU_BACKEND", &value, "vulkan, metal, dx12, gl"));
         }
         backends |= wgpu::Backends::from_comma_list(word);
     }
     if backends.is_empty() {
-        return Err(wrong("WGPU_BACKEND", &value, "vulkan, metal, dx12 and gl"));
+        return Err(wrong("WGPU_BACKEND", &value, "vulkan, metal, dx12, gl"));
     }
     Ok(backends)
 }
@@ -51,7 +51,7 @@ pub(super) fn saves_power() -> Result<bool> {
         Some(preference) => Ok(preference == wgpu::PowerPreference::LowPower),
         None => {
             let value = value.to_string_lossy();
-            Err(wrong("WGPU_POWER_PREF", &value, "low, high and none"))
+            Err(wrong("WGPU_POWER_PREF", &value, "low, high, none"))
         }
     }
 }
@@ -63,18 +63,18 @@ pub(super) fn backend_options() -> Result<wgpu::BackendOptions> {
         let value = value.to_string_lossy();
         options.dx12.shader_compiler = value
             .parse()
-            .map_err(|_| wrong("WGPU_DX12_COMPILER", &value, "auto, fxc, dxc and staticdxc"))?;
+            .map_err(|_| wrong("WGPU_DX12_COMPILER", &value, "auto, fxc, dxc, staticdxc"))?;
     }
     if let Some(value) = variable("WGPU_GLES_MINOR_VERSION") {
         let value = value.to_string_lossy();
         options.gl.gles_minor_version = wgpu::Gles3MinorVersion::from_env()
-            .ok_or_else(|| wrong("WGPU_GLES_MINOR_VERSION", &value, "automatic, 0, 1 and 2"))?;
+            .ok_or_else(|| wrong("WGPU_GLES_MINOR_VERSION", &value, "automatic, 0, 1, 2"))?;
     }
     Ok(options)
 }
 
 fn wrong(name: &str, value: &str, values: &str) -> Error {
     Error::Usage(format!(
-        "the environment variable {name} is '{value}', which means nothing to it; there is {values}; correct it or unset it"
+        "the environment variable {name} is '{value}', which is none of {values}; correct it or unset it"
     ))
 }
