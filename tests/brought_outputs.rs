@@ -120,14 +120,14 @@ impl Place {
         child
     }
 
-    fn unfinished(&self) -> Vec<PathBuf> {
+    fn unfinished(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.0.path().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.to_string_lossy().ends_with(".tmp") {
-                    found.push(path.clone());
+                    found.push(path.display().to_string());
                 }
                 if path.is_dir() {
                     folders.push(path);
@@ -201,7 +201,7 @@ fn pipes_devices_and_sockets_are_written_to_and_stay() {
     assert!(command.status().unwrap().success());
     let all = place.read("all");
     assert!(all.starts_with(&[b"before\n", PNG].concat()) && all.ends_with(b"after\n"));
-    assert_eq!(place.unfinished(), [PathBuf::new(); 0]);
+    assert_eq!(place.unfinished(), Vec::<String>::new());
 }
 
 #[test]
@@ -540,6 +540,36 @@ fn a_dash_is_standard_output() {
 }
 
 #[test]
+fn after_an_error_nothing_is_left_and_the_old_file_is_there() {
+    let place = Place::new();
+    fs::write(place.path("x.png"), "old").unwrap();
+    fs::write(place.path("codes.safetensors"), "old").unwrap();
+    let before = place.names();
+    // No file of more than a block, whose size is the shell's to say.
+    for arguments in [
+        "sample run --n 4 --out x.png",
+        "encode run --data toy:moons:2000 --out codes.safetensors",
+        "encode run --data toy:moons:2000 --out new.safetensors",
+    ] {
+        let shell = format!(
+            "ulimit -f 1; {} --device cpu {arguments}",
+            env!("CARGO_BIN_EXE_wgen")
+        );
+        let mut command = Command::new("sh");
+        let out = command
+            .args(["-c", &shell])
+            .current_dir(place.0.path())
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(2), "{arguments}: {}", stderr(&out));
+        assert!(stderr(&out).contains("File too large"), "{}", stderr(&out));
+        assert_eq!(place.names(), before, "{arguments}");
+    }
+    assert_eq!(place.read("x.png"), b"old");
+    assert_eq!(place.read("codes.safetensors"), b"old");
+}
+
+#[test]
 fn one_file_for_two_outputs_is_refused() {
     let place = Place::new();
     fs::create_dir(place.path("sub")).unwrap();
@@ -563,6 +593,16 @@ fn one_file_for_two_outputs_is_refused() {
     assert_eq!(place.names(), ["link", "run", "sub", "sub-link"]);
     let sample = ["sample", "run", "--n", "4", "--out"];
     place.done(&[&sample[..], &["/dev/null", "--save-tensor", "/dev/null"]].concat());
+    // What is said goes where the picture would.
+    let said = File::create(place.path("said.png")).unwrap();
+    let arguments = [&sample[..], &["./said.png"]].concat();
+    let out = place.command(&arguments).stdout(said).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        stderr(&out).contains("--out and standard output are one file"),
+        "{}",
+        stderr(&out)
+    );
     // Two names that are two files after this.
     place.sample("a");
     fs::hard_link(place.path("a"), place.path("b")).unwrap();
@@ -763,7 +803,7 @@ fn a_training_that_is_interrupted_keeps_its_checkpoint_and_says_which_signal() {
         let latest = String::from_utf8(place.read("run/checkpoints/latest")).unwrap();
         assert_eq!(summary["steps"].to_string(), latest);
         place.done(&["sample", "run", "--n", "4", "--out", "x.png"]);
-        assert_eq!(place.unfinished(), [PathBuf::new(); 0]);
+        assert_eq!(place.unfinished(), Vec::<String>::new());
     }
 }
 
@@ -791,7 +831,7 @@ fn a_second_signal_leaves_at_once_and_files_whole() {
         let code = child.wait().unwrap().code();
         // By the second one, or the training was done with the first before it came.
         assert!(code == Some(143) || code == Some(130), "{code:?}");
-        assert_eq!(place.unfinished(), [PathBuf::new(); 0], "after {delay} ms");
+        assert_eq!(place.unfinished(), Vec::<String>::new(), "after {delay} ms");
         place.done(&["sample", "run", "--n", "4", "--out", "x.png"]);
     }
 }
@@ -799,6 +839,7 @@ fn a_second_signal_leaves_at_once_and_files_whole() {
 #[test]
 fn other_commands_end_by_the_signal_and_leave_no_unfinished_file() {
     use std::os::unix::process::ExitStatusExt;
+    let mut killed = 0;
     for delay in [0, 10, 25, 60] {
         let place = Place::empty();
         let mut child = place
@@ -818,8 +859,10 @@ fn other_commands_end_by_the_signal_and_leave_no_unfinished_file() {
             status.signal() == Some(15) || status.success(),
             "{status:?}"
         );
-        assert_eq!(place.unfinished(), [PathBuf::new(); 0], "after {delay} ms");
+        killed += usize::from(status.signal().is_some());
+        assert_eq!(place.unfinished(), Vec::<String>::new(), "after {delay} ms");
     }
+    assert!(killed > 0, "every one was done before the signal came");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// Also write what the model decodes from them
     #[arg(long)]
     reconstructions: bool,
-    /// The file: the codes (of a VAE mu and log_variance), and labels where there are any
+    /// The safetensors file: the codes (of a VAE mu and log_variance), and labels where there are any; - for standard output
     #[arg(long)]
     out: PathBuf,
 }

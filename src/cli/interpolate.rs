@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Pictures on the way, both ends included
     #[arg(long, default_value_t = 10)]
     n: usize,
-    /// The picture
+    /// The picture, in the format of its ending, as with wgen sample
     #[arg(long)]
     out: PathBuf,
 }

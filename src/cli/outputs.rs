@@ -91,6 +91,12 @@ impl<'a> Outputs<'a> {
                 continue;
             }
             check_writable(path)?;
+            if has_stdout(path) {
+                return Err(Error::Usage(format!(
+                    "{flag} and standard output are one file, {}; what is said would be lost",
+                    path.display()
+                )));
+            }
             let key = same_file_key(path);
             if let Some((other, _)) = seen.iter().find(|(_, k)| k.is_some() && *k == key) {
                 return Err(Error::Usage(format!(
@@ -207,6 +213,28 @@ fn is_of_run(folder: &Path, key: &Path) -> bool {
 fn is_stdout(path: &Path) -> bool {
     let unix = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
     path == OsStr::new("-") || cfg!(unix) && unix.iter().any(|p| path == Path::new(p))
+}
+
+/// Whether standard output was redirected into this very file.
+#[cfg(unix)]
+fn has_stdout(path: &Path) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let said = stdout.and_then(|fd| std::fs::File::from(fd).metadata());
+    match (said, std::fs::metadata(path)) {
+        // /dev/fd/1 is written to and not replaced: nothing is lost.
+        (Ok(a), Ok(b)) => {
+            let replaced = a.is_file() && !path.starts_with("/dev") && !path.starts_with("/proc");
+            replaced && (a.dev(), a.ino()) == (b.dev(), b.ino())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn has_stdout(_: &Path) -> bool {
+    false
 }
 
 fn check_ending(flag: &str, path: &Path, content: Content) -> Result<()> {

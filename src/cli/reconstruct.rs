@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// How many
     #[arg(long, default_value_t = 32)]
     n: usize,
-    /// The picture: inputs above, reconstructions below
+    /// The picture: inputs above, reconstructions below; in the format of its ending, as with wgen sample
     #[arg(long)]
     out: PathBuf,
 }

@@ -108,7 +108,10 @@ fn told(signal: i32) -> bool {
 /// Makes the process listen to signals.
 #[cfg(unix)]
 pub(super) fn install() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    // A file above the limit of its size is then an error like a full disk, and no end in the middle of one.
+    let heard = std::sync::Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGXFSZ, heard).ok();
     let mut signals = vec![SIGINT, SIGTERM];
     // Under nohup a closed terminal is to be ignored.
     if !is_ignored(SIGHUP) {

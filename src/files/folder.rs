@@ -323,7 +323,8 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
         let checkpoint = folder.join("checkpoints").join(step.to_string());
         let average = checkpoint.join("ema.safetensors");
         log::warn!(
-            "{}: its training was stopped before its end; these are the {} of the checkpoint at step {step}; train it to the end with `resume`",
+            "{}: has no model.safetensors, which a training writes at its end; these are the {} of the checkpoint at step {step}; `resume` goes on \
+             from there",
             folder.display(),
             if average.exists() {
                 "averaged weights"

@@ -160,7 +160,7 @@ fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     let own = descriptor(path);
     #[cfg(not(unix))]
-    let own = None;
+    let own: Option<io::Result<File>> = None;
     let mut file = match own {
         // Opened anew, a file would have a second position, and what is written next would lie over this.
         Some(file) => file?,
