@@ -50,7 +50,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a folder: its configuration and its best weights, the moving average where it has one.
+    /// Reads a folder: its configuration and its best weights, the moving average where it has one. Where training was stopped before its
+    /// first end the weights are those of the newest checkpoint; a warning in the log says of which step.
     ///
     /// # Errors
     /// When it is no run folder and none of diffusers', or is damaged, naming the file.

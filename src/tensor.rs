@@ -420,7 +420,7 @@ impl Value {
     }
 }
 
-/// Height, width and channels of an image. A point in the plane is an image of height 1, width 2 and one channel.
+/// Height, width and channels of an image, written `28 x 28 grey`. A point in the plane is an image of height 1, width 2 and one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageShape {
@@ -430,6 +430,21 @@ pub struct ImageShape {
     pub width: usize,
     /// 1 for grey, 3 for RGB.
     pub channels: usize,
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            height,
+            width,
+            channels,
+        } = self;
+        match channels {
+            1 => write!(f, "{height} x {width} grey"),
+            3 => write!(f, "{height} x {width} RGB"),
+            n => write!(f, "{height} x {width} of {n} channels"),
+        }
+    }
 }
 
 impl ImageShape {

@@ -368,9 +368,10 @@ fn commands_refuse_what_a_diffusion_model_does_not_have() {
         &["no tensor 'noise'", "eps"],
     );
     sample(&plain, &["--data", "digits:20"], &["--data has"]);
+    let animation = format!("{picture}.gif");
     refused(
         &[
-            "sample", &plain, "--n", "101", "--gif", &picture, "--out", &picture,
+            "sample", &plain, "--n", "101", "--gif", &animation, "--out", &picture,
         ],
         &["at most 64"],
     );

@@ -318,7 +318,10 @@ fn damaged_run_folders_are_refused() {
     fs::write(&weights, [0xff; 64]).unwrap();
     eval(&["model.safetensors"]);
     fs::remove_file(&weights).unwrap();
-    eval(&["model.safetensors"]);
+    let checkpoints = Path::new(&run).join("checkpoints");
+    fs::rename(&checkpoints, folder.path("gone")).unwrap();
+    eval(&["model.safetensors", "nor a checkpoint"]);
+    fs::rename(folder.path("gone"), &checkpoints).unwrap();
 
     // A tensor missing, superfluous, misshapen, with a NaN inside.
     let tensors = {

@@ -202,7 +202,7 @@ fn toys_have_a_gaussian_decoder_and_train() {
 
 #[test]
 #[cfg(unix)]
-fn ctrl_c_saves_and_ends_cleanly() {
+fn ctrl_c_saves_and_says_so_by_its_status() {
     use std::io::Read;
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run").to_string_lossy().into_owned();
@@ -246,7 +246,7 @@ fn ctrl_c_saves_and_ends_cleanly() {
         .unwrap()
         .read_to_string(&mut text)
         .unwrap();
-    assert!(child.wait().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(summary["ended"], "interrupted");
     let latest = std::fs::read_to_string(Path::new(&run).join("checkpoints/latest")).unwrap();

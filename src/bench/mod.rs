@@ -32,6 +32,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files::read_text;
 use crate::gpu::timing::{Clock, Timer};
 use crate::gpu::{AdapterSummary, Bound, BufferSlice, Gpu};
 use crate::kernels::{Access, Cost};
@@ -465,8 +466,8 @@ pub fn compare(old: &Report, new: &Report) -> Result<Vec<Change>> {
 /// # Errors
 /// When the file cannot be read or is none.
 pub fn read(path: &std::path::Path) -> Result<Report> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    from_text(path, &bytes)
+    // A shell may have redirected it into UTF-16.
+    from_text(path, read_text(path)?.as_bytes())
 }
 
 /// As [`read`], from memory; `path` is for messages alone.

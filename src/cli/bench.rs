@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{Output, open};
+use super::outputs::{self, Content, Outputs};
 use crate::bench::{self, Bounds, Options, Report, models, profile};
 use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;
@@ -44,12 +45,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     // With a file for the machine, stdout is for people.
-    let output = &Output {
-        json: output.json && arguments.file.is_none(),
-        quiet: output.quiet,
+    let people = output.for_people();
+    let output = match &arguments.file {
+        Some(_) => &people,
+        None => output,
     };
+    let compared = arguments.compare.as_deref().unwrap_or_default();
+    let output = &Outputs::default()
+        .optional("FILE", arguments.file.as_ref(), Content::Text)
+        .optional("--html", arguments.html.as_ref(), Content::Text)
+        .input("--compare", compared.first())
+        .input("--compare", compared.get(1))
+        .check(output)?;
     if let Some(files) = &arguments.compare {
-        return compare(output, files);
+        return compare(output, files, arguments);
     }
     if *choice == Choice::Cpu {
         return Err(Error::Usage(
@@ -73,7 +82,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     output.result(&report)?;
     write_json(arguments, &report)?;
     if let Some(path) = &arguments.html {
-        std::fs::write(path, report.page()?).map_err(|e| Error::io(path, e))?;
+        outputs::write(path, report.page()?.as_bytes())?;
     }
     let faults = report.faults();
     if faults.is_empty() {
@@ -132,7 +141,7 @@ fn print(output: &Output, report: &Report) {
     ));
 }
 
-fn compare(output: &Output, files: &[PathBuf]) -> Result<()> {
+fn compare(output: &Output, files: &[PathBuf], arguments: &Arguments) -> Result<()> {
     let (old, new) = (bench::read(&files[0])?, bench::read(&files[1])?);
     let changes = bench::compare(&old, &new)?;
     if old.adapter.name != new.adapter.name || old.adapter.driver != new.adapter.driver {
@@ -155,6 +164,7 @@ fn compare(output: &Output, files: &[PathBuf]) -> Result<()> {
             change.share_ratio
         ));
     }
+    write_json(arguments, &changes)?;
     output.result(&changes)
 }
 
@@ -207,5 +217,5 @@ fn write_json(arguments: &Arguments, value: &impl serde::Serialize) -> Result<()
         return Ok(());
     };
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
-    std::fs::write(path, text + "\n").map_err(|e| Error::io(path, e))
+    outputs::write(path, (text + "\n").as_bytes())
 }

@@ -1,7 +1,8 @@
 //! What all commands share: where words go, the device, and the arguments that name data and runs.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::Args;
 
@@ -15,18 +16,44 @@ use crate::session::Device;
 pub(super) struct Output {
     pub(super) json: bool,
     pub(super) quiet: bool,
+    /// Standard output has a file: words go to stderr.
+    streamed: bool,
 }
 
 impl Output {
-    /// A line for a person: stdout, or stderr where stdout is for a machine. A closed pipe is no error.
+    pub(super) fn new(json: bool, quiet: bool) -> Self {
+        Self {
+            json,
+            quiet,
+            streamed: false,
+        }
+    }
+
+    /// The same for people alone.
+    pub(super) fn for_people(&self) -> Self {
+        Self {
+            json: false,
+            ..*self
+        }
+    }
+
+    /// The same, where a file goes to standard output if `streamed`.
+    pub(super) fn beside_a_file(&self, streamed: bool) -> Self {
+        Self {
+            streamed: self.streamed || streamed,
+            ..*self
+        }
+    }
+
+    /// A line for a person: stdout, or stderr where stdout is for a machine.
     pub(super) fn say(&self, line: &str) {
         if self.quiet {
             return;
         }
-        if self.json {
+        if self.json || self.streamed {
             writeln!(std::io::stderr(), "{line}").ok();
         } else {
-            writeln!(std::io::stdout(), "{line}").ok();
+            to_stdout(line);
         }
     }
 
@@ -35,9 +62,35 @@ impl Output {
         if self.json {
             let text =
                 serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
-            writeln!(std::io::stdout(), "{text}").ok();
+            to_stdout(&text);
         }
         Ok(())
+    }
+}
+
+/// Why standard output did not take a line: the first reason. Work goes on; the command's end tells.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+fn to_stdout(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        LOST.set(error).ok();
+    }
+}
+
+/// Whether all that was said arrived. A pipe whose reader has read enough is no loss.
+///
+/// # Errors
+/// When it did not: a full disk.
+pub(super) fn check_said() -> Result<()> {
+    if let Err(error) = std::io::stdout().flush() {
+        LOST.set(error).ok();
+    }
+    match LOST.get() {
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Usage(format!(
+            "standard output: {error}; not all of the answer was written"
+        ))),
+        _ => Ok(()),
     }
 }
 

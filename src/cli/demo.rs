@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::{Output, open};
+use super::outputs;
 use super::train::drive;
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
@@ -39,6 +40,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let begin = Instant::now();
+    outputs::check_folder(&arguments.out, None)?;
     let device = open(output, choice)?;
     let training = digits(20_000, 1);
     let held_out = digits(2_000, 2);
@@ -82,6 +84,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         false,
     )?;
     let summary = drive(output, &device, &mut trainer, true, None)?;
+    if summary.ended == "interrupted" {
+        return output.result(&json!({"training": summary}));
+    }
     let weights = trainer.weights()?;
     let model = config.model.as_ref();
     let mut evaluator = Evaluator::new(&device, model, &weights, 100, arguments.seed)?;
@@ -92,7 +97,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let images = evaluator.samples(model, 100, None)?.images;
     let picture = grid::picture(&images, config.image, 10);
     write_synced(&samples, &grid::png(&picture)?)?;
-    let animation = diffusion(output, &device, &arguments.out, arguments)?;
+    let Some(animation) = diffusion(output, &device, &arguments.out, arguments)? else {
+        return output.result(&json!({"training": summary}));
+    };
     let seconds = begin.elapsed().as_secs_f64();
     output.say(&format!(
         "held-out loss {loss:.2} nats an image, {:.2} of the mean-pixel model's {baseline:.2}; {seconds:.0} s in all",
@@ -113,13 +120,13 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     }))
 }
 
-/// A diffusion model of a spiral in the plane, and its reverse process as an animation.
+/// A diffusion model of a spiral in the plane, and its reverse process as an animation; none where its training was interrupted.
 fn diffusion(
     output: &Output,
     device: &Device,
     out: &Path,
     arguments: &Arguments,
-) -> Result<PathBuf> {
+) -> Result<Option<PathBuf>> {
     const POINTS: usize = 2000;
     let data = points(Toy::SwissRoll, 20_000, 1);
     let network = mlp::Config {
@@ -154,7 +161,9 @@ fn diffusion(
         },
     };
     let mut trainer = Trainer::new(device, config.clone(), data, &out.join("diffusion"), false)?;
-    drive(output, device, &mut trainer, true, None)?;
+    if drive(output, device, &mut trainer, true, None)?.ended == "interrupted" {
+        return Ok(None);
+    }
     let weights = trainer.weights()?;
     let mut evaluator = Evaluator::new(device, model.as_ref(), &weights, POINTS, arguments.seed)?;
     let mut film = grid::Film::default();
@@ -174,5 +183,5 @@ fn diffusion(
     )?;
     let animation = out.join("diffusion.gif");
     write_synced(&animation, &grid::gif(film.frames(), 60)?)?;
-    Ok(animation)
+    Ok(Some(animation))
 }

@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::{DataArguments, Output, RunArguments, open};
+use super::outputs::{self, Content, Outputs};
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
-use crate::files::weights::{Tensors, write_tensors};
+use crate::files::weights::Tensors;
 use crate::gpu::Choice;
 
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
     /// Also write what the model decodes from them
     #[arg(long)]
     reconstructions: bool,
-    /// The file: the codes (of a VAE mu and log_variance), and labels where there are any
+    /// The safetensors file: the codes (of a VAE mu and log_variance), and labels where there are any; - for standard output
     #[arg(long)]
     out: PathBuf,
 }
@@ -35,6 +36,11 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     } else {
         Part::Test
     };
+    let output = &Outputs::default()
+        .of_run(&arguments.run.folder)
+        .of_data(Some(&arguments.data.data))
+        .file("--out", &arguments.out, Content::Tensors)
+        .check(output)?;
     let dataset = arguments.data.load(part)?;
     let device = open(output, choice)?;
     let run = arguments.run.open()?;
@@ -61,10 +67,8 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             (vec![rows], labels.iter().map(|&l| l as f32).collect()),
         );
     }
-    write_tensors(&arguments.out, &tensors)?;
-    output.say(&format!(
-        "codes of {rows} examples in {}",
-        arguments.out.display()
-    ));
+    outputs::write_tensors(&arguments.out, &tensors)?;
+    let file = outputs::name(&arguments.out);
+    output.say(&format!("codes of {rows} examples in {file}"));
     output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::common::Output;
 use super::flags::{flags, message};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Choice, Gpu, adapter};
 
 #[derive(Debug, Args)]
@@ -19,18 +19,20 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     if arguments.tuning {
         return tuning(output, choice);
     }
-    let adapters = adapter::list();
     let chosen = match choice {
         Choice::Cpu => None,
         choice => match Gpu::new(choice) {
             Ok(gpu) => Some(gpu.summary().clone()),
-            Err(error) if *choice == Choice::Auto && adapters.is_empty() => {
+            Err(error @ Error::NoAdapter(_))
+                if *choice == Choice::Auto && adapter::list().is_empty() =>
+            {
                 output.say(&message(&error));
                 None
             }
             Err(error) => return Err(error),
         },
     };
+    let adapters = adapter::list();
     for (i, (summary, caps, features)) in adapters.iter().enumerate() {
         output.say(&format!(
             "{i}: {} ({}, {}), driver {}",

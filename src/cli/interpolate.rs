@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::{DataArguments, Output, RunArguments, check_count, open};
+use super::outputs::{self, Content, Outputs};
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
-use crate::files::write_synced;
 use crate::gpu::Choice;
 use crate::models::codes;
 use crate::report::grid;
@@ -29,13 +29,18 @@ pub(super) struct Arguments {
     /// Pictures on the way, both ends included
     #[arg(long, default_value_t = 10)]
     n: usize,
-    /// The picture
+    /// The picture, in the format of its ending, as with wgen sample
     #[arg(long)]
     out: PathBuf,
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let n = check_count(arguments.n)?.max(2);
+    let output = &Outputs::default()
+        .of_run(&arguments.run.folder)
+        .of_data(Some(&arguments.data.data))
+        .file("--out", &arguments.out, Content::Picture)
+        .check(output)?;
     let dataset = arguments.data.load(Part::Test)?;
     for (name, example) in [("--from", arguments.from), ("--to", arguments.to)] {
         if example >= dataset.rows() {
@@ -49,18 +54,19 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let run = arguments.run.open()?;
     let model = run.model();
     let ends = dataset.select(&[arguments.from, arguments.to]);
+    outputs::check_size(&arguments.out, grid::size(n, run.image(), n))?;
     let mut evaluator = Evaluator::of(&device, &run, 2, 0)?;
     let first = model.codes().first().copied().unwrap_or("code");
     let code = evaluator.encoded(model, &ends, &[first])?.remove(0);
     let inputs = vec![("z", codes::between(&code.values, n))];
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     let picture = grid::picture(&images.data.to_f32(), run.image(), n);
-    write_synced(&arguments.out, &grid::png(&picture)?)?;
+    outputs::write_picture(&arguments.out, &picture)?;
     output.say(&format!(
         "{n} steps from {} to {} in {}",
         arguments.from,
         arguments.to,
-        arguments.out.display()
+        outputs::shown(&arguments.out)
     ));
     output.result(&json!({"images": n, "file": arguments.out}))
 }

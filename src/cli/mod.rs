@@ -1,6 +1,7 @@
 //! The command line: arguments in, calls to the library, messages out. No mathematics here.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,6 +18,7 @@ mod flags;
 mod info;
 mod interpolate;
 mod models;
+mod outputs;
 mod previews;
 mod progress;
 mod reconstruct;
@@ -25,11 +27,12 @@ mod reverse;
 mod sample;
 mod sampling;
 mod shaders;
+mod signals;
 mod train;
 mod training;
 mod verify;
 
-use common::Output;
+use common::{Output, check_said};
 
 /// Generative models, trained and sampled by hand-written WGSL compute kernels on any GPU.
 #[derive(Debug, Parser)]
@@ -84,21 +87,28 @@ enum Command {
     Shaders(shaders::Arguments),
 }
 
-/// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input.
+/// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input, or an answer that
+/// could not be written; 130, 143 and 129 a training stopped by Ctrl-C, SIGTERM and a closed terminal, its checkpoint kept.
 pub fn main() -> ExitCode {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // Without a session Mesa's device-select layer complains on stderr that it finds no Wayland socket; we have no window.
-        // SAFETY: nothing else runs yet.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
-    }
-    let cli = Cli::parse();
+    set_environment();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => error.exit(),
+        // --help and --version.
+        Err(answer) => return answered(&answer),
+    };
     let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
         (_, 0) => "wgen=info,warn,wgpu_hal=error,wgpu_core=error",
         (_, 1) => "wgen=debug,info,wgpu_hal=error,wgpu_core=error",
         _ => "wgen=trace,naga=info,debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+    let mut logger = env_logger::Builder::new();
+    logger.parse_filters(level);
+    if !is_unset("RUST_LOG") {
+        logger = env_logger::Builder::from_default_env();
+    }
+    logger
         .format(|out, record| {
             let mut text = record.args().to_string();
             if record.target().starts_with("wgen") {
@@ -107,20 +117,51 @@ pub fn main() -> ExitCode {
             writeln!(out, "{}: {text}", record.level().as_str().to_lowercase())
         })
         .init();
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(std::io::stderr(), "error: {}", flags::message(&error)).ok();
-            ExitCode::from(error.exit_status())
+    signals::install();
+    let done = run(&cli);
+    let mut status = signals::status().unwrap_or(ExitCode::SUCCESS);
+    // What the command failed by counts before what was lost of its words.
+    for error in [check_said().err(), done.err()].into_iter().flatten() {
+        writeln!(std::io::stderr(), "error: {}", flags::message(&error)).ok();
+        status = ExitCode::from(error.exit_status());
+    }
+    status
+}
+
+/// What drivers read of the environment: they, too, would make folders where an empty or a relative path leads.
+fn set_environment() {
+    for name in ["XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HOME"] {
+        if std::env::var_os(name).is_some_and(|path| Path::new(&path).is_relative()) {
+            // SAFETY: nothing else runs yet.
+            unsafe { std::env::remove_var(name) };
         }
+    }
+    if is_unset("XDG_RUNTIME_DIR") {
+        // Without a session Mesa's device-select layer complains on stderr that it finds no Wayland socket; we have no window.
+        // SAFETY: nothing else runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// An environment variable that is empty is not set.
+fn is_unset(name: &str) -> bool {
+    std::env::var_os(name).is_none_or(|value| value.is_empty())
+}
+
+/// Writes what was asked for instead of a command.
+fn answered(answer: &clap::Error) -> ExitCode {
+    let written = answer.print().and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            writeln!(std::io::stderr(), "error: standard output: {error}").ok();
+            ExitCode::from(2)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let output = Output {
-        json: cli.global.json,
-        quiet: cli.global.quiet,
-    };
+    let output = Output::new(cli.global.json, cli.global.quiet);
     let device = &cli.global.device;
     match &cli.command {
         Command::Info(arguments) => info::run(&output, device, arguments),

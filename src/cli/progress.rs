@@ -1,7 +1,7 @@
 //! What a training shows while it runs: a bar on a terminal, lines elsewhere.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Map, Value};
 
 use super::common::Output;
+use super::signals::Say;
 use crate::files::metrics::Record;
 
 /// Between two lines where there is no terminal: at round steps, at others.
@@ -227,6 +228,14 @@ impl<'a> Progress<'a> {
             Some(bar) => bar.suspend(|| self.output.say(line)),
             None => self.output.say(line),
         }
+    }
+
+    /// How another thread gets a line on the terminal; nothing where no bar is drawn.
+    pub(super) fn above(&self) -> Option<Say> {
+        let bar = self.bar.clone()?;
+        Some(Box::new(move |line| {
+            bar.suspend(|| drop(writeln!(std::io::stderr(), "{line}")));
+        }))
     }
 
     pub(super) fn finish(&self) {

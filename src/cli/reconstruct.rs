@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::{DataArguments, Output, RunArguments, check_count, open};
+use super::outputs::{self, Content, Outputs};
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
-use crate::files::write_synced;
 use crate::gpu::Choice;
 use crate::report::grid;
 
@@ -22,26 +22,32 @@ pub(super) struct Arguments {
     /// How many
     #[arg(long, default_value_t = 32)]
     n: usize,
-    /// The picture: inputs above, reconstructions below
+    /// The picture: inputs above, reconstructions below; in the format of its ending, as with wgen sample
     #[arg(long)]
     out: PathBuf,
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let n = check_count(arguments.n)?;
+    let output = &Outputs::default()
+        .of_run(&arguments.run.folder)
+        .of_data(Some(&arguments.data.data))
+        .file("--out", &arguments.out, Content::Picture)
+        .check(output)?;
     let dataset = arguments.data.load(Part::Test)?;
     let device = open(output, choice)?;
     let run = arguments.run.open()?;
     let n = n.min(dataset.rows());
     let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
-    let mut evaluator = Evaluator::of(&device, &run, n, 0)?;
     let columns = 16.min(n);
+    outputs::check_size(&arguments.out, grid::size(2 * n, run.image(), columns))?;
+    let mut evaluator = Evaluator::of(&device, &run, n, 0)?;
     let rows = evaluator.pairs(run.model(), &dataset, columns)?;
     let picture = grid::picture(&rows, run.image(), columns);
-    write_synced(&arguments.out, &grid::png(&picture)?)?;
+    outputs::write_picture(&arguments.out, &picture)?;
     output.say(&format!(
         "{n} inputs and their reconstructions in {}",
-        arguments.out.display()
+        outputs::shown(&arguments.out)
     ));
     output.result(&json!({"images": n, "file": arguments.out}))
 }

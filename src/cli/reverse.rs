@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::common::Output;
+use super::outputs;
 use super::sampling::{ProcessArguments, SampleArguments};
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::reverse::{forward, is_moment};
 use crate::evaluate::{Evaluator, FEWEST, Start};
-use crate::files::weights::{Tensors, images_from_file, images_to_file, write_tensors};
-use crate::files::write_synced;
+use crate::files::weights::{Tensors, images_from_file, images_to_file};
 use crate::models::diffusion::Diffusion;
 use crate::report::grid;
 use crate::run::Run;
@@ -47,9 +47,10 @@ pub(super) fn sample(
             "--n {n}: with --chain or --gif at most {WATCHED} samples"
         )));
     }
+    let side = (n as f64).sqrt().ceil() as usize;
+    outputs::check_size(&arguments.out, grid::size(n, run.image(), side))?;
     let mut evaluator = Evaluator::of(device, run, n, arguments.seed)?;
     let (start, mut moments) = start(process, run, model, n, arguments.seed)?;
-    let side = (n as f64).sqrt().ceil() as usize;
     let mut film = grid::Film::default();
     let steps = model.steps().len() - start.runs_done;
     let mut watch = |left: usize, executable: &dyn Executable| {
@@ -69,23 +70,23 @@ pub(super) fn sample(
     };
     let samples = evaluator.samples_from(model, n, arguments.class, &start, &mut watch)?;
     let picture = grid::picture(&samples.images, run.image(), side);
-    write_synced(&arguments.out, &grid::png(&picture)?)?;
+    outputs::write_picture(&arguments.out, &picture)?;
     if let Some(path) = &process.gif {
-        write_synced(path, &grid::gif(film.frames(), 60)?)?;
+        outputs::write_animation(path, film.frames(), 60)?;
     }
     if let Some(path) = &process.chain {
         let chain = grid::chain(&moments, run.image(), n.min(CHAINS));
-        write_synced(path, &grid::png(&chain)?)?;
+        outputs::write_picture(path, &chain)?;
     }
     if let Some(path) = &arguments.save_tensor {
         let images = (vec![n, run.image().count()], samples.images);
         let x = images_to_file(&samples.x, run.image());
         let tensors = Tensors::from([("images".to_owned(), images), ("x".to_owned(), x)]);
-        write_tensors(path, &tensors)?;
+        outputs::write_tensors(path, &tensors)?;
     }
     output.say(&format!(
         "{n} images in {}, {steps} steps",
-        arguments.out.display()
+        outputs::shown(&arguments.out)
     ));
     output.result(&json!({"samples": n, "steps": steps, "file": arguments.out}))
 }
@@ -127,7 +128,7 @@ fn examples(spec: &crate::data::Spec, image: ImageShape, n: usize) -> Result<Vec
     let dataset = spec.load(Part::Test, &options)?;
     if dataset.shape != image || dataset.rows() < n {
         return Err(Error::Usage(format!(
-            "--data has {} examples of {:?}; {n} of {image:?} are wanted",
+            "--data has {} examples of {}; {n} of {image} are wanted",
             dataset.rows(),
             dataset.shape,
         )));

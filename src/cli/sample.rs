@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::common::{Output, check_count, open};
+use super::outputs::{self, Content, Outputs};
 use super::reverse;
 use super::sampling::SampleArguments;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
-use crate::files::weights::{Tensors, write_tensors};
-use crate::files::write_synced;
+use crate::files::weights::Tensors;
 use crate::gpu::Choice;
 use crate::models::{Model, codes};
 use crate::report::grid;
@@ -19,6 +19,20 @@ const TRAVERSED: usize = 16;
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments) -> Result<()> {
     let n = check_count(arguments.n)?;
+    let (out, process) = (&arguments.out, &arguments.process);
+    let output = &Outputs::default()
+        .of_run(&arguments.run.folder)
+        .of_data(process.data.as_ref())
+        .input("--init-noise", process.init_noise.as_ref())
+        .file("--out", out, Content::Picture)
+        .optional(
+            "--save-tensor",
+            arguments.save_tensor.as_ref(),
+            Content::Tensors,
+        )
+        .optional("--chain", process.chain.as_ref(), Content::Picture)
+        .optional("--gif", process.gif.as_ref(), Content::Animation)
+        .check(output)?;
     let device = open(output, choice)?;
     let run = arguments.sampling.apply(arguments.run.open()?)?;
     if run.sampler_settings().is_some() {
@@ -26,8 +40,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
     }
     arguments.process.refuse()?;
     let model = run.model();
-    let mut evaluator = Evaluator::of(&device, &run, n, arguments.seed)?;
     let side = (n as f64).sqrt().ceil() as usize;
+    outputs::check_size(out, grid::size(n, run.image(), side))?;
+    let mut evaluator = Evaluator::of(&device, &run, n, arguments.seed)?;
     let images = match from_codes(arguments, model, &mut evaluator, n, side)? {
         Some(images) => images,
         None => {
@@ -36,7 +51,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         }
     };
     let picture = grid::picture(&images.data.to_f32(), run.image(), side);
-    write_synced(&arguments.out, &grid::png(&picture)?)?;
+    outputs::write_picture(out, &picture)?;
     if let Some(path) = &arguments.save_tensor {
         let tensor = |value: &Value| (value.shape.dims().to_vec(), value.data.to_f32());
         let mut tensors = Tensors::from([("images".to_owned(), tensor(&images))]);
@@ -48,14 +63,14 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
             let z = evaluator.once(&sampling.graph, inputs, "z", 0)?;
             tensors.insert("z".to_owned(), tensor(&z));
         }
-        write_tensors(path, &tensors)?;
+        outputs::write_tensors(path, &tensors)?;
     }
     output.say(&format!(
         "{} images in {}",
         images.shape.dims()[0],
-        arguments.out.display()
+        outputs::shown(out)
     ));
-    output.result(&json!({"samples": images.shape.dims()[0], "file": arguments.out}))
+    output.result(&json!({"samples": images.shape.dims()[0], "file": out}))
 }
 
 /// What is asked for instead of samples: filters, a traversal, a manifold.

@@ -23,7 +23,7 @@ pub(super) struct SampleArguments {
     /// How many
     #[arg(long, default_value_t = 64)]
     pub(super) n: usize,
-    /// The picture
+    /// The picture, in the format of its ending: .png (also where there is none), .jpg, .gif, .bmp, .webp; - for standard output
     #[arg(long)]
     pub(super) out: PathBuf,
     /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file; of a
@@ -140,10 +140,10 @@ pub(super) struct ProcessArguments {
     #[arg(long, default_value_t = 0.6)]
     pub(super) strength: f64,
     /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
-    #[arg(long, value_name = "PNG")]
+    #[arg(long, value_name = "FILE")]
     pub(super) chain: Option<PathBuf>,
     /// Diffusion: also the whole reverse process as an animation
-    #[arg(long, value_name = "GIF")]
+    #[arg(long, value_name = "FILE.gif")]
     pub(super) gif: Option<PathBuf>,
 }
 

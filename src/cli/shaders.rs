@@ -8,7 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::Output;
+use super::outputs;
 use crate::error::{Error, Result};
+use crate::files::write_synced;
 use crate::kernels::Caps;
 use crate::program::template::Templates;
 use crate::program::translate::{Target, translate};
@@ -28,6 +30,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
+    outputs::check_folder(&arguments.out, None)?;
     let io = |e| Error::io(&arguments.out, e);
     std::fs::create_dir_all(&arguments.out).map_err(io)?;
     let size = arguments.subgroup;
@@ -77,13 +80,13 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
         if let Some(target) = arguments.target {
             let path = arguments.out.join(format!("{name}.{}", target.ending()));
             let translated = translate(&source, &launch, target)?;
-            std::fs::write(&path, translated).map_err(|e| Error::io(&path, e))?;
+            write_synced(&path, &translated)?;
         }
         written.insert(format!("{name}.wgsl"), text + &source);
     }
     for (name, text) in &written {
         let path = arguments.out.join(name);
-        std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+        write_synced(&path, text.as_bytes())?;
     }
     output.say(&format!(
         "{} kernels in {}",

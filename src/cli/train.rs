@@ -3,17 +3,14 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::Args;
 
 use super::common::{Output, open};
-use super::models;
 use super::previews::Previews;
 use super::progress::{Progress, figures};
-use super::resume;
 use super::training::TrainingArguments;
+use super::{models, outputs, resume, signals};
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
@@ -67,6 +64,7 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
     let model = all.model.arguments();
     let arguments = model.training();
     // What can be wrong without a device or data is said first.
+    outputs::check_folder(&arguments.out, Some(&arguments.data.data))?;
     let resumed = if arguments.resume {
         Some(read_config(&arguments.out)?)
     } else {
@@ -114,7 +112,6 @@ pub(super) fn drive(
     with_previews: bool,
     mut judging: Option<&mut Judging>,
 ) -> Result<Summary> {
-    let stop = interrupt_flag();
     let folder = trainer.path().to_owned();
     let by_steps = trainer.config().training.checkpoint_steps > 0;
     let mut previews = match with_previews {
@@ -132,7 +129,8 @@ pub(super) fn drive(
         append_line(&folder.join("judged.jsonl"), &line)
     };
     let mut reached = 0;
-    let summary = trainer.run(&stop, |trainer, event| {
+    let training = signals::Training::begin(progress.above());
+    let summary = trainer.run(training.flag(), |trainer, event| {
         match event {
             Event::Step {
                 step,
@@ -141,6 +139,7 @@ pub(super) fn drive(
                 settled,
                 record,
             } => {
+                training.at(step);
                 reached = step;
                 progress.step(step, total, per_epoch, record);
                 let between = settled && step < total;
@@ -160,6 +159,9 @@ pub(super) fn drive(
         }
         Ok(())
     })?;
+    if summary.ended == "interrupted" {
+        training.interrupted();
+    }
     if let Some(previews) = &mut previews {
         previews.finish(trainer, summary.steps, &mut progress)?;
     }
@@ -203,26 +205,4 @@ fn append_line(path: &Path, line: &serde_json::Value) -> Result<()> {
         .open(path)
         .map_err(|e| Error::io(path, e))?;
     writeln!(file, "{line}").map_err(|e| Error::io(path, e))
-}
-
-/// Raised by Ctrl-C and SIGTERM; the second time the process ends at once. The handler is installed once a process.
-fn interrupt_flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    static INSTALL: Mutex<()> = Mutex::new(());
-    let guard = INSTALL.lock();
-    let flag = FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        let raised = flag.clone();
-        let handler = move || {
-            if raised.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            log::warn!("Ctrl-C will end the training without a checkpoint: {error}");
-        }
-        flag
-    });
-    drop(guard);
-    flag.clone()
 }

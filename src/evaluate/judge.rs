@@ -125,7 +125,7 @@ impl Judge {
     pub fn verdict(&mut self, images: &Dataset) -> Result<Verdict> {
         if images.shape != self.classifier.config().image {
             return Err(Error::Usage(format!(
-                "the classifier judges {:?}, the images are {:?}",
+                "the classifier judges images of {}, these are {}",
                 self.classifier.config().image,
                 images.shape
             )));

@@ -69,6 +69,8 @@ impl Config {
     /// When the text is malformed, or naming the field.
     pub fn from_text(text: &str) -> Result<Self> {
         let malformed = |e: serde_json::Error| Error::Usage(format!("is malformed: {e}"));
+        // The mark that some editors put in front.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let written: Written = serde_json::from_str(text).map_err(malformed)?;
         let config = Self {
             model: models::from_json(&written.model)?,
@@ -89,7 +91,7 @@ impl Config {
         let width = self.model.width();
         if self.image.count() != width {
             return Err(Error::Usage(format!(
-                "image is {:?}, which has not the model's {width} values",
+                "image is {}, which has not the model's {width} values",
                 self.image
             )));
         }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::synced::write_synced;
+use super::synced::{Registered, read_text, remove_stale, write_synced};
 use super::weights::{from_file, read_tensors, to_file, write_tensors};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
@@ -125,6 +125,7 @@ impl RunFolder {
                 path.display()
             )));
         }
+        remove_stale(&[path, &path.join("checkpoints"), &path.join("samples")]);
         Ok(Self {
             path: path.to_owned(),
             lock,
@@ -165,7 +166,9 @@ impl RunFolder {
         if temporary.exists() {
             fs::remove_dir_all(&temporary).map_err(io(&temporary))?;
         }
-        fs::create_dir_all(&temporary).map_err(io(&temporary))?;
+        // Who leaves at once, in the middle of it, takes the unfinished folder away.
+        let make = || fs::create_dir_all(&temporary).map(|()| (temporary.clone(), ()));
+        let (_registered, ()) = Registered::new(make).map_err(io(&temporary))?;
         let write = || {
             let p = &layout.parameters;
             write_tensors(
@@ -276,19 +279,19 @@ impl RunFolder {
         if !pointer.exists() {
             return self.never_saved().map(|()| None);
         }
-        let name = fs::read_to_string(&pointer).map_err(|e| Error::io(&pointer, e))?;
-        if name.parse::<u64>().is_err() {
+        let text = read_text(&pointer)?;
+        let Ok(step) = text.trim().parse::<u64>() else {
             return Err(Error::format(
                 &pointer,
-                format!("holds '{}', which is no step", name.escape_debug()),
+                format!("holds '{}', which is no step", text.escape_debug()),
             ));
-        }
-        let dir = self.checkpoints().join(&name);
+        };
+        let dir = self.checkpoints().join(step.to_string());
         if !dir.is_dir() {
             return Err(Error::format(
                 &pointer,
                 format!(
-                    "names step {name}, of which there is no folder; {}",
+                    "names step {step}, of which there is no folder; {}",
                     self.others()
                 ),
             ));
@@ -298,7 +301,7 @@ impl RunFolder {
             from_file(&path, &read_tensors(&path)?, layout, prefix)
         };
         let path = dir.join("progress.json");
-        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let text = read_text(&path)?;
         Ok(Some(Checkpoint {
             weights: tensors("model.safetensors", "")?,
             moments: [
@@ -319,7 +322,7 @@ impl RunFolder {
 /// The step of the checkpoint that `latest` points at, if there is one.
 pub(crate) fn newest_step(folder: &Path) -> Option<u64> {
     let pointer = folder.join("checkpoints").join("latest");
-    fs::read_to_string(pointer).ok()?.trim().parse().ok()
+    read_text(&pointer).ok()?.trim().parse().ok()
 }
 
 /// Reads the `config.json` of a run folder.
@@ -345,8 +348,7 @@ pub fn read_config(folder: &Path) -> Result<Config> {
             format!("has {size} bytes; a configuration has a few hundred"),
         ));
     }
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    config_from_text(&path, &text)
+    config_from_text(&path, &read_text(&path)?)
 }
 
 /// As [`read_config`], from memory; `path` is for messages alone.
@@ -357,7 +359,8 @@ pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
     Config::from_text(text).map_err(|e| Error::format(path, e.to_string()))
 }
 
-/// Reads the best weights of a run folder: its moving average where it has one.
+/// Reads the best weights of a run folder: its moving average where it has one. Of a training that was stopped before its first end those
+/// of its newest checkpoint, which the log says.
 ///
 /// # Errors
 /// When they are missing, damaged or of another model.
@@ -365,5 +368,31 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     if super::diffusers::is_pipeline(folder) {
         return super::diffusers::read_weights(folder, layout);
     }
-    super::found::read(folder, "model")?.fit(layout, |name| name)
+    if super::found::any(folder, "model") {
+        return super::found::read(folder, "model")?.fit(layout, |name| name);
+    }
+    let Some(step) = newest_step(folder) else {
+        return Err(Error::format(
+            folder,
+            "has neither weights (model.safetensors) nor a checkpoint: its training was stopped before the first one; begin it again in \
+             another folder",
+        ));
+    };
+    let checkpoint = folder.join("checkpoints").join(step.to_string());
+    let average = checkpoint.join("ema.safetensors");
+    log::warn!(
+        "{}: has no model.safetensors, which a training writes at its end; these are the {} of the checkpoint at step {step}; `resume` goes on \
+         from there",
+        folder.display(),
+        if average.exists() {
+            "averaged weights"
+        } else {
+            "weights"
+        },
+    );
+    let path = match average.exists() {
+        true => average,
+        false => checkpoint.join("model.safetensors"),
+    };
+    from_file(&path, &read_tensors(&path)?, layout, "")
 }

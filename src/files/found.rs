@@ -68,6 +68,11 @@ pub(super) fn read(folder: &Path, stem: &str) -> Result<Found> {
     }
 }
 
+/// Whether a folder has weights `stem`, in whatever form.
+pub(super) fn any(folder: &Path, stem: &str) -> bool {
+    names(folder, stem).is_ok_and(|names| names.iter().any(|name| name.contains(ENDING)))
+}
+
 /// Files whose names begin with `stem` and a point or the hyphen of a shard.
 fn names(folder: &Path, stem: &str) -> Result<BTreeSet<String>> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
@@ -130,7 +135,7 @@ struct Index {
 
 impl Index {
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = super::read_text(path)?;
         let index: Self = serde_json::from_str(text.trim_start_matches('\u{feff}'))
             .map_err(|e| Error::format(path, format!("is no index of shards: {e}")))?;
         // A file beside it and nowhere else.

@@ -35,7 +35,7 @@ pub(super) fn object(path: &Path) -> Result<Map<String, Json>> {
         let why = format!("has {size} bytes; a configuration has a few thousand");
         return Err(Error::format(path, why));
     }
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = super::read_text(path)?;
     keys::object(&text).map_err(|why| Error::format(path, why))
 }
 

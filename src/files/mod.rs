@@ -33,4 +33,6 @@ mod synced;
 pub mod weights;
 
 pub use config::{Config, Storage, Training};
-pub(crate) use synced::write_synced;
+#[cfg(feature = "cli")]
+pub(crate) use synced::{check_writable, remove_temporaries, same_file_key};
+pub(crate) use synced::{read_text, write_synced};

@@ -37,6 +37,14 @@ pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 /// # Errors
 /// When it cannot be written: a full disk, a folder without permission.
 pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
+    super::synced::write_synced(path, &tensors_to_bytes(path, tensors)?)
+}
+
+/// A file's bytes, as [`write_tensors`] writes them; `path` is for messages alone.
+///
+/// # Errors
+/// When a tensor's values do not fill its shape.
+pub(crate) fn tensors_to_bytes(path: &Path, tensors: &Tensors) -> Result<Vec<u8>> {
     let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
@@ -65,9 +73,7 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let data = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| Error::format(path, e.to_string()))?;
-    super::synced::write_synced(path, &data)
+    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, e.to_string()))
 }
 
 /// Reads a file of floats: F32, or F16, BF16 and F64, which become f32.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Caps, MAX_WORKGROUPS};
 
@@ -139,38 +140,40 @@ pub(super) fn check_floor(caps: &Caps) -> Result<()> {
     }
 }
 
-fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY.with_env(),
+fn instance(backends: wgpu::Backends) -> Result<wgpu::Instance> {
+    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        backend_options: environment::backend_options()?,
         // Beyond this share of a heap's budget a driver may page, or take the desktop down: an error is better.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
             for_device_loss: None,
         },
         ..wgpu::InstanceDescriptor::new_without_display_handle()
-    })
+    }))
 }
 
-/// Hardware first, the stronger kinds before the weaker.
-fn rank(info: &wgpu::AdapterInfo) -> u32 {
+/// Hardware first, the stronger kinds before the weaker, or those that save power before the stronger.
+fn rank(info: &wgpu::AdapterInfo, saves_power: bool) -> u32 {
     match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::DiscreteGpu => u32::from(saves_power),
+        wgpu::DeviceType::IntegratedGpu => u32::from(!saves_power),
         wgpu::DeviceType::VirtualGpu => 2,
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     }
 }
 
-fn all() -> Vec<wgpu::Adapter> {
-    let mut adapters =
-        pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY.with_env()));
+fn all() -> Result<Vec<wgpu::Adapter>> {
+    let (backends, saves_power) = (environment::backends()?, environment::saves_power()?);
+    let mut adapters = pollster::block_on(instance(backends)?.enumerate_adapters(backends));
     adapters.retain(|a| a.get_info().backend != wgpu::Backend::Noop);
-    adapters.sort_by_key(|a| rank(&a.get_info()));
-    adapters
+    adapters.sort_by_key(|a| rank(&a.get_info(), saves_power));
+    Ok(adapters)
 }
 
-/// Every adapter with what it can do, in the order in which they would be tried.
+/// Every adapter with what it can do, in the order in which they would be tried. There is none where an environment variable asks for what
+/// is not, which the log says.
 pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
     let row = |adapter: &wgpu::Adapter| {
         let info = adapter.get_info();
@@ -192,12 +195,16 @@ pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
             names,
         )
     };
-    all().iter().map(row).collect()
+    let adapters = all().unwrap_or_else(|error| {
+        log::warn!("{error}");
+        Vec::new()
+    });
+    adapters.iter().map(row).collect()
 }
 
 /// Opens the adapter that `choice` names.
 pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
-    let adapters = all();
+    let adapters = all()?;
     let names = || {
         let lines: Vec<String> = adapters
             .iter()
@@ -210,9 +217,8 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
             format!("there are {}", lines.join("; "))
         }
     };
-    let environment = std::env::var("WGPU_ADAPTER_NAME")
-        .ok()
-        .filter(|name| !name.is_empty());
+    let environment =
+        environment::variable("WGPU_ADAPTER_NAME").map(|name| name.to_string_lossy().into_owned());
     let (wanted, source) = match choice {
         Choice::Cpu => {
             return Err(Error::Usage(
@@ -240,6 +246,13 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
                     )));
                 }
             }
+        }
+        None if adapters.is_empty() && environment::variable("WGPU_BACKEND").is_some() => {
+            let value = environment::variable("WGPU_BACKEND").unwrap_or_default();
+            return Err(Error::NoAdapter(format!(
+                "the environment variable WGPU_BACKEND is '{}', and nothing here has that; unset it, correct it or use `device` cpu",
+                value.display()
+            )));
         }
         None if adapters.is_empty() => {
             return Err(Error::NoAdapter(

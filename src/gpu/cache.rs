@@ -1,7 +1,10 @@
 //! The pipeline cache on disk, where the backend has one (Vulkan).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+use super::environment;
 
 /// A pipeline cache and its file.
 pub(super) struct DiskCache {
@@ -10,21 +13,22 @@ pub(super) struct DiskCache {
     saved: Mutex<usize>,
 }
 
-/// wgen's folder in the user's cache.
+/// wgen's folder in the user's cache; none where no variable says where that is.
 pub(super) fn folder() -> Option<PathBuf> {
-    let root = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let root = environment::folder("XDG_CACHE_HOME")
+        .or_else(|| environment::folder("LOCALAPPDATA"))
+        .or_else(|| Some(environment::folder("HOME")?.join(".cache")))?;
     Some(root.join("wgen"))
 }
 
 /// Writes a file whole, by a rename: processes may do so at once.
 pub(super) fn replace(path: &Path, data: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-    std::fs::write(&temporary, data)?;
-    std::fs::rename(&temporary, path)
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(data)?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 impl DiskCache {

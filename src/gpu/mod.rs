@@ -31,6 +31,7 @@ use crate::program::template::Templates;
 pub(crate) mod adapter;
 mod buffer;
 mod cache;
+mod environment;
 pub(crate) mod kernel;
 mod pipeline;
 mod texture;

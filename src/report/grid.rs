@@ -13,8 +13,11 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+use std::path::Path;
+
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, Rgb, RgbImage};
+use image::codecs::jpeg::JpegEncoder;
+use image::{Delay, Frame, ImageFormat, Rgb, RgbImage};
 
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
@@ -22,13 +25,31 @@ use crate::tensor::ImageShape;
 /// Pixels between images.
 const GAP: u32 = 2;
 
+/// Whole factors by which small images are enlarged.
+fn scale(shape: ImageShape) -> usize {
+    (64 / shape.height.max(shape.width).max(1)).clamp(1, 4)
+}
+
+/// Width and height of the [`picture`] of `count` examples.
+pub fn size(count: usize, shape: ImageShape, columns: usize) -> (usize, usize) {
+    if shape.height == 1 && shape.width == 2 {
+        return (SIDE as usize, SIDE as usize);
+    }
+    let columns = columns.clamp(1, count.max(1));
+    let cell = |pixels: usize| pixels * scale(shape) + GAP as usize;
+    (
+        columns * cell(shape.width) + GAP as usize,
+        count.div_ceil(columns) * cell(shape.height) + GAP as usize,
+    )
+}
+
 /// Lays images with values in [0, 1], row after row, out in `columns`; values outside are clamped. Small images are enlarged by
 /// whole factors, so that pixels stay pixels.
 pub fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     let count = values.len() / shape.count().max(1);
     let columns = columns.clamp(1, count.max(1));
     let rows = count.div_ceil(columns);
-    let scale = (64 / shape.height.max(shape.width).max(1)).clamp(1, 4) as u32;
+    let scale = scale(shape) as u32;
     let (cell_w, cell_h) = (
         shape.width as u32 * scale + GAP,
         shape.height as u32 * scale + GAP,
@@ -57,9 +78,11 @@ pub fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     picture
 }
 
+/// Pixels of a scatter plot's side.
+const SIDE: u32 = 384;
+
 /// Points of the plane as a picture: a square from -`half` to `half`.
 pub fn scatter(points: &[f32], half: f32) -> RgbImage {
-    const SIDE: u32 = 384;
     let mut picture = RgbImage::from_pixel(SIDE, SIDE, Rgb([255; 3]));
     for p in points.chunks_exact(2) {
         let place = |v: f32| ((v / half * 0.5 + 0.5) * SIDE as f32) as i64;
@@ -125,11 +148,97 @@ pub fn beside(pictures: &[RgbImage]) -> RgbImage {
 /// # Errors
 /// When it cannot be encoded.
 pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| Error::Usage(format!("the picture cannot be encoded: {e}")))?;
-    Ok(bytes.into_inner())
+    Format(ImageFormat::Png).encode(picture)
+}
+
+/// A format that pictures are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format(ImageFormat);
+
+/// JPEG's quality, of 100: at 75, what many programs take, the edges of digits are visibly dirty.
+const QUALITY: u8 = 95;
+
+impl Format {
+    /// The format that a file's name asks for by its ending; PNG where it has none.
+    ///
+    /// ```
+    /// use wgen::report::grid::Format;
+    /// # use image::RgbImage;
+    ///
+    /// let jpeg = Format::of("digits.JPG".as_ref())?.encode(&RgbImage::new(8, 8))?;
+    /// assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]));
+    /// assert_eq!(Format::of("digits".as_ref())?, Format::of("digits.png".as_ref())?);
+    /// assert!(Format::of("digits.tiff".as_ref()).unwrap_err().to_string().contains(".png"));
+    /// # Ok::<(), wgen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the ending is of no format that can be written, naming those that can.
+    pub fn of(path: &Path) -> Result<Self> {
+        let ending = path.extension().unwrap_or_default();
+        if ending.is_empty() {
+            return Ok(Self(ImageFormat::Png));
+        }
+        match ImageFormat::from_extension(ending).filter(ImageFormat::writing_enabled) {
+            Some(format) => Ok(Self(format)),
+            None => {
+                let all = ImageFormat::all().filter(ImageFormat::writing_enabled);
+                let mut endings: Vec<_> = all
+                    .flat_map(|f| f.extensions_str().iter().map(|e| format!(".{e}")))
+                    .collect();
+                endings.sort_unstable();
+                let why = format!(
+                    "pictures are not written as .{}; there is {}, and PNG where a name has no ending",
+                    ending.display(),
+                    endings.join(", ")
+                );
+                Err(Error::format(path, why))
+            }
+        }
+    }
+
+    /// Refuses a picture that is too large for the format.
+    ///
+    /// # Errors
+    /// When it is, saying how large it may be.
+    pub fn check(self, (width, height): (usize, usize)) -> Result<()> {
+        let most = match self.0 {
+            ImageFormat::Jpeg | ImageFormat::Gif => 65_535,
+            ImageFormat::WebP => 16_383,
+            _ => 1 << 26,
+        };
+        if width.max(height) > most {
+            return Err(Error::Usage(format!(
+                "a picture of {width} x {height} pixels is too large for {}, which has at most {most} a side; lower `n` or choose .png",
+                self.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Its name, as people write it.
+    pub fn name(self) -> String {
+        match self.0 {
+            ImageFormat::WebP => "WebP".to_owned(),
+            other => format!("{other:?}").to_uppercase(),
+        }
+    }
+
+    /// A picture as a file's bytes.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn encode(self, picture: &RgbImage) -> Result<Vec<u8>> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let encoded = match self.0 {
+            ImageFormat::Jpeg => {
+                picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))
+            }
+            format => picture.write_to(&mut bytes, format),
+        };
+        encoded.map_err(|e| Error::Usage(format!("the picture cannot be encoded: {e}")))?;
+        Ok(bytes.into_inner())
+    }
 }
 
 /// Pictures of a run of any length in bounded memory: as they become too many, every other one goes.

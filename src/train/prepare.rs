@@ -64,7 +64,7 @@ impl Trainer {
         let training = &training;
         if dataset.shape != config.image {
             return Err(Error::Usage(format!(
-                "the data is {:?}, the run's is {:?}",
+                "the data is {}, the run's is {}",
                 dataset.shape, config.image
             )));
         }

@@ -138,7 +138,7 @@ impl Config {
                 unet.check()?;
                 if unet.image() != self.image {
                     return wrong(format!(
-                        "the network is for images of {:?}, the model for {:?}",
+                        "the network is for images of {}, the model for {}",
                         unet.image(),
                         self.image
                     ));
@@ -150,7 +150,7 @@ impl Config {
                 mlp.check()?;
                 if mlp.width != self.image.count() {
                     return wrong(format!(
-                        "the network is for {} coordinates, the model for {:?}",
+                        "the network is for {} coordinates, the model for {}",
                         mlp.width, self.image
                     ));
                 }
@@ -159,8 +159,8 @@ impl Config {
         };
         if outputs != inputs * twice {
             return wrong(format!(
-                "variance {:?} needs {} outputs for {inputs} inputs, the network has {outputs}",
-                self.variance,
+                "variance {} needs {} outputs for {inputs} inputs, the network has {outputs}",
+                serde_json::json!(self.variance),
                 inputs * twice
             ));
         }

@@ -108,7 +108,10 @@ impl Config {
             Loss::Minimax | Loss::NonSaturating | Loss::LeastSquares
         );
         if self.smoothing > 0.0 && !with_labels {
-            return wrong(format!("{:?} has no labels to smooth", self.loss));
+            return wrong(format!(
+                "loss {} has no labels to smooth",
+                serde_json::json!(self.loss)
+            ));
         }
         if !self.gradient_penalty.is_finite() || self.gradient_penalty < 0.0 {
             return wrong(format!(

@@ -110,7 +110,7 @@ impl Config {
         }
         if let Some(image) = self.image.filter(|image| image.count() != self.width) {
             return Err(Error::Usage(format!(
-                "vae: image is {image:?}, which has not the model's {} values",
+                "vae: image is {image}, which has not the model's {} values",
                 self.width
             )));
         }
