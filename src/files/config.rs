@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
@@ -81,6 +82,24 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Refuses other data than the run was begun with: `digest` is that of `dataset`.
+    ///
+    /// # Errors
+    /// Naming both.
+    pub(crate) fn check_data(&self, dataset: &Dataset, digest: &str) -> Result<()> {
+        match &self.data_digest {
+            Some(own) if own != digest => Err(Error::field(
+                "data",
+                format!(
+                    "{} has other examples or labels than what the run was begun with, {} (digest {digest}, not {own}); go on with that, or \
+                     begin another run in another `folder`",
+                    dataset.name, self.data
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what cannot be trained: a model of other data, options that exclude each other.

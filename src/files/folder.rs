@@ -372,10 +372,12 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
         return super::found::read(folder, "model")?.fit(layout, |name| name);
     }
     let Some(step) = newest_step(folder) else {
+        if !folder.join("metrics.jsonl").exists() {
+            return super::found::read(folder, "model")?.fit(layout, |name| name);
+        }
         return Err(Error::format(
             folder,
-            "has neither weights (model.safetensors) nor a checkpoint: its training was stopped before the first one; begin it again in \
-             another folder",
+            "has no model.safetensors and no checkpoint: its training was stopped before the first one; begin it again in another folder",
         ));
     };
     let checkpoint = folder.join("checkpoints").join(step.to_string());

@@ -69,7 +69,7 @@ impl Trainer {
             )));
         }
         let digest = dataset.digest();
-        is_same_data(&config, &dataset, &digest)?;
+        config.check_data(&dataset, &digest)?;
         let model = config.model.clone();
         let (dataset, validation) = set_aside(model.as_ref(), training, dataset)?;
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
@@ -186,21 +186,6 @@ fn goes_on(done: u64, total: u64) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Refuses to go on with other data than the run was begun with.
-fn is_same_data(config: &Config, dataset: &Dataset, digest: &str) -> Result<()> {
-    match &config.data_digest {
-        Some(own) if own != digest => Err(Error::field(
-            "data",
-            format!(
-                "{} has other examples or labels than what the run was begun with, {} (digest {digest}, not {own}); go on with that, or begin \
-                 another run in another `folder`",
-                dataset.name, config.data
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Examples to train on, and those to choose the best weights by.
