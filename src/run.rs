@@ -9,7 +9,7 @@
 //! # let data = wgen::data::digits::digits(16, 1);
 //! # let training = wgen::files::Training { steps: Some(1), epochs: None, batch: 16, ..Default::default() };
 //! # let model = Arc::new(Vae::new(Config { hidden: vec![16], latent: 2, ..Config::mnist() })?);
-//! # let config = wgen::files::Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! # let config = wgen::files::Config::new(model, data.shape, "digits", training);
 //! # wgen::train::Trainer::new(&wgen::session::Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
 //!
 //! // `folder` is a run of `wgen train vae`.
@@ -38,6 +38,7 @@ use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::{DataType, Model};
 use crate::plan::{Plan, Sampler, Store, StoreOptions};
+use crate::program::sampling::Classes;
 use crate::program::{Flat, PlanOptions};
 use crate::tensor::{DType, Data, ImageShape};
 
@@ -84,6 +85,12 @@ impl Run {
     /// Classes that it is conditional on, or tells apart; 0 where there are none.
     pub fn classes(&self) -> usize {
         self.model().classes()
+    }
+
+    /// What a decoder's or sampler's input `classes` takes: classes that the data had no examples of take no turn.
+    pub fn conditioning(&self) -> Classes {
+        let turns = self.config.reading.turns();
+        self.model().conditioning().taking(&turns)
     }
 
     /// The size of its codes, where it has a decoder.
@@ -149,7 +156,7 @@ impl Run {
     /// When the model has no decoder, or the device refuses.
     pub fn decoder(&self, gpu: &Gpu, count: usize) -> Result<Plan> {
         let plan = self.plan(gpu, &self.model().decoding(count)?)?;
-        let classes = self.model().conditioning().input(count, None, 0)?;
+        let classes = self.conditioning().input(count, None, 0)?;
         if let Some((name, value)) = classes {
             plan.write(name, &value.data)?;
         }
@@ -182,7 +189,8 @@ impl Run {
     /// # Errors
     /// When the model has no samples, or the device refuses.
     pub fn sampler(&self, gpu: &Gpu, count: usize) -> Result<Sampler> {
-        let sampling = self.model().sampling(count)?;
+        let mut sampling = self.model().sampling(count)?;
+        sampling.classes = sampling.classes.taking(&self.config.reading.turns());
         Sampler::new(sampling, &self.store(gpu)?, PlanOptions::default())
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, open};
+use super::common::{Output, RunArguments, open};
+use super::reading::DataArguments;
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -35,15 +36,16 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     } else {
         Part::Test
     };
-    let dataset = arguments.data.load(part)?;
-    let device = open(output, choice)?;
     let run = arguments.run.open()?;
+    let given = arguments.data.for_run(output, &run, part)?;
+    let dataset = &given.data;
+    let device = open(output, choice)?;
     let mut evaluator = Evaluator::of(&device, &run, 128, 0)?;
     let mut names = run.model().codes();
     if arguments.reconstructions {
         names.push("images");
     }
-    let all = evaluator.encoded(run.model(), &dataset, &names)?;
+    let all = evaluator.encoded(run.model(), dataset, &names)?;
     let rows = dataset.rows();
     let latent = all.first().map(|codes| codes.width);
     let mut tensors = Tensors::new();
@@ -66,5 +68,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         "codes of {rows} examples in {}",
         arguments.out.display()
     ));
-    output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
+    output.result(
+        &json!({"examples": rows, "latent": latent, "file": arguments.out, "data": given.json()}),
+    )
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, check_count, open};
+use super::common::{Output, RunArguments, check_count, open};
+use super::reading::DataArguments;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
@@ -36,7 +37,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let n = check_count(arguments.n)?.max(2);
-    let dataset = arguments.data.load(Part::Test)?;
+    let run = arguments.run.open()?;
+    let given = arguments.data.for_run(output, &run, Part::Test)?;
+    let dataset = &given.data;
     for (name, example) in [("--from", arguments.from), ("--to", arguments.to)] {
         if example >= dataset.rows() {
             return Err(Error::Usage(format!(
@@ -46,7 +49,6 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         }
     }
     let device = open(output, choice)?;
-    let run = arguments.run.open()?;
     let model = run.model();
     let ends = dataset.select(&[arguments.from, arguments.to]);
     let mut evaluator = Evaluator::of(&device, &run, 2, 0)?;
@@ -62,5 +64,5 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         arguments.to,
         arguments.out.display()
     ));
-    output.result(&json!({"images": n, "file": arguments.out}))
+    output.result(&json!({"images": n, "file": arguments.out, "data": given.json()}))
 }

@@ -10,6 +10,7 @@ use crate::gpu::Choice;
 
 mod bench;
 mod common;
+mod data;
 mod demo;
 mod encode;
 mod eval;
@@ -17,6 +18,7 @@ mod flags;
 mod info;
 mod interpolate;
 mod models;
+mod reading;
 mod reconstruct;
 mod reverse;
 mod sample;
@@ -63,6 +65,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Kernels and steps of the models against what this adapter can do at most
     Bench(bench::Arguments),
+    /// What a data set holds, and what a model would see of it
+    Data(data::Arguments),
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
@@ -123,6 +127,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Info(arguments) => info::run(&output, device, arguments),
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
+        Command::Data(arguments) => data::run(&output, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
         Command::Sample(arguments) => sample::run(&output, device, arguments),
         Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),

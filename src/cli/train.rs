@@ -11,12 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{Output, open};
 use super::models;
+use super::reading::{lines, used};
 use super::training::TrainingArguments;
 use crate::data::Dataset;
-use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
+use crate::files::Config;
 use crate::files::folder::read_config;
 use crate::files::write_synced;
 use crate::gpu::Choice;
@@ -40,13 +41,18 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    fn new(device: &Device, arguments: &TrainingArguments) -> Result<Option<Self>> {
+    fn new(
+        output: &Output,
+        device: &Device,
+        arguments: &TrainingArguments,
+        config: &Config,
+    ) -> Result<Option<Self>> {
         let Some(folder) = &arguments.judge else {
             return Ok(None);
         };
         Ok(Some(Self {
             judge: Judge::load(device, folder)?,
-            held_out: arguments.data.load(Part::Test)?,
+            held_out: arguments.data.to_judge(output, config)?,
             count: arguments.judge_samples,
         }))
     }
@@ -54,7 +60,8 @@ impl Judging {
     /// A line of `judged.jsonl`.
     fn at(&mut self, device: &Device, trainer: &Trainer, step: u64) -> Result<serde_json::Value> {
         let (model, seed) = (trainer.model(), trainer.config().training.seed);
-        let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?;
+        let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?
+            .taking(trainer.config().reading.turns());
         let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count, None)?;
         let judgement = self.judge.judge(what, &images, &self.held_out, None)?;
         Ok(serde_json::json!({"step": step, "judgement": judgement}))
@@ -70,7 +77,16 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     } else {
         None
     };
-    let dataset = arguments.data.load(Part::Training)?;
+    let (read, reading) = arguments.data.to_train(resumed.as_ref())?;
+    output.say(&format!(
+        "data: {}, {}",
+        arguments.data.data,
+        used(&read.report)
+    ));
+    for line in lines(&read.report, read.data.shape) {
+        output.say(&line);
+    }
+    let dataset = read.data;
     let config = match resumed {
         Some(mut config) => {
             if arguments.epochs.is_some() || arguments.steps.is_some() {
@@ -79,7 +95,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             }
             config
         }
-        None => arguments.config(model, &dataset)?,
+        None => arguments.config(model, &dataset, reading)?,
     };
     config.check()?;
     let mut explain = arguments.explain;
@@ -97,7 +113,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
                         .unwrap_or("the CPU interprets the graph: there is no plan"),
                 );
             }
-            let mut judging = Judging::new(device, arguments)?;
+            let mut judging = Judging::new(output, device, arguments, trainer.config())?;
             drive(output, device, &mut trainer, judging.as_mut())
         },
     )?;
@@ -193,7 +209,8 @@ fn preview(device: &Device, trainer: &Trainer) -> Result<Option<image::RgbImage>
     const COUNT: usize = 64;
     let (config, weights) = (trainer.config(), trainer.weights()?);
     let model = trainer.model();
-    let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?;
+    let mut evaluator = Evaluator::new(device, model, &weights, COUNT, config.training.seed)?
+        .taking(config.reading.turns());
     let pictures = evaluator.preview(model, trainer.dataset(), COUNT)?;
     Ok(pictures.map(|(values, columns)| grid::picture(&values, config.image, columns)))
 }

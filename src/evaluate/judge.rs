@@ -13,7 +13,7 @@
 //! # let data = digits(16, 1);
 //! # let sizes = classifier::Config { channels: [2, 4], features: 8, ..classifier::Config::mnist(data.shape, 10) };
 //! # let training = Training { steps: Some(1), epochs: None, batch: 16, ..Training::default() };
-//! # let config = Config { model: Arc::new(Classifier::new(sizes)?), image: data.shape, data: "digits".to_owned(), training };
+//! # let config = Config::new(Arc::new(Classifier::new(sizes)?), data.shape, "digits", training);
 //! # wgen::train::Trainer::new(&Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
 //!
 //! // `folder` is a run of `wgen train classifier`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::data::Reading;
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
@@ -21,6 +22,8 @@ pub struct Config {
     pub image: ImageShape,
     /// Where the data came from.
     pub data: String,
+    /// How the data was read, and its classes.
+    pub reading: Reading,
     /// How it is trained.
     pub training: Training,
 }
@@ -32,6 +35,8 @@ struct Written {
     model: serde_json::Value,
     image: ImageShape,
     data: String,
+    #[serde(default)]
+    reading: Reading,
     training: Training,
 }
 
@@ -40,6 +45,22 @@ fn named<S: Serializer>(model: &Arc<dyn Model>, serializer: S) -> Result<S::Ok, 
 }
 
 impl Config {
+    /// A configuration of data that was read in no way of its own.
+    pub fn new(
+        model: Arc<dyn Model>,
+        image: ImageShape,
+        data: impl Into<String>,
+        training: Training,
+    ) -> Self {
+        Self {
+            model,
+            image,
+            data: data.into(),
+            reading: Reading::default(),
+            training,
+        }
+    }
+
     /// The configuration that a `config.json` has, whose sizes are none that no run could have written: they are refused before anything is
     /// allocated.
     ///
@@ -52,6 +73,7 @@ impl Config {
             model: models::from_json(&written.model)?,
             image: written.image,
             data: written.data,
+            reading: written.reading,
             training: written.training,
         };
         config.check()?;

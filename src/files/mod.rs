@@ -10,7 +10,7 @@
 //! let model = Arc::new(Vae::new(vae::Config::mnist())?);
 //! let training = Training { epochs: Some(5), ..Training::default() };
 //! let image = ImageShape { height: 28, width: 28, channels: 1 };
-//! let config = Config { model, image, data: "digits".to_owned(), training };
+//! let config = Config::new(model, image, "digits", training);
 //! let text = serde_json::to_string_pretty(&config).unwrap();
 //!
 //! let again = Config::from_text(&text)?;

@@ -15,7 +15,7 @@
 //! let data = wgen::data::digits::digits(32, 1);
 //! let model = Arc::new(Vae::new(vae::Config { hidden: vec![16], latent: 2, ..vae::Config::mnist() })?);
 //! let training = Training { steps: Some(10), epochs: None, batch: 16, log_steps: 1, ..Training::default() };
-//! let config = Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! let config = Config::new(model, data.shape, "digits", training);
 //! let mut trainer = Trainer::new(&Device::Cpu, config, data, folder, false)?;
 //! let stop = AtomicBool::new(false);
 //! let summary = trainer.run(&stop, |_, _event| Ok(()))?;

@@ -11,7 +11,7 @@
 //! # let data = wgen::data::digits::digits(16, 1);
 //! # let training = Training { steps: Some(4), epochs: None, batch: 16, checkpoint_steps: 2, ..Training::default() };
 //! # let model = Arc::new(Vae::new(vae::Config { hidden: vec![16], latent: 2, ..vae::Config::mnist() })?);
-//! # let config = Config { model, image: data.shape, data: "digits".to_owned(), training };
+//! # let config = Config::new(model, data.shape, "digits", training);
 //! # let stop = AtomicBool::new(false);
 //!
 //! let mut attempts = Vec::new();
