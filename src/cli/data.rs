@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::common::{Output, check_count, spec};
 use super::models::usual;
-use super::reading::{ReadingArguments, lines, used};
+use super::reading::ReadingArguments;
+use super::said::{lines, used};
 use crate::data::idx::Part;
 use crate::data::{Dataset, Loaded, Spec};
 use crate::error::Result;

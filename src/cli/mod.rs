@@ -21,6 +21,7 @@ mod models;
 mod reading;
 mod reconstruct;
 mod reverse;
+mod said;
 mod sample;
 mod sampling;
 mod shaders;

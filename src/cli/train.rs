@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::common::{Output, open};
 use super::models;
-use super::reading::{lines, used};
+use super::said::{lines, used};
 use super::training::TrainingArguments;
 use crate::data::Dataset;
 use crate::error::{Error, Result};

@@ -182,9 +182,15 @@ impl Dataset {
         };
         match &self.values {
             Data::U8(values) => {
-                (values.iter().enumerate()).for_each(|(i, &x)| add(i, f32::from(x)))
+                for (i, &x) in values.iter().enumerate() {
+                    add(i, f32::from(x));
+                }
             }
-            other => (other.to_f32().into_iter().enumerate()).for_each(|(i, x)| add(i, x)),
+            other => {
+                for (i, x) in other.to_f32().into_iter().enumerate() {
+                    add(i, x);
+                }
+            }
         }
         let count = (self.values.len() / channels).max(1) as f64;
         let one = |(sum, square): (f64, f64)| {

@@ -40,6 +40,8 @@ pub struct Report {
     pub examples: usize,
     /// Examples of that part and of the one that it was split from.
     pub of: usize,
+    /// Parts that a folder has by their names, and their pictures.
+    pub parts: Vec<Class>,
     /// Classes with examples in that part, in the order of labels; empty without labels.
     pub classes: Vec<Class>,
     /// Folders of classes that have no pictures, and are therefore none.
@@ -149,6 +151,7 @@ impl Report {
             used,
             examples: data.rows(),
             of: data.rows(),
+            parts: Vec::new(),
             classes: data.class_counts(),
             empty_folders: Vec::new(),
             pictures: None,

@@ -162,6 +162,17 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
         let turned = orientation(exif.as_deref(), xmp.as_deref());
         return Ok((jpeg.decode()?, turned, taken));
     }
+    // The decoder of WebP takes the last pixels of a file cut short for what they are not.
+    if let (ImageFormat::WebP, Some(size)) = (format, bytes.get(4..8)) {
+        let size = u32::from_le_bytes([size[0], size[1], size[2], size[3]]);
+        if u64::from(size) + 8 > bytes.len() as u64 {
+            return Err(format!(
+                "cut short: it has {} bytes of {}",
+                bytes.len(),
+                u64::from(size) + 8
+            ));
+        }
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // What a header of a PNG claims is known before its decoder allocates a row.
     if let Some((size, bytes_of_pixel)) = png_header(bytes, format) {

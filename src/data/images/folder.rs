@@ -63,6 +63,8 @@ pub(super) struct Folder {
     pub(super) test: Option<(String, Tree)>,
     /// Other parts, which are not read.
     others: Vec<PathBuf>,
+    /// Names of all parts and their pictures.
+    pub(super) parts: Vec<(String, usize)>,
 }
 
 fn name(path: &Path) -> String {
@@ -207,11 +209,11 @@ impl Folder {
             ));
         }
         let whole = tree(dir)?;
-        let parts = [TRAINING, TEST, VALIDATION].concat();
+        let known = [TRAINING, TEST, VALIDATION].concat();
         let all = whole
             .classes
             .iter()
-            .all(|c| parts.contains(&c.to_lowercase().as_str()));
+            .all(|c| known.contains(&c.to_lowercase().as_str()));
         let training = part(&whole.classes, TRAINING).filter(|_| all);
         let Some(training) = training else {
             if all && !whole.classes.is_empty() {
@@ -228,6 +230,7 @@ impl Folder {
                 training: whole,
                 test: None,
                 others: Vec::new(),
+                parts: Vec::new(),
             });
         };
         let test = part(&whole.classes, TEST).or_else(|| part(&whole.classes, VALIDATION));
@@ -236,6 +239,9 @@ impl Folder {
             .iter()
             .filter(|c| *c != training && Some(*c) != test);
         let others = others.map(|c| dir.join(c)).collect();
+        let pictures = |part: usize| whole.labels.iter().filter(|&&l| l as usize == part).count();
+        let parts = whole.classes.iter().enumerate();
+        let parts = parts.map(|(i, c)| (c.clone(), pictures(i))).collect();
         let mut tree_of_training = tree(&dir.join(training))?;
         // What lies beside the parts belongs to no part.
         let of_parts = |path: &Path| whole.classes.iter().any(|c| path.starts_with(dir.join(c)));
@@ -256,6 +262,7 @@ impl Folder {
             training: tree_of_training,
             test: tree_of_test,
             others,
+            parts,
         })
     }
 

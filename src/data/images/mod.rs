@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::held_out::{HeldOut, choose};
 use super::idx::Part;
-use super::report::{Loaded, Pictures, Report, Used};
+use super::report::{Class, Loaded, Pictures, Reason, Report, Used};
 use super::{Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
@@ -182,6 +182,9 @@ pub fn read(dir: &Path, part: Part, options: &Options) -> Result<Loaded> {
         Used::Part(_) => report.examples,
         _ => tree.files.len(),
     };
+    report.parts = (folder.parts.iter().cloned())
+        .map(|(name, examples)| Class { name, examples })
+        .collect();
     report.empty_folders.clone_from(&tree.empty);
     report.pictures = Some(summary(&pictures.stored, options));
     report.passed_over = folder.passed_over(tree, dir);
@@ -235,7 +238,12 @@ fn none(dir: &Path, folder: &Folder, tree: &Tree) -> Error {
                 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            format!("{}{more}", p.example)
+            let why = if p.reason == Reason::OtherFormats {
+                ", of a format that is not read: convert it to PNG or JPEG"
+            } else {
+                ""
+            };
+            format!("{}{more}{why}", p.example)
         })
         .collect();
     let found = if found.is_empty() {
@@ -288,7 +296,7 @@ fn decoded(dir: &Path, files: &[&PathBuf], options: &Options) -> Result<Decoded>
                 }
                 Err(error) => {
                     return Err(Error::Usage(format!(
-                        "{error}; repair it or take it out, or pass over what cannot be decoded with `skip_broken`"
+                        "{error}; `skip_broken` passes over what cannot be decoded"
                     )));
                 }
             };
