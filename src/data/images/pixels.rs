@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn grey_and_composing_are_pillows() {
-        // Pillow 12: Image.convert("L"), Image.alpha_composite over white.
+        // Pillow 13: Image.convert("L"), Image.alpha_composite over white.
         assert_eq!(
             [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]].map(grey),
             [76, 150, 29, 226]
