@@ -69,6 +69,6 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         arguments.out.display()
     ));
     output.result(
-        &json!({"examples": rows, "latent": latent, "file": arguments.out, "data": given.json()}),
+        &json!({"examples": rows, "latent": latent, "file": arguments.out, "part": given.json()}),
     )
 }

@@ -54,7 +54,12 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let mut evaluator = Evaluator::of(&device, &run, 2, 0)?;
     let first = model.codes().first().copied().unwrap_or("code");
     let code = evaluator.encoded(model, &ends, &[first])?.remove(0);
-    let inputs = vec![("z", codes::between(&code.values, n))];
+    // A conditional model decodes the way there as the class that it begins at.
+    let class = ends.labels.as_ref().map(|labels| labels[0] as usize);
+    let class = class.filter(|_| run.conditioning().columns() > 0);
+    let classes = run.conditioning().input(n, class, 0)?;
+    let z = ("z", codes::between(&code.values, n));
+    let inputs = classes.into_iter().chain([z]).collect();
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     let picture = grid::picture(&images.data.to_f32(), run.image(), n);
     write_synced(&arguments.out, &grid::png(&picture)?)?;
@@ -64,5 +69,5 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         arguments.to,
         arguments.out.display()
     ));
-    output.result(&json!({"images": n, "file": arguments.out, "data": given.json()}))
+    output.result(&json!({"images": n, "file": arguments.out, "part": given.json()}))
 }

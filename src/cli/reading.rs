@@ -217,22 +217,44 @@ pub(super) fn given(
     let Loaded { data, report } = spec.read(part, &options)?;
     if data.shape != config.image {
         return Err(Error::Usage(format!(
-            "{spec}: the data is {}; {}",
+            "{spec}: the data is {}, {} values an example; {}, {} values",
             shown(data.shape),
-            of_run(config.image)
+            data.shape.count(),
+            of_run(config.image),
+            config.image.count()
+        )));
+    }
+    let data = numbered(data, &config.reading);
+    let known = config.reading.classes.len();
+    if let Some(name) = data
+        .classes
+        .get(known)
+        .filter(|_| known > 0 && run.classes() > 0)
+    {
+        return Err(Error::Usage(format!(
+            "{spec} has examples of the class {name}, which the run was not trained on; it knows {}",
+            config.reading.classes.join(", ")
         )));
     }
     let run_images = config.reading.images;
     let as_trained = (options.held_out, options.held_out_seed)
         == (run_images.held_out, run_images.held_out_seed);
-    let seen = match report.used {
+    let seen = match &report.used {
+        Used::Part(name) if was_trained_on(spec, name, config)? => Seen::Trained,
         Used::Part(_) => Seen::HeldOut,
         _ if !own => Seen::Other,
         Used::HeldOut { .. } if as_trained => Seen::HeldOut,
         _ => Seen::Trained,
     };
-    let data = numbered(data, &config.reading);
     Ok(Given { data, report, seen })
+}
+
+/// Whether a part to test on is, alone, what a run was trained on.
+fn was_trained_on(spec: &Spec, part: &str, config: &Config) -> Result<bool> {
+    let Spec::Images(dir) = spec else {
+        return Ok(false);
+    };
+    Ok(config.reading.folder == Some(images::fingerprint(&dir.join(part))?))
 }
 
 /// Whether a folder is the one that a run was trained on: by its path, or by what lies in it. Other data is, as far as it goes.
@@ -293,7 +315,7 @@ impl Given {
                     "with another held-out part"
                 }
             ),
-            (Seen::Trained, Used::All) => format!(
+            (Seen::Trained, Used::All | Used::Part(_)) => format!(
                 "the {n} pictures that the run was trained on: it holds none out, so these are no held-out figures"
             ),
             (Seen::Trained, _) => format!("the {n} examples of the training part"),

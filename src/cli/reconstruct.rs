@@ -45,5 +45,5 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         "{n} inputs and their reconstructions in {}",
         arguments.out.display()
     ));
-    output.result(&json!({"images": n, "file": arguments.out, "data": given.json()}))
+    output.result(&json!({"images": n, "file": arguments.out, "part": given.json()}))
 }

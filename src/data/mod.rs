@@ -85,15 +85,18 @@ impl Dataset {
     }
 
     /// The same examples, classes numbered as in `classes`: what another data set calls by a name gets that name's number. Classes that
-    /// `classes` does not have come after them.
+    /// `classes` does not have come after them, as far as there are examples.
     #[must_use]
     pub fn numbered(mut self, classes: &[String]) -> Self {
         let Some(labels) = self.labels.as_mut() else {
             return self;
         };
         let mut all = classes.to_vec();
-        let unknown = self.classes.iter().filter(|c| !classes.contains(c));
-        all.extend(unknown.cloned());
+        for (label, name) in self.classes.iter().enumerate() {
+            if !all.contains(name) && labels.contains(&(label as u32)) {
+                all.push(name.clone());
+            }
+        }
         let numbers: Vec<Option<usize>> = self
             .classes
             .iter()
