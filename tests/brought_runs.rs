@@ -221,6 +221,14 @@ fn figures_say_whose_pictures_they_are_of() {
         (&test["images"], &test["part"]["held_out"]),
         (&json!(5), &json!(true))
     );
+    // Unless it is the one that was trained on.
+    let alone = format!("images:{}", folder.text("parts/test"));
+    let run = folder.trained("alone", &alone, &["--size", "4"]);
+    let test = answer(&["eval", &run, "--data", &parts]);
+    assert_eq!(
+        (&test["images"], &test["part"]["held_out"]),
+        (&json!(5), &json!(false))
+    );
 }
 
 #[test]
