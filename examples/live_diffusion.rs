@@ -172,19 +172,18 @@ fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
         ..unet::Config::of(data.shape, &[16, 32], 1, &[])
     };
     let model = Diffusing::of(data.shape, true, Network::Unet(Box::new(unet)));
-    let config = Config {
-        model: Arc::new(Diffusion::new(model)?),
-        image: data.shape,
-        data: "digits".to_owned(),
-        data_digest: None,
-        training: Training {
+    let config = Config::new(
+        Arc::new(Diffusion::new(model)?),
+        data.shape,
+        "digits",
+        Training {
             steps: Some(steps),
             epochs: None,
             batch: 16,
             ema: Some(0.99),
             ..Training::default()
         },
-    };
+    );
     let folder = std::env::temp_dir().join(format!("wgen-live-{}", std::process::id()));
     std::fs::remove_dir_all(&folder).ok();
     let mut trainer = Trainer::new(&Device::Gpu(gpu.clone()), config, data, &folder, false)?;

@@ -48,9 +48,10 @@
 //! # let folder = dir.path().join("run");
 //! # let data = wgen::data::digits::digits(64, 1);
 //! # let vae = wgen::models::vae::Config { hidden: vec![16], latent: 2, ..wgen::models::vae::Config::mnist() };
-//! # let vae = std::sync::Arc::new(wgen::models::vae::Vae::new(vae)?);
-//! # let training = wgen::files::Training { steps: Some(2), epochs: None, batch: 32, ..Default::default() };
-//! # let config = wgen::files::Config::new(vae, data.shape, "digits", training);
+//! # let config = wgen::files::Config::new(
+//! #     std::sync::Arc::new(wgen::models::vae::Vae::new(vae)?), data.shape, "digits",
+//! #     wgen::files::Training { steps: Some(2), epochs: None, batch: 32, ..Default::default() },
+//! # );
 //! # let stop = std::sync::atomic::AtomicBool::new(false);
 //! # wgen::train::Trainer::new(&wgen::session::Device::Cpu, config, data, &folder, false)?.run(&stop, |_, _| Ok(()))?;
 //! let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?; // it stays yours

@@ -38,6 +38,7 @@ use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::{DataType, Model};
 use crate::plan::{Plan, Sampler, Store, StoreOptions};
+use crate::program::sampling::Classes;
 use crate::program::{Flat, PlanOptions};
 use crate::tensor::{DType, Data, ImageShape};
 
@@ -85,6 +86,12 @@ impl Run {
     /// Classes that it is conditional on, or tells apart; 0 where there are none.
     pub fn classes(&self) -> usize {
         self.model().classes()
+    }
+
+    /// What a decoder's or sampler's input `classes` takes: classes that the data had no examples of take no turn.
+    pub fn conditioning(&self) -> Classes {
+        let turns = self.config.reading.turns();
+        self.model().conditioning().taking(&turns)
     }
 
     /// The size of its codes, where it has a decoder.
@@ -150,7 +157,7 @@ impl Run {
     /// When the model has no decoder, or the device refuses.
     pub fn decoder(&self, gpu: &Gpu, count: usize) -> Result<Plan> {
         let plan = self.plan(gpu, &self.model().decoding(count)?)?;
-        let classes = self.model().conditioning().input(count, None, 0)?;
+        let classes = self.conditioning().input(count, None, 0)?;
         if let Some((name, value)) = classes {
             plan.write(name, &value.data)?;
         }
@@ -183,7 +190,8 @@ impl Run {
     /// # Errors
     /// When the model has no samples, or the device refuses.
     pub fn sampler(&self, gpu: &Gpu, count: usize) -> Result<Sampler> {
-        let sampling = self.model().sampling(count)?;
+        let mut sampling = self.model().sampling(count)?;
+        sampling.classes = sampling.classes.taking(&self.config.reading.turns());
         Sampler::new(sampling, &self.store(gpu)?, PlanOptions::default())
     }
 }

@@ -244,7 +244,7 @@ proptest! {
 
     #[test]
     fn hostile_pictures_never_panic(bytes in damaged(valid_png())) {
-        let options = images::Options { size: None, grey: false };
+        let options = images::Options::default();
         let used = peak(|| { images::from_bytes(Path::new("x"), &bytes, &options).ok(); });
         // What the decoder is allowed, and the conversion of its result to RGB.
         prop_assert!(used <= 2 * (5000 * bytes.len() + (1 << 20)), "{used} bytes for {}", bytes.len());
@@ -274,10 +274,7 @@ fn a_header_that_promises_gigabytes_gets_none() {
     png[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
     let checksum = crc(&png[12..29]);
     png[29..33].copy_from_slice(&checksum.to_be_bytes());
-    let options = images::Options {
-        size: None,
-        grey: false,
-    };
+    let options = images::Options::default();
     let path = Path::new("x");
     assert!(peak(|| assert!(idx::from_bytes(path, &huge).is_err())) < 64 << 10);
     assert!(peak(|| assert!(weights::tensors_from_bytes(path, &weights).is_err())) < 64 << 10);

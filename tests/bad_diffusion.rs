@@ -367,7 +367,11 @@ fn commands_refuse_what_a_diffusion_model_does_not_have() {
         &["--init-noise", &noise],
         &["no tensor 'noise'", "eps"],
     );
-    sample(&plain, &["--data", "digits:20"], &["--data has"]);
+    sample(
+        &plain,
+        &["--data", "digits:20"],
+        &["the data is 28 x 28", "8 x 8 in grey"],
+    );
     let animation = format!("{picture}.gif");
     refused(
         &[

@@ -293,13 +293,12 @@ fn a_vae_trained_from_json_has_the_trainers_bits() {
     let store = same_bits(&gpu, &case);
 
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        model: Arc::new(Vae::new(config).unwrap()),
-        image: case.dataset.shape,
-        data: "test".to_owned(),
-        data_digest: None,
-        training: case.training.clone(),
-    };
+    let config = Config::new(
+        Arc::new(Vae::new(config).unwrap()),
+        case.dataset.shape,
+        "test",
+        case.training.clone(),
+    );
     let out = dir.path().join("run");
     let device = Device::Gpu(gpu);
     common::train(&device, config, case.dataset.clone(), &out, false).unwrap();

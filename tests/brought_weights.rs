@@ -129,17 +129,13 @@ fn vae(folder: &Path) -> (Vec<Vec<f32>>, Tensors) {
         decoder: Decoder::Bernoulli,
         ..VaeConfig::mnist()
     };
-    let config = Config {
-        model: Arc::new(Vae::new(config).unwrap()),
-        image: ImageShape {
-            height: 2,
-            width: 2,
-            channels: 1,
-        },
-        data: "digits".to_owned(),
-        data_digest: None,
-        training: Training::default(),
+    let image = ImageShape {
+        height: 2,
+        width: 2,
+        channels: 1,
     };
+    let model = Arc::new(Vae::new(config).unwrap());
+    let config = Config::new(model, image, "digits", Training::default());
     fs::create_dir_all(folder).unwrap();
     let text = serde_json::to_string(&config).unwrap();
     fs::write(folder.join("config.json"), text).unwrap();

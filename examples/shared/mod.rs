@@ -71,21 +71,20 @@ impl Decoder {
 
 fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
     let data = digits(4000, 1);
-    let config = Config {
-        model: Arc::new(Vae::new(vae::Config {
+    let config = Config::new(
+        Arc::new(Vae::new(vae::Config {
             hidden: vec![256],
             latent: 8,
             ..vae::Config::mnist()
         })?),
-        image: data.shape,
-        data: "digits".to_owned(),
-        data_digest: None,
-        training: Training {
+        data.shape,
+        "digits",
+        Training {
             steps: Some(steps),
             epochs: None,
             ..Training::default()
         },
-    };
+    );
     let folder = std::env::temp_dir().join(format!("wgen-example-{}", std::process::id()));
     std::fs::remove_dir_all(&folder).ok();
     let mut trainer = Trainer::new(&Device::Gpu(gpu.clone()), config, data, &folder, false)?;

@@ -121,30 +121,6 @@ pub(super) fn spec(text: &str) -> Result<crate::data::Spec, String> {
     text.parse().map_err(|error| message(&error))
 }
 
-/// How data of a folder of images is read.
-#[derive(Debug, Args)]
-pub(super) struct DataArguments {
-    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
-    #[arg(long, value_parser = spec)]
-    pub(super) data: crate::data::Spec,
-    /// Resize the images of a folder to squares of this many pixels
-    #[arg(long)]
-    pub(super) size: Option<u32>,
-    /// Read the images of a folder as grey
-    #[arg(long)]
-    pub(super) grey: bool,
-}
-
-impl DataArguments {
-    pub(super) fn load(&self, part: crate::data::idx::Part) -> Result<crate::data::Dataset> {
-        let options = crate::data::images::Options {
-            size: self.size,
-            grey: self.grey,
-        };
-        self.data.load(part, &options)
-    }
-}
-
 /// A trained model's folder.
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {

@@ -60,18 +60,17 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         }
         std::fs::remove_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
     }
-    let config = Config {
-        model: Arc::new(Vae::new(vae::Config::mnist())?),
-        image: training.shape,
-        data: "digits, by wgen demo".to_owned(),
-        data_digest: None,
-        training: Training {
+    let config = Config::new(
+        Arc::new(Vae::new(vae::Config::mnist())?),
+        training.shape,
+        "digits, by wgen demo",
+        Training {
             steps: Some(arguments.steps),
             epochs: None,
             seed: arguments.seed,
             ..Training::default()
         },
-    };
+    );
     let (Data::U8(pixels), Data::U8(held_out_pixels)) = (&training.values, &held_out.values) else {
         return Err(Error::Usage("digits are bytes".to_owned()));
     };
@@ -140,12 +139,11 @@ fn diffusion(
     let model = Arc::new(Diffusion::new(diffusion::Config::of(
         data.shape, false, network,
     ))?);
-    let config = Config {
-        model: model.clone(),
-        image: data.shape,
-        data: "toy:swissroll, by wgen demo".to_owned(),
-        data_digest: None,
-        training: Training {
+    let config = Config::new(
+        model.clone(),
+        data.shape,
+        "toy:swissroll, by wgen demo",
+        Training {
             steps: Some((arguments.steps * 4 / 5).max(1)),
             epochs: None,
             batch: 256,
@@ -159,7 +157,7 @@ fn diffusion(
             checkpoint_steps: arguments.steps.max(1),
             ..Training::default()
         },
-    };
+    );
     let mut trainer = Trainer::new(device, config.clone(), data, &out.join("diffusion"), false)?;
     if drive(output, device, &mut trainer, true, None)?.ended == "interrupted" {
         return Ok(None);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, open};
+use super::common::{Output, RunArguments, open};
 use super::outputs::{self, Content, Outputs};
+use super::reading::DataArguments;
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -41,15 +42,16 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         .of_data(Some(&arguments.data.data))
         .file("--out", &arguments.out, Content::Tensors)
         .check(output)?;
-    let dataset = arguments.data.load(part)?;
-    let device = open(output, choice)?;
     let run = arguments.run.open()?;
+    let given = arguments.data.for_run(output, &run, part)?;
+    let dataset = &given.data;
+    let device = open(output, choice)?;
     let mut evaluator = Evaluator::of(&device, &run, 128, 0)?;
     let mut names = run.model().codes();
     if arguments.reconstructions {
         names.push("images");
     }
-    let all = evaluator.encoded(run.model(), &dataset, &names)?;
+    let all = evaluator.encoded(run.model(), dataset, &names)?;
     let rows = dataset.rows();
     let latent = all.first().map(|codes| codes.width);
     let mut tensors = Tensors::new();
@@ -70,5 +72,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     outputs::write_tensors(&arguments.out, &tensors)?;
     let file = outputs::name(&arguments.out);
     output.say(&format!("codes of {rows} examples in {file}"));
-    output.result(&json!({"examples": rows, "latent": latent, "file": arguments.out}))
+    output.result(
+        &json!({"examples": rows, "latent": latent, "file": arguments.out, "part": given.json()}),
+    )
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, open};
+use super::common::{Output, RunArguments, open};
+use super::reading::{DataArguments, class_of};
 use super::sampling::SamplingArguments;
 use crate::data::Dataset;
 use crate::data::idx::Part;
@@ -39,9 +40,9 @@ pub(super) struct Arguments {
     /// How many are judged
     #[arg(long, default_value_t = 10_000, requires = "judge")]
     samples: usize,
-    /// Judge only samples of this class
-    #[arg(long, requires = "judge")]
-    class: Option<usize>,
+    /// Judge only samples of this class, by its name or number
+    #[arg(long, value_name = "NAME", requires = "judge")]
+    class: Option<String>,
     /// Examples of a step
     #[arg(long, default_value_t = 128)]
     batch: usize,
@@ -52,9 +53,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
     let run = arguments.sampling.apply(arguments.run.open()?)?;
-    let whole = arguments.data.load(Part::Test)?;
-    let first = first_of(&whole, arguments.examples)?;
-    let dataset = first.as_ref().unwrap_or(&whole);
+    let class = class_of(&run, arguments.class.as_deref())?;
+    let given = arguments.data.for_run(output, &run, Part::Test)?;
+    let whole = &given.data;
+    let first = first_of(whole, arguments.examples)?;
+    let dataset = first.as_ref().unwrap_or(whole);
     let device = open(output, choice)?;
     let model = run.model();
     let mut evaluator = Evaluator::of(&device, &run, arguments.batch, arguments.seed)?;
@@ -62,6 +65,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let mut result = json!({
         "images": dataset.rows(),
         "data": arguments.data.data.to_string(),
+        "part": given.json(),
         "device": device.name(),
     });
     let mut text = Vec::new();
@@ -103,15 +107,14 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     }
     if let Some(folder) = &arguments.judge {
         let mut judge = Judge::load(&device, folder)?;
-        let (what, images) = made_by(
-            &mut evaluator,
-            model,
-            &whole,
-            arguments.samples,
-            arguments.class,
-        )?;
-        let real = arguments.data.load(Part::Training)?;
-        let judgement = judge.judge(what, &images, &whole, Some(&real))?;
+        let (what, images) = made_by(&mut evaluator, model, whole, arguments.samples, class)?;
+        // Pictures that are no held-out ones are no measure of themselves.
+        let real = if given.trained_on() {
+            None
+        } else {
+            Some(arguments.data.for_anchors(output, &run)?)
+        };
+        let judgement = judge.judge(what, &images, whole, real.as_ref())?;
         say_judgement(output, &judgement);
         result["judgement"] = json!(judgement);
     }

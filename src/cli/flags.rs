@@ -4,6 +4,7 @@ use crate::error::Error;
 
 /// The flag of each field that a message names.
 const FLAGS: &[(&str, &str)] = &[
+    ("background", "--background"),
     ("batch", "--batch"),
     ("beta", "--beta"),
     ("bound", "--bound"),
@@ -18,7 +19,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("eta", "--eta"),
     ("filter", "--filter"),
     ("folder", "--out"),
+    ("grey", "--grey"),
     ("guidance", "--guidance"),
+    ("held_out", "--held-out"),
     ("importance_samples", "--importance-samples"),
     ("learning_rate", "--lr"),
     ("n", "--n"),
@@ -27,6 +30,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("resume", "--resume"),
     ("rounds", "--rounds"),
     ("size", "--size"),
+    ("skip_broken", "--skip-broken"),
     ("steps", "--steps"),
     ("strength", "--strength"),
     ("validation", "--validation"),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, check_count, open};
+use super::common::{Output, RunArguments, check_count, open};
 use super::outputs::{self, Content, Outputs};
+use super::reading::DataArguments;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
@@ -41,7 +42,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         .of_data(Some(&arguments.data.data))
         .file("--out", &arguments.out, Content::Picture)
         .check(output)?;
-    let dataset = arguments.data.load(Part::Test)?;
+    let run = arguments.run.open()?;
+    let given = arguments.data.for_run(output, &run, Part::Test)?;
+    let dataset = &given.data;
     for (name, example) in [("--from", arguments.from), ("--to", arguments.to)] {
         if example >= dataset.rows() {
             return Err(Error::Usage(format!(
@@ -51,14 +54,18 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         }
     }
     let device = open(output, choice)?;
-    let run = arguments.run.open()?;
     let model = run.model();
     let ends = dataset.select(&[arguments.from, arguments.to]);
     outputs::check_size(&arguments.out, grid::size(n, run.image(), n))?;
     let mut evaluator = Evaluator::of(&device, &run, 2, 0)?;
     let first = model.codes().first().copied().unwrap_or("code");
     let code = evaluator.encoded(model, &ends, &[first])?.remove(0);
-    let inputs = vec![("z", codes::between(&code.values, n))];
+    // A conditional model decodes the way there as the class that it begins at.
+    let class = ends.labels.as_ref().map(|labels| labels[0] as usize);
+    let class = class.filter(|_| run.conditioning().columns() > 0);
+    let classes = run.conditioning().input(n, class, 0)?;
+    let z = ("z", codes::between(&code.values, n));
+    let inputs = classes.into_iter().chain([z]).collect();
     let images = evaluator.once(&model.decoding(n)?, inputs, "images", 0)?;
     let picture = grid::picture(&images.data.to_f32(), run.image(), n);
     outputs::write_picture(&arguments.out, &picture)?;
@@ -68,5 +75,5 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         arguments.to,
         outputs::shown(&arguments.out)
     ));
-    output.result(&json!({"images": n, "file": arguments.out}))
+    output.result(&json!({"images": n, "file": arguments.out, "part": given.json()}))
 }

@@ -11,6 +11,7 @@ use crate::gpu::Choice;
 
 mod bench;
 mod common;
+mod data;
 mod demo;
 mod encode;
 mod eval;
@@ -21,9 +22,11 @@ mod models;
 mod outputs;
 mod previews;
 mod progress;
+mod reading;
 mod reconstruct;
 mod resume;
 mod reverse;
+mod said;
 mod sample;
 mod sampling;
 mod shaders;
@@ -69,6 +72,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Kernels and steps of the models against what this adapter can do at most
     Bench(bench::Arguments),
+    /// What a data set holds, and what a model would see of it
+    Data(data::Arguments),
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
@@ -167,6 +172,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Info(arguments) => info::run(&output, device, arguments),
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
+        Command::Data(arguments) => data::run(&output, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
         Command::Sample(arguments) => sample::run(&output, device, arguments),
         Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),

@@ -77,7 +77,8 @@ impl<'a> Previews<'a> {
         let (config, weights) = (trainer.config(), trainer.weights()?);
         let model = trainer.model();
         let seed = config.training.seed;
-        let mut evaluator = Evaluator::new(self.device, model, &weights, COUNT, seed)?;
+        let mut evaluator = Evaluator::new(self.device, model, &weights, COUNT, seed)?
+            .taking(config.reading.turns());
         match evaluator.preview(model, trainer.dataset(), COUNT, allowed)? {
             Previewed::Images(values, columns) => {
                 let picture = grid::picture(&values, config.image, columns);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{DataArguments, Output, RunArguments, check_count, open};
+use super::common::{Output, RunArguments, check_count, open};
 use super::outputs::{self, Content, Outputs};
+use super::reading::DataArguments;
 use crate::data::idx::Part;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -19,7 +20,7 @@ pub(super) struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     data: DataArguments,
-    /// How many
+    /// How many, of every class in turn
     #[arg(long, default_value_t = 32)]
     n: usize,
     /// The picture: inputs above, reconstructions below; in the format of its ending, as with wgen sample
@@ -34,11 +35,12 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         .of_data(Some(&arguments.data.data))
         .file("--out", &arguments.out, Content::Picture)
         .check(output)?;
-    let dataset = arguments.data.load(Part::Test)?;
-    let device = open(output, choice)?;
     let run = arguments.run.open()?;
-    let n = n.min(dataset.rows());
-    let dataset = dataset.select(&(0..n).collect::<Vec<_>>());
+    let given = arguments.data.for_run(output, &run, Part::Test)?;
+    let device = open(output, choice)?;
+    let chosen = given.data.of_every_class(n);
+    let n = chosen.len();
+    let dataset = given.data.select(&chosen);
     let columns = 16.min(n);
     outputs::check_size(&arguments.out, grid::size(2 * n, run.image(), columns))?;
     let mut evaluator = Evaluator::of(&device, &run, n, 0)?;
@@ -49,5 +51,5 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         "{n} inputs and their reconstructions in {}",
         outputs::shown(&arguments.out)
     ));
-    output.result(&json!({"images": n, "file": arguments.out}))
+    output.result(&json!({"images": n, "file": arguments.out, "part": given.json()}))
 }

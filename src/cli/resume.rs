@@ -47,7 +47,7 @@ pub(super) fn continued(
         ("preview_steps", true),
         ("write_share", true),
     ];
-    let now = asked.config(model, dataset)?;
+    let now = asked.config(model, dataset, run.reading.clone())?;
     for (name, free) in written {
         if free && given.iter().any(|g| g == name) {
             match name {
@@ -59,7 +59,9 @@ pub(super) fn continued(
     }
     let usual = usual(wanted)?;
     let usual = usual.arguments();
-    let usual = usual.training().config(usual, dataset)?;
+    let usual = usual
+        .training()
+        .config(usual, dataset, run.reading.clone())?;
     let differences = differences(&tree(&now), &tree(&usual), &tree(&run), &given);
     if !differences.is_empty() {
         return Err(Error::Usage(format!(

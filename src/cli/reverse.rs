@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::common::Output;
 use super::outputs;
+use super::reading::{ReadingArguments, class_of, given};
 use super::sampling::{ProcessArguments, SampleArguments};
+use crate::data::Spec;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::reverse::{forward, is_moment};
@@ -14,7 +16,6 @@ use crate::models::diffusion::Diffusion;
 use crate::report::grid;
 use crate::run::Run;
 use crate::session::{Device, Executable};
-use crate::tensor::ImageShape;
 
 /// Samples that can be watched while they become: as many as a sampler always has at a time.
 const WATCHED: usize = FEWEST;
@@ -50,7 +51,8 @@ pub(super) fn sample(
     let side = (n as f64).sqrt().ceil() as usize;
     outputs::check_size(&arguments.out, grid::size(n, run.image(), side))?;
     let mut evaluator = Evaluator::of(device, run, n, arguments.seed)?;
-    let (start, mut moments) = start(process, run, model, n, arguments.seed)?;
+    let class = class_of(run, arguments.class.as_deref())?;
+    let (start, mut moments) = start(output, process, run, model, n, arguments.seed)?;
     let mut film = grid::Film::default();
     let steps = model.steps().len() - start.runs_done;
     let mut watch = |left: usize, executable: &dyn Executable| {
@@ -68,7 +70,7 @@ pub(super) fn sample(
         }
         Ok(())
     };
-    let samples = evaluator.samples_from(model, n, arguments.class, &start, &mut watch)?;
+    let samples = evaluator.samples_from(model, n, class, &start, &mut watch)?;
     let picture = grid::picture(&samples.images, run.image(), side);
     outputs::write_picture(&arguments.out, &picture)?;
     if let Some(path) = &process.gif {
@@ -93,6 +95,7 @@ pub(super) fn sample(
 
 /// What the process begins with, and how examples were lost until there.
 fn start(
+    output: &Output,
     process: &ProcessArguments,
     run: &Run,
     model: &Diffusion,
@@ -109,7 +112,7 @@ fn start(
             Ok((start, Vec::new()))
         }
         (None, Some(spec)) => {
-            let examples = examples(spec, run.image(), n)?;
+            let examples = examples(output, spec, run, n)?;
             let start = Start::noised(model, &examples, process.strength, seed)?;
             let lost = forward(model, &examples, start.runs_done, MOMENTS, seed)?;
             Ok((start, lost))
@@ -119,18 +122,15 @@ fn start(
 }
 
 /// The first held-out examples of a data set, in the range of models.
-fn examples(spec: &crate::data::Spec, image: ImageShape, n: usize) -> Result<Vec<f32>> {
-    // A folder's images become what the model has.
-    let options = crate::data::images::Options {
-        size: Some(image.height as u32),
-        grey: image.channels == 1,
-    };
-    let dataset = spec.load(Part::Test, &options)?;
-    if dataset.shape != image || dataset.rows() < n {
+fn examples(output: &Output, spec: &Spec, run: &Run, n: usize) -> Result<Vec<f32>> {
+    let arguments = ReadingArguments::default();
+    let given = given(output, spec, &arguments, run, Part::Test)?;
+    output.say(&format!("data: {}", given.words(run)));
+    let dataset = given.data;
+    if dataset.rows() < n {
         return Err(Error::Usage(format!(
-            "--data has {} examples of {}; {n} of {image} are wanted",
-            dataset.rows(),
-            dataset.shape,
+            "--data has {} examples; {n} are wanted",
+            dataset.rows()
         )));
     }
     Ok(dataset.select(&(0..n).collect::<Vec<_>>()).scaled())

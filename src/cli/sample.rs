@@ -4,14 +4,16 @@ use serde_json::json;
 
 use super::common::{Output, check_count, open};
 use super::outputs::{self, Content, Outputs};
+use super::reading::class_of;
 use super::reverse;
 use super::sampling::SampleArguments;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::files::weights::Tensors;
 use crate::gpu::Choice;
-use crate::models::{Model, codes};
+use crate::models::codes;
 use crate::report::grid;
+use crate::run::Run;
 use crate::tensor::Value;
 
 /// The most rows of a traversal.
@@ -42,11 +44,12 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
     let model = run.model();
     let side = (n as f64).sqrt().ceil() as usize;
     outputs::check_size(out, grid::size(n, run.image(), side))?;
+    let class = class_of(&run, arguments.class.as_deref())?;
     let mut evaluator = Evaluator::of(&device, &run, n, arguments.seed)?;
-    let images = match from_codes(arguments, model, &mut evaluator, n, side)? {
+    let images = match from_codes(arguments, &run, class, &mut evaluator, n, side)? {
         Some(images) => images,
         None => {
-            let samples = evaluator.samples(model, n, arguments.class)?;
+            let samples = evaluator.samples(model, n, class)?;
             Value::f32([n, samples.images.len() / n], samples.images)?
         }
     };
@@ -58,7 +61,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         let drawn = !(arguments.filters || arguments.traverse || arguments.manifold);
         if drawn && model.latent().is_some() {
             let sampling = model.sampling(n)?;
-            let inputs = sampling.classes.input(n, arguments.class, 0)?;
+            let inputs = run.conditioning().input(n, class, 0)?;
             let inputs = inputs.into_iter().collect();
             let z = evaluator.once(&sampling.graph, inputs, "z", 0)?;
             tensors.insert("z".to_owned(), tensor(&z));
@@ -76,14 +79,16 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
 /// What is asked for instead of samples: filters, a traversal, a manifold.
 fn from_codes(
     arguments: &SampleArguments,
-    model: &dyn Model,
+    run: &Run,
+    class: Option<usize>,
     evaluator: &mut Evaluator,
     n: usize,
     side: usize,
 ) -> Result<Option<Value>> {
+    let model = run.model();
     let mut decode = |z: Value| {
         let count = z.shape.dims()[0];
-        let classes = model.conditioning().input(count, arguments.class, 0)?;
+        let classes = run.conditioning().input(count, class, 0)?;
         let inputs = classes.into_iter().chain([("z", z)]).collect();
         evaluator.once(&model.decoding(count)?, inputs, "images", 0)
     };

@@ -42,10 +42,10 @@ pub(super) struct SampleArguments {
     /// Instead of random codes, a grid over a 2-D latent space: equal steps in probability (Kingma & Welling 2013, figure 4)
     #[arg(long)]
     pub(super) manifold: bool,
-    /// Samples of this class alone, of a conditional model; otherwise the classes take turns. Of a diffusion model with a null class, the
+    /// Samples of this class alone, by its name or number, of a conditional model; otherwise the classes take turns. Of a diffusion model with a null class, the
     /// one after the last is that
-    #[arg(long)]
-    pub(super) class: Option<usize>,
+    #[arg(long, value_name = "NAME")]
+    pub(super) class: Option<String>,
 }
 
 /// How a diffusion model is sampled; what is not given is as its folder says.

@@ -9,13 +9,14 @@ use clap::Args;
 use super::common::{Output, open};
 use super::previews::Previews;
 use super::progress::{Progress, figures};
+use super::said::{lines, used};
 use super::training::TrainingArguments;
 use super::{models, outputs, resume, signals};
 use crate::data::Dataset;
-use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
+use crate::files::Config;
 use crate::files::folder::read_config;
 use crate::files::metrics;
 use crate::files::write_synced;
@@ -39,13 +40,18 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    fn new(device: &Device, arguments: &TrainingArguments) -> Result<Option<Self>> {
+    fn new(
+        output: &Output,
+        device: &Device,
+        arguments: &TrainingArguments,
+        config: &Config,
+    ) -> Result<Option<Self>> {
         let Some(folder) = &arguments.judge else {
             return Ok(None);
         };
         Ok(Some(Self {
             judge: Judge::load(device, folder)?,
-            held_out: arguments.data.load(Part::Test)?,
+            held_out: arguments.data.to_judge(output, config)?,
             count: arguments.judge_samples,
         }))
     }
@@ -53,7 +59,8 @@ impl Judging {
     /// A line of `judged.jsonl`.
     fn at(&mut self, device: &Device, trainer: &Trainer, step: u64) -> Result<serde_json::Value> {
         let (model, seed) = (trainer.model(), trainer.config().training.seed);
-        let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?;
+        let mut evaluator = Evaluator::new(device, model, &trainer.weights()?, 100, seed)?
+            .taking(trainer.config().reading.turns());
         let (what, images) = made_by(&mut evaluator, model, &self.held_out, self.count, None)?;
         let judgement = self.judge.judge(what, &images, &self.held_out, None)?;
         Ok(serde_json::json!({"step": step, "judgement": judgement}))
@@ -70,10 +77,19 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
     } else {
         None
     };
-    let dataset = arguments.data.load(Part::Training)?;
+    let (read, reading) = arguments.data.to_train(resumed.as_ref())?;
+    output.say(&format!(
+        "data: {}, {}",
+        arguments.data.data,
+        used(&read.report)
+    ));
+    for line in lines(&read.report, read.data.shape) {
+        output.say(&line);
+    }
+    let dataset = read.data;
     let config = match resumed {
         Some(config) => resume::continued(&all.model.name(), model, config, &dataset)?,
-        None => arguments.config(model, &dataset)?,
+        None => arguments.config(model, &dataset, reading)?,
     };
     config.check()?;
     let mut explain = arguments.explain;
@@ -91,7 +107,7 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
                         .unwrap_or("the CPU interprets the graph: there is no plan"),
                 );
             }
-            let mut judging = Judging::new(device, arguments)?;
+            let mut judging = Judging::new(output, device, arguments, trainer.config())?;
             drive(
                 output,
                 device,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::common::DataArguments;
-use crate::data::Dataset;
+use super::reading::DataArguments;
+use crate::data::{Dataset, Reading};
 use crate::error::Result;
 use crate::files::{Config, Storage, Training};
 use crate::graph::update::Rule;
@@ -183,6 +183,7 @@ impl TrainingArguments {
         &self,
         arguments: &dyn ModelArguments,
         dataset: &Dataset,
+        reading: Reading,
     ) -> Result<Config> {
         let defaults = arguments.defaults();
         let epochs = self.steps.is_none().then_some(defaults.epochs);
@@ -192,6 +193,7 @@ impl TrainingArguments {
             image: dataset.shape,
             data: self.data.data.to_string(),
             data_digest: None,
+            reading,
             training: Training {
                 steps: self.steps,
                 epochs: self.epochs.or(epochs),

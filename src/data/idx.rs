@@ -145,40 +145,155 @@ pub enum Part {
     Test,
 }
 
-fn find(dir: &Path, stem: &str) -> Result<PathBuf> {
-    let names = [
-        stem.to_owned(),
-        format!("{stem}.gz"),
-        stem.replace("-idx", ".idx"),
-        stem.replace("-idx", ".idx") + ".gz",
-    ];
-    let found = names.iter().map(|n| dir.join(n)).find(|p| p.is_file());
-    found.ok_or_else(|| Error::format(dir, format!("has neither {} nor {}", names[0], names[1])))
+/// Files that may be a part's: images or labels of an IDX set.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    /// What stands before the part's name: `emnist-letters-`, or nothing.
+    set: String,
+    part: Part,
+    labels: bool,
 }
 
-/// Reads the images and labels of one part from a folder with the four standard files.
-///
-/// # Errors
-/// When a file is missing or malformed, or images and labels do not match.
-pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
-    if !dir.is_dir() {
-        return Err(Error::format(
-            dir,
-            "is not a folder; idx:DIR wants one with train-images-idx3-ubyte(.gz) and its fellows",
+/// What a file's name says: `SET-train-images-idx3-ubyte.gz` and the like.
+fn named(path: &Path) -> Option<Named> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let stem = name
+        .strip_suffix(".gz")
+        .unwrap_or(&name)
+        .replace(['.', '_'], "-");
+    let stem = stem.strip_suffix("-ubyte").unwrap_or(&stem);
+    let (stem, labels) = [
+        ("-images-idx3", false),
+        ("-images-idx4", false),
+        ("-labels-idx1", true),
+    ]
+    .into_iter()
+    .find_map(|(end, labels)| Some((stem.strip_suffix(end)?, labels)))?;
+    let (set, part) = [
+        ("train", Part::Training),
+        ("t10k", Part::Test),
+        ("test", Part::Test),
+    ]
+    .into_iter()
+    .find_map(|(end, part)| Some((stem.strip_suffix(end)?, part)))?;
+    (set.is_empty() || set.ends_with('-')).then(|| Named {
+        set: set.to_owned(),
+        path: path.to_owned(),
+        part,
+        labels,
+    })
+}
+
+/// How deep files are looked for: `MNIST/raw/` of torchvision, a folder for each file as Kaggle has them.
+const DEPTH: usize = 3;
+
+/// All files of a folder, hidden ones left out, those nearest first.
+fn files(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    let read = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
+    let mut entries: Vec<PathBuf> = read.flatten().map(|e| e.path()).collect();
+    entries.sort();
+    let hidden = |p: &PathBuf| {
+        p.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+    };
+    entries.retain(|p| !hidden(p));
+    let (folders, mut found): (Vec<_>, Vec<_>) = entries.into_iter().partition(|p| p.is_dir());
+    for folder in folders.iter().filter(|_| depth > 0) {
+        found.extend(files(folder, depth - 1)?);
+    }
+    Ok(found)
+}
+
+/// The files of one part: images, and labels where there are any.
+fn find(dir: &Path, part: Part) -> Result<(PathBuf, Option<PathBuf>)> {
+    // What is no folder may be one and the beginning of its files' names.
+    let (folder, prefix) = if dir.is_dir() {
+        (dir, None)
+    } else {
+        let prefix = dir.file_name().map(|n| n.to_string_lossy().to_lowercase());
+        (dir.parent().unwrap_or(dir), prefix)
+    };
+    let wrong = |message: String| Error::format(dir, message);
+    if !folder.is_dir() || dir.is_file() {
+        return Err(wrong(
+            "is not a folder; idx:DIR wants one with train-images-idx3-ubyte(.gz) and its fellows"
+                .to_owned(),
         ));
     }
-    let prefix = if part == Part::Training {
-        "train"
-    } else {
-        "t10k"
+    let all = files(folder, DEPTH)?;
+    let mut found: Vec<Named> = all.iter().filter_map(|p| named(p)).collect();
+    if let Some(prefix) = &prefix {
+        found.retain(|n| n.set.trim_end_matches('-') == prefix.trim_end_matches('-'));
+        if found.is_empty() {
+            return Err(wrong(
+                "is not a folder; idx:DIR wants one with train-images-idx3-ubyte(.gz) and its fellows".to_owned(),
+            ));
+        }
+    }
+    let mut sets: Vec<&str> = found.iter().map(|n| n.set.as_str()).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    if sets.len() > 1 && !sets.contains(&"") {
+        let forms: Vec<String> = sets
+            .iter()
+            .map(|s| format!("idx:{}", folder.join(s.trim_end_matches('-')).display()))
+            .collect();
+        return Err(wrong(format!(
+            "has several sets; name one: {}",
+            forms.join(", ")
+        )));
+    }
+    let set = sets.first().copied().unwrap_or("").to_owned();
+    let of = |labels: bool| {
+        let fits = |n: &&Named| n.set == set && n.part == part && n.labels == labels;
+        found.iter().find(fits).map(|n| n.path.clone())
     };
-    let images_path = find(dir, &format!("{prefix}-images-idx3-ubyte"))?;
+    match of(false) {
+        Some(images) => Ok((images, of(true))),
+        None => {
+            let stem = if part == Part::Training {
+                "train"
+            } else {
+                "t10k"
+            };
+            let there: Vec<String> = all
+                .iter()
+                .take(8)
+                .map(|p| p.strip_prefix(folder).unwrap_or(p).display().to_string())
+                .collect();
+            let there = if there.is_empty() {
+                "it has no files".to_owned()
+            } else {
+                let more = if all.len() > 8 { ", ..." } else { "" };
+                format!("what lies there: {}{more}", there.join(", "))
+            };
+            Err(wrong(format!(
+                "has neither {stem}-images-idx3-ubyte nor {stem}-images-idx3-ubyte.gz, nor one of another set's name before that; {there}"
+            )))
+        }
+    }
+}
+
+/// Reads the images and labels of one part from a folder of IDX files: under MNIST's names, with a set's name before them
+/// (`emnist-letters-`), in folders of their own. Where a folder has several sets, `DIR/SET` names one. Images without labels are read as
+/// such.
+///
+/// # Errors
+/// When there are no images of that part, a file is malformed, or images and labels do not match.
+pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
+    let (images_path, labels_path) = find(dir, part)?;
     let images = read(&images_path)?;
-    let [rows, height, width] = *images.dims.as_slice() else {
-        return Err(Error::format(
-            &images_path,
-            format!("has sizes {:?}; images have three axes", images.dims),
-        ));
+    let (rows, height, width, channels) = match *images.dims.as_slice() {
+        [rows, height, width] => (rows, height, width, 1),
+        [rows, height, width, channels @ (1 | 3)] => (rows, height, width, channels),
+        _ => {
+            let message = format!(
+                "has sizes {:?}; images have three axes, or four with 1 or 3 channels last",
+                images.dims
+            );
+            return Err(Error::format(&images_path, message));
+        }
     };
     if rows == 0 || height == 0 || width == 0 {
         return Err(Error::format(
@@ -186,25 +301,30 @@ pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
             format!("has no pixels: sizes {:?}", images.dims),
         ));
     }
-    let labels_path = find(dir, &format!("{prefix}-labels-idx1-ubyte"))?;
-    let labels = read(&labels_path)?;
-    if labels.dims != [rows] {
-        let sizes = labels.dims;
-        return Err(Error::format(
-            &labels_path,
-            format!("has sizes {sizes:?}, but there are {rows} images"),
-        ));
-    }
-    let classes = labels.bytes.iter().max().map_or(0, |&m| m as usize + 1);
+    let labels = match labels_path {
+        None => None,
+        Some(path) => {
+            let labels = read(&path)?;
+            if labels.dims != [rows] {
+                let sizes = labels.dims;
+                return Err(Error::format(
+                    &path,
+                    format!("has sizes {sizes:?}, but there are {rows} images"),
+                ));
+            }
+            Some(labels.bytes)
+        }
+    };
+    let classes = labels.iter().flatten().max().map_or(0, |&m| m as usize + 1);
     Ok(Dataset {
         name: format!("idx:{}", dir.display()),
         shape: ImageShape {
             height,
             width,
-            channels: 1,
+            channels,
         },
         values: Data::U8(images.bytes),
-        labels: Some(labels.bytes.into_iter().map(u32::from).collect()),
+        labels: labels.map(|l| l.into_iter().map(u32::from).collect()),
         classes: (0..classes).map(|c| c.to_string()).collect(),
     })
 }

@@ -4,13 +4,15 @@
 //! use wgen::data::{Spec, idx::Part, images::Options};
 //!
 //! let spec: Spec = "toy:ring8:1000".parse()?;
-//! let data = spec.load(Part::Training, &Options { size: None, grey: false })?;
+//! let data = spec.load(Part::Training, &Options::default())?;
 //! assert_eq!((data.rows(), data.shape.count(), data.classes()), (1000, 2, 8));
 //!
 //! let (training, validation) = data.split(100, 0)?;
 //! assert_eq!((training.rows(), validation.map(|v| v.rows())), (900, Some(100)));
 //! # Ok::<(), wgen::Error>(())
 //! ```
+
+use std::collections::VecDeque;
 
 use rand::seq::SliceRandom;
 
@@ -19,11 +21,16 @@ use crate::nn::init::{generator, hash};
 use crate::tensor::{DType, Data, ImageShape};
 
 pub mod digits;
+pub mod held_out;
 pub mod idx;
 pub mod images;
+pub mod reading;
+pub mod report;
 pub(crate) mod spec;
 pub mod toy;
 
+pub use reading::Reading;
+pub use report::{Class, Loaded, Report};
 pub use spec::Spec;
 
 /// Examples in memory: bytes (pixels) or reals (coordinates), row after row.
@@ -60,6 +67,67 @@ impl Dataset {
         self.labels.as_ref().map_or(0, |_| self.classes.len())
     }
 
+    /// The classes and the examples of each; none without labels.
+    pub fn class_counts(&self) -> Vec<Class> {
+        let Some(labels) = &self.labels else {
+            return Vec::new();
+        };
+        let mut counts = vec![0; self.classes.len()];
+        for &label in labels {
+            if let Some(count) = counts.get_mut(label as usize) {
+                *count += 1;
+            }
+        }
+        let named = self.classes.iter().cloned().zip(counts);
+        named
+            .map(|(name, examples)| Class { name, examples })
+            .collect()
+    }
+
+    /// The same examples, classes numbered as in `classes`: what another data set calls by a name gets that name's number. Classes that
+    /// `classes` does not have come after them, as far as there are examples.
+    #[must_use]
+    pub fn numbered(mut self, classes: &[String]) -> Self {
+        let Some(labels) = self.labels.as_mut() else {
+            return self;
+        };
+        let mut all = classes.to_vec();
+        for (label, name) in self.classes.iter().enumerate() {
+            if !all.contains(name) && labels.contains(&(label as u32)) {
+                all.push(name.clone());
+            }
+        }
+        let numbers: Vec<Option<usize>> = self
+            .classes
+            .iter()
+            .map(|name| all.iter().position(|c| c == name))
+            .collect();
+        for label in labels {
+            if let Some(number) = numbers.get(*label as usize).copied().flatten() {
+                *label = number as u32;
+            }
+        }
+        self.classes = all;
+        self
+    }
+
+    /// Places of `count` examples, of every class in turn, in the order of the data within each; without labels the first ones.
+    pub fn of_every_class(&self, count: usize) -> Vec<usize> {
+        let mut waiting: Vec<VecDeque<usize>> = vec![VecDeque::new(); self.classes.len().max(1)];
+        for row in 0..self.rows() {
+            let label = self.labels.as_ref().map_or(0, |l| l[row] as usize);
+            if let Some(class) = waiting.get_mut(label) {
+                class.push_back(row);
+            }
+        }
+        let mut chosen = Vec::new();
+        while chosen.len() < count && waiting.iter().any(|w| !w.is_empty()) {
+            chosen.extend(waiting.iter_mut().filter_map(VecDeque::pop_front));
+        }
+        chosen.truncate(count);
+        chosen
+    }
+
     /// A row of `classes` bytes an example: 1 at its class.
     ///
     /// # Errors
@@ -72,8 +140,12 @@ impl Dataset {
             ))
         })?;
         if let Some(beyond) = labels.iter().find(|&&l| l as usize >= classes) {
+            let name = match self.classes.get(*beyond as usize) {
+                Some(name) if *name != beyond.to_string() => format!(" ({name})"),
+                _ => String::new(),
+            };
             return Err(Error::Usage(format!(
-                "{} has an example of class {beyond}; the model has {classes} classes, from 0",
+                "{} has an example of class {beyond}{name}; the model has {classes} classes, from 0",
                 self.name
             )));
         }
@@ -106,6 +178,37 @@ impl Dataset {
         let (scale, shift) = self.scaling();
         let values = self.values.to_f32().into_iter();
         values.map(|x| x * scale + shift).collect()
+    }
+
+    /// Mean and standard deviation of each channel, in the range of models.
+    pub fn channel_statistics(&self) -> Vec<(f64, f64)> {
+        let channels = self.shape.channels.max(1);
+        let (scale, shift) = self.scaling();
+        let mut sums = vec![(0.0, 0.0); channels];
+        let mut add = |i: usize, x: f32| {
+            let x = f64::from(x) * f64::from(scale) + f64::from(shift);
+            let (sum, square) = &mut sums[i % channels];
+            *sum += x;
+            *square += x * x;
+        };
+        match &self.values {
+            Data::U8(values) => {
+                for (i, &x) in values.iter().enumerate() {
+                    add(i, f32::from(x));
+                }
+            }
+            other => {
+                for (i, x) in other.to_f32().into_iter().enumerate() {
+                    add(i, x);
+                }
+            }
+        }
+        let count = (self.values.len() / channels).max(1) as f64;
+        let one = |(sum, square): (f64, f64)| {
+            let mean = sum / count;
+            (mean, (square / count - mean * mean).max(0.0).sqrt())
+        };
+        sums.into_iter().map(one).collect()
     }
 
     /// The examples `rows`, in that order.

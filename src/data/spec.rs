@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::held_out::HeldOut;
 use super::idx::{self, Part};
+use super::report::{Loaded, Report, Used};
 use super::toy::{self, Toy};
 use super::{Dataset, digits, images};
 use crate::error::{Error, Result};
@@ -80,25 +82,52 @@ impl fmt::Display for Spec {
 }
 
 impl Spec {
-    /// Loads one part. Drawn data has a seed of its own for each part; a folder of images has no parts and gives all.
+    /// Loads one part, as [`Spec::read`] does, without the report.
+    ///
+    /// # Errors
+    /// As [`Spec::read`].
+    pub fn load(&self, part: Part, options: &images::Options) -> Result<Dataset> {
+        Ok(self.read(part, options)?.data)
+    }
+
+    /// Loads one part and says what was read and what was not. Drawn data has a seed of its own for each part; a folder of pictures has
+    /// parts where folders of it are named so, or where `options` hold some back.
     ///
     /// # Errors
     /// When files are missing or malformed.
-    pub fn load(&self, part: Part, options: &images::Options) -> Result<Dataset> {
-        let seed = if part == Part::Training { 1 } else { 2 };
+    pub fn read(&self, part: Part, options: &images::Options) -> Result<Loaded> {
+        let training = part == Part::Training;
+        let seed = if training { 1 } else { 2 };
         // A tenth is enough to evaluate on.
-        let count = |n: usize| {
-            if part == Part::Training {
-                n
-            } else {
-                n.div_ceil(10)
-            }
+        let count = |n: usize| if training { n } else { n.div_ceil(10) };
+        let data = match self {
+            Self::Digits(n) => digits::digits(count(*n), seed),
+            Self::Toy(toy, n) => toy::points(*toy, count(*n), seed),
+            Self::Idx(dir) => idx::load(dir, part)?,
+            Self::Images(dir) => return images::read(dir, part, options),
         };
-        match self {
-            Self::Digits(n) => Ok(digits::digits(count(*n), seed)),
-            Self::Toy(toy, n) => Ok(toy::points(*toy, count(*n), seed)),
-            Self::Idx(dir) => idx::load(dir, part),
-            Self::Images(dir) => images::load(dir, options),
-        }
+        let used = match (self, training) {
+            (_, true) => Used::Training,
+            (Self::Idx(_), false) => Used::Part("t10k".to_owned()),
+            _ => Used::Part("drawn by another seed".to_owned()),
+        };
+        let report = Report::of(&data, used);
+        Ok(Loaded { data, report })
+    }
+
+    /// What is held out unless it is said otherwise: of a folder without a part of its own for that a tenth, from 50 pictures on.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn usually_held_out(&self) -> Result<HeldOut> {
+        let Self::Images(dir) = self else {
+            return Ok(HeldOut::default());
+        };
+        let (pictures, has_test) = images::count(dir)?;
+        Ok(if has_test {
+            HeldOut::default()
+        } else {
+            HeldOut::usual(pictures)
+        })
     }
 }

@@ -49,6 +49,7 @@ pub struct Evaluator {
     session: Box<dyn Session>,
     batch: usize,
     seed: u64,
+    turns: Vec<usize>,
 }
 
 /// What a sampler that is run often begins with.
@@ -86,7 +87,15 @@ impl Evaluator {
     /// # Errors
     /// When it does not fit.
     pub fn of(device: &Device, run: &Run, batch: usize, seed: u64) -> Result<Self> {
-        Self::new(device, run.model(), run.weights(), batch, seed)
+        let turns = run.config().reading.turns();
+        Ok(Self::new(device, run.model(), run.weights(), batch, seed)?.taking(turns))
+    }
+
+    /// Classes that take turns in samples where none is asked for; none for all.
+    #[must_use]
+    pub fn taking(mut self, turns: Vec<usize>) -> Self {
+        self.turns = turns;
+        self
     }
 
     /// Uploads `weights`, in the layout's order.
@@ -110,6 +119,7 @@ impl Evaluator {
             session,
             batch,
             seed,
+            turns: Vec::new(),
         })
     }
 
@@ -295,12 +305,13 @@ impl Evaluator {
             500
         });
         let sampling = model.sampling(chunk)?;
+        let classes = sampling.classes.clone().taking(&self.turns);
         let runs = sampling.runs - start.runs_done;
         let mut executable = self.session.compile(&sampling.graph, &[])?;
         let mut samples = Samples::default();
         for first in (0..count).step_by(chunk.max(1)) {
             let real = chunk.min(count - first);
-            if let Some((name, value)) = sampling.classes.input(chunk, class, first)? {
+            if let Some((name, value)) = classes.input(chunk, class, first)? {
                 executable.write(name, value)?;
             }
             for (name, mut value) in sampling.begin(self.seed, first as u32, start.runs_done)? {
@@ -326,17 +337,15 @@ impl Evaluator {
             if let Some(next) = sampling.becoming().and_then(|state| state.next) {
                 samples.x.extend(kept(&executable.read(next)?));
             }
-            if sampling.classes.columns() > 0 {
+            if classes.columns() > 0 {
                 for number in first..first + real {
-                    samples
-                        .labels
-                        .push(sampling.classes.of(class, number)? as u32);
+                    samples.labels.push(classes.of(class, number)? as u32);
                 }
             }
         }
         // The null class is none.
-        let classes = model.classes();
-        if samples.labels.iter().any(|&l| l as usize >= classes) {
+        let known = model.classes();
+        if samples.labels.iter().any(|&l| l as usize >= known) {
             samples.labels.clear();
         }
         Ok(samples)

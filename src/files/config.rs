@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Reading};
 use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
@@ -26,6 +26,8 @@ pub struct Config {
     /// nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_digest: Option<String>,
+    /// How the data was read, and its classes.
+    pub reading: Reading,
     /// How it is trained.
     pub training: Training,
 }
@@ -39,6 +41,8 @@ struct Written {
     data: String,
     #[serde(default)]
     data_digest: Option<String>,
+    #[serde(default)]
+    reading: Reading,
     training: Training,
 }
 
@@ -59,6 +63,7 @@ impl Config {
             image,
             data: data.into(),
             data_digest: None,
+            reading: Reading::default(),
             training,
         }
     }
@@ -78,6 +83,7 @@ impl Config {
             image: written.image,
             data: written.data,
             data_digest: written.data_digest,
+            reading: written.reading,
             training: written.training,
         };
         config.check()?;

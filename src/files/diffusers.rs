@@ -173,15 +173,12 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         },
         ..Diffusing::of(image, true, Network::Unet(Box::new(unet)))
     };
-    let config = Config {
-        model: Arc::new(
-            Diffusion::new(diffusion).map_err(|e| Error::format(folder, e.to_string()))?,
-        ),
+    let config = Config::new(
+        Arc::new(Diffusion::new(diffusion).map_err(|e| Error::format(folder, e.to_string()))?),
         image,
-        data: "saved by diffusers".to_owned(),
-        data_digest: None,
-        training: Training::default(),
-    };
+        "saved by diffusers",
+        Training::default(),
+    );
     config
         .check()
         .map_err(|e| Error::format(folder, e.to_string()))?;

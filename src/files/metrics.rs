@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::synced::write_synced;
+use super::write_synced;
 use crate::error::{Error, Result};
 
 /// One line.

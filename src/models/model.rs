@@ -211,6 +211,7 @@ pub trait Model: Debug + Send + Sync {
             model: self.name(),
             count: if conditional { self.classes() } else { 0 },
             null: false,
+            turns: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@
 //!
 //! let graph = Graph::new(Domain::Sampling);
 //! graph.output("images", graph.normal_by_example("prior", 1, 4, 2).tanh());
-//! let sampling = Sampling::once(graph, 4, Classes { model: "mine", count: 3, null: false });
+//! let sampling = Sampling::once(graph, 4, Classes { model: "mine", count: 3, null: false, turns: vec![] });
 //! assert_eq!((sampling.count, sampling.runs, sampling.output), (4, 1, "images"));
 //!
 //! // Input `classes` where no class is asked for: the three in turn.
@@ -160,7 +160,7 @@ pub fn normal(name: &str, count: usize, width: usize, seed: u64, first: u32) -> 
 }
 
 /// What a sampler's or decoder's input `classes` takes: a row an example, 1 at its class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes {
     /// The model's name, for messages.
     pub model: &'static str,
@@ -168,9 +168,18 @@ pub struct Classes {
     pub count: usize,
     /// Whether there is a null class, as the last column.
     pub null: bool,
+    /// Those that take turns where none is asked for; empty for all.
+    pub turns: Vec<usize>,
 }
 
 impl Classes {
+    /// The same, only `turns` taking turns, as far as there are such classes: of a data set without examples of some classes the others.
+    #[must_use]
+    pub fn taking(mut self, turns: &[usize]) -> Self {
+        self.turns = turns.iter().copied().filter(|&c| c < self.count).collect();
+        self
+    }
+
     /// Columns of the input.
     pub fn columns(&self) -> usize {
         self.count + usize::from(self.null && self.count > 0)
@@ -192,7 +201,10 @@ impl Classes {
                 format!("{class}: the model has {columns} classes, from 0"),
             )),
             Some(class) => Ok(class),
-            None => Ok(number.checked_rem(self.count).unwrap_or(0)),
+            None => Ok(match number.checked_rem(self.turns.len()) {
+                Some(turn) => self.turns[turn],
+                None => number.checked_rem(self.count).unwrap_or(0),
+            }),
         }
     }
 

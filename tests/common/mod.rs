@@ -116,8 +116,8 @@ pub(crate) fn config(
     latent: usize,
     training: Training,
 ) -> Config {
-    Config {
-        model: Arc::new(
+    Config::new(
+        Arc::new(
             Vae::new(VaeConfig {
                 width: dataset.shape.count(),
                 hidden: vec![hidden],
@@ -127,11 +127,10 @@ pub(crate) fn config(
             })
             .unwrap(),
         ),
-        image: dataset.shape,
-        data: "test".to_owned(),
-        data_digest: None,
+        dataset.shape,
+        "test",
         training,
-    }
+    )
 }
 
 /// Trains without listening.

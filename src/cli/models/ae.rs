@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::corruption::CorruptionArguments;
+use super::usual;
 use crate::cli::training::{ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -16,15 +17,17 @@ use crate::tensor::DType;
 pub(in crate::cli) struct Ae {
     #[command(flatten)]
     training: TrainingArguments,
-    /// Sizes of the encoder's hidden layers; the decoder has them in reverse [default: 1000,500,250]
+    /// Sizes of the encoder's hidden layers; the decoder has them in reverse [default: 1000,500,250; of pictures in colour or above 32x32
+    /// none]
     #[arg(long, value_delimiter = ',', conflicts_with = "channels")]
     hidden: Option<Vec<usize>>,
-    /// Channels of the encoder's convolutions, each of which halves the image, instead of hidden layers
+    /// Channels of the encoder's convolutions, each of which halves the image, instead of hidden layers [default: of pictures in colour or
+    /// above 32x32 as many of 32,64,128,256 as they can be halved]
     #[arg(long, value_delimiter = ',')]
     channels: Vec<usize>,
-    /// Size of the code
-    #[arg(long, default_value_t = 30)]
-    latent: usize,
+    /// Size of the code [default: 30; of pictures in colour or above 32x32 64]
+    #[arg(long)]
+    latent: Option<usize>,
     /// Between layers
     #[arg(long, value_enum, default_value_t = Activation::Relu)]
     activation: Activation,
@@ -42,15 +45,33 @@ impl ModelArguments for Ae {
             None if dataset.dtype() == DType::F32 => Activation::Identity,
             None => Activation::Sigmoid,
         };
+        let channels = if self.hidden.is_none() && self.channels.is_empty() {
+            usual::channels(dataset)
+        } else {
+            self.channels.clone()
+        };
+        if channels.is_empty() {
+            usual::warn_of_dense(dataset, self.hidden.is_some());
+        }
+        let chosen = self.channels.is_empty() && !channels.is_empty();
+        let latent = self
+            .latent
+            .unwrap_or(if chosen { usual::LATENT } else { 30 });
+        if chosen {
+            log::info!(
+                "for these pictures: --channels {} --latent {latent}; for digits it would be --hidden 1000,500,250 --latent 30",
+                usual::list(&channels)
+            );
+        }
         let config = autoencoder::Config {
             image: dataset.shape,
             hidden: match &self.hidden {
                 Some(hidden) => hidden.clone(),
-                None if self.channels.is_empty() => vec![1000, 500, 250],
+                None if channels.is_empty() => vec![1000, 500, 250],
                 None => Vec::new(),
             },
-            channels: self.channels.clone(),
-            latent: self.latent,
+            channels,
+            latent,
             activation: self.activation,
             output,
             corruption: self.corruption.corruption(),

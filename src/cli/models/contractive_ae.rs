@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::corruption::CorruptionArguments;
+use super::usual;
 use crate::cli::training::{ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -37,6 +38,7 @@ pub(in crate::cli) struct ContractiveAe {
 
 impl ModelArguments for ContractiveAe {
     fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
+        usual::warn_of_always_dense(dataset, "contractive-ae");
         let config = contractive::Config {
             image: dataset.shape,
             layers: self.layers.clone(),

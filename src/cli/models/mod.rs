@@ -13,6 +13,7 @@ mod corruption;
 mod diffusion;
 mod gan;
 mod sparse_ae;
+pub(super) mod usual;
 mod vae;
 
 /// Makes each model's arguments a command: one line a model.

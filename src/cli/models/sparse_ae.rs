@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::corruption::CorruptionArguments;
+use super::usual;
 use crate::cli::training::{ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -49,6 +50,7 @@ pub(in crate::cli) struct SparseAe {
 
 impl ModelArguments for SparseAe {
     fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
+        usual::warn_of_always_dense(dataset, "sparse-ae");
         let sparsity = match self.sparsity {
             SparsityName::L1 => Sparsity::L1 {
                 penalty: self.penalty.unwrap_or(0.05),

@@ -472,6 +472,7 @@ impl Model for Diffusion {
             model: "diffusion",
             count: self.config.classes,
             null: self.config.class_rows() > self.config.classes,
+            turns: Vec::new(),
         }
     }
 }

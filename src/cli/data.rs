@@ -1,0 +1,138 @@
+//! `wgen data`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::common::{Output, check_count, spec};
+use super::models::usual;
+use super::reading::ReadingArguments;
+use super::said::{lines, used};
+use crate::data::idx::Part;
+use crate::data::{Dataset, Loaded, Spec};
+use crate::error::Result;
+use crate::files::write_synced;
+use crate::report::grid;
+use crate::tensor::DType;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Training,
+    HeldOut,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
+    #[arg(value_name = "SPEC", value_parser = spec)]
+    data: Spec,
+    #[command(flatten)]
+    reading: ReadingArguments,
+    /// Which part: the one that is trained on, or the one that is not
+    #[arg(long, value_enum, default_value_t = Which::Training)]
+    part: Which,
+    /// A picture: examples as a model sees them, of every class in turn
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// How many are in it
+    #[arg(long, default_value_t = 64, requires = "out")]
+    n: usize,
+}
+
+pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
+    let n = check_count(arguments.n)?;
+    let part = match arguments.part {
+        Which::Training => Part::Training,
+        Which::HeldOut => Part::Test,
+    };
+    let options = arguments.reading.options(&arguments.data)?;
+    let Loaded { data, report } = arguments.data.read(part, &options)?;
+    output.say(&format!("{}: {}", arguments.data, used(&report)));
+    for line in lines(&report, data.shape) {
+        output.say(&line);
+    }
+    let statistics = data.channel_statistics();
+    let all = |of: fn(&(f64, f64)) -> f64| {
+        let all: Vec<String> = statistics.iter().map(|s| format!("{:.4}", of(s))).collect();
+        all.join(" ")
+    };
+    let (low, high) = range(&data);
+    output.say(&format!(
+        "a model sees {} values an example, from {low:.4} to {high:.4}; mean {}, deviation {}{}",
+        data.shape.count(),
+        all(|s| s.0),
+        all(|s| s.1),
+        if data.shape.channels > 1 {
+            " (by channel)"
+        } else {
+            ""
+        }
+    ));
+    let defaults = defaults(&data);
+    for (model, options) in &defaults {
+        output.say(&format!("wgen train {model}: {options}"));
+    }
+    if let Some(path) = &arguments.out {
+        let chosen = data.select(&data.of_every_class(n));
+        let columns = (chosen.rows() as f64).sqrt().ceil() as usize;
+        let picture = grid::picture(&chosen.scaled(), data.shape, columns);
+        write_synced(path, &grid::png(&picture)?)?;
+        output.say(&format!("{} examples in {}", chosen.rows(), path.display()));
+    }
+    output.result(&json!({
+        "data": arguments.data.to_string(),
+        "report": report,
+        "options": options,
+        "shape": data.shape,
+        "range": [low, high],
+        "channels": statistics.iter().map(|(mean, deviation)| json!({"mean": mean, "deviation": deviation})).collect::<Vec<_>>(),
+        "defaults": defaults.iter().map(|(m, o)| json!({"model": m, "options": o})).collect::<Vec<_>>(),
+        "file": arguments.out,
+    }))
+}
+
+/// The least and the greatest value that a model sees.
+fn range(data: &Dataset) -> (f32, f32) {
+    let start = (f32::INFINITY, f32::NEG_INFINITY);
+    let wider = |(low, high): (f32, f32), x: f32| (low.min(x), high.max(x));
+    data.scaled().into_iter().fold(start, wider)
+}
+
+/// What models are made with where their arguments do not say.
+fn defaults(data: &Dataset) -> Vec<(&'static str, String)> {
+    let channels = usual::channels(data);
+    let decoder = if usual::gaussian(data) {
+        "gaussian"
+    } else {
+        "bernoulli"
+    };
+    let network = |hidden: &str, latent: usize| {
+        if channels.is_empty() {
+            format!("--hidden {hidden} --latent {latent}")
+        } else {
+            format!(
+                "--channels {} --latent {}",
+                usual::list(&channels),
+                usual::LATENT
+            )
+        }
+    };
+    let (gan, diffusion) = if data.dtype() == DType::U8 {
+        (
+            "--channels 64 --latent 100 (DCGAN)",
+            "--channels 32,32,64 (a U-Net)",
+        )
+    } else {
+        (
+            "perceptrons, --latent 8",
+            "--hidden 128 --blocks 3 (a perceptron)",
+        )
+    };
+    vec![
+        ("vae", format!("{} --decoder {decoder}", network("400", 20))),
+        ("ae", network("1000,500,250", 30)),
+        ("gan", gan.to_owned()),
+        ("diffusion", diffusion.to_owned()),
+    ]
+}

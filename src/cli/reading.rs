@@ -1,0 +1,369 @@
+//! Data that a command is given: how it is read, by a run's own configuration where there is one, and what is said of it.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::common::{Output, spec};
+use super::flags::message;
+use super::said::{lines, shown, used};
+use crate::data::held_out::HeldOut;
+use crate::data::idx::Part;
+use crate::data::images::{self, Background, Options};
+use crate::data::report::Used;
+use crate::data::{Dataset, Loaded, Reading, Report, Spec};
+use crate::error::{Error, Result};
+use crate::files::Config;
+use crate::run::Run;
+use crate::tensor::ImageShape;
+
+fn background(text: &str) -> Result<Background, String> {
+    text.parse().map_err(|error| message(&error))
+}
+
+fn held_out(text: &str) -> Result<HeldOut, String> {
+    text.parse().map_err(|error| message(&error))
+}
+
+/// How the pictures of a folder are read; where a run is given, it knows.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ReadingArguments {
+    /// Resize the pictures of a folder to squares of this many pixels, oblong ones stretched
+    #[arg(long)]
+    size: Option<u32>,
+    /// Read the pictures of a folder as grey
+    #[arg(long)]
+    grey: bool,
+    /// Take the square in the middle of oblong pictures instead of stretching them
+    #[arg(long)]
+    crop: bool,
+    /// What transparent pictures are composed over: white, black or RRGGBB [default: white]
+    #[arg(long, value_name = "COLOUR", value_parser = background)]
+    background: Option<Background>,
+    /// Pass over pictures that cannot be decoded, instead of refusing the folder
+    #[arg(long)]
+    skip_broken: bool,
+    /// Keep this share of a folder's pictures, or so many, away from training [default: 0.1 from 50 pictures on, unless the folder has test/]
+    #[arg(long, value_name = "SHARE|COUNT", value_parser = held_out)]
+    held_out: Option<HeldOut>,
+    /// The seed that they are drawn by [default: 0]
+    #[arg(long, value_name = "SEED")]
+    held_out_seed: Option<u64>,
+}
+
+/// Data, and how it is read.
+#[derive(Debug, Args)]
+pub(super) struct DataArguments {
+    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
+    #[arg(long, value_parser = spec)]
+    pub(super) data: Spec,
+    #[command(flatten)]
+    pub(super) reading: ReadingArguments,
+}
+
+/// Data that a run was given, and what it is to that run.
+pub(super) struct Given {
+    pub(super) data: Dataset,
+    report: Report,
+    seen: Seen,
+}
+
+/// Whether a run was trained on what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It was kept away from training, or is a part of its own.
+    HeldOut,
+    /// It was trained on it.
+    Trained,
+    /// It is of another folder than the run's.
+    Other,
+}
+
+impl ReadingArguments {
+    /// What they say, for data of no run.
+    pub(super) fn options(&self, spec: &Spec) -> Result<Options> {
+        Ok(Options {
+            size: self.size,
+            grey: self.grey,
+            crop: self.crop,
+            background: self.background.unwrap_or_default(),
+            skip_broken: self.skip_broken,
+            held_out: match self.held_out {
+                Some(given) => given,
+                None => spec.usually_held_out()?,
+            },
+            held_out_seed: self.held_out_seed.unwrap_or(0),
+        })
+    }
+
+    /// How a run read its data, with what is given here; and what contradicts the run, though it can be done.
+    fn of_run(&self, config: &Config) -> Result<(Options, Vec<String>)> {
+        let (run, image) = (config.reading.images, config.image);
+        let square = (image.width == image.height).then_some(image.width as u32);
+        if let Some(size) = self.size.filter(|&s| square != Some(s)) {
+            let message = format!("{size}: {}; leave it out", of_run(image));
+            return Err(Error::field("size", message));
+        }
+        if self.grey && image.channels != 1 {
+            let message = format!("cannot be: {}; leave it out", of_run(image));
+            return Err(Error::field("grey", message));
+        }
+        let mut notes = Vec::new();
+        let mut differ = |flag: &str, differs: bool, run: &str| {
+            if differs {
+                notes.push(format!("{flag}: the run was trained {run}"));
+            }
+        };
+        differ(
+            "--crop",
+            self.crop && !run.crop,
+            "on pictures that were not cropped",
+        );
+        let background = self.background.filter(|b| *b != run.background);
+        differ(
+            "--background",
+            background.is_some(),
+            &format!("over {}", run.background),
+        );
+        let options = Options {
+            size: run.size.or(square),
+            grey: run.grey || image.channels == 1,
+            crop: run.crop || self.crop,
+            background: self.background.unwrap_or(run.background),
+            skip_broken: run.skip_broken || self.skip_broken,
+            held_out: self.held_out.unwrap_or(run.held_out),
+            held_out_seed: self.held_out_seed.unwrap_or(run.held_out_seed),
+        };
+        Ok((options, notes))
+    }
+}
+
+impl DataArguments {
+    /// The part to train on: of a run that goes on as it began, else as the arguments say.
+    pub(super) fn to_train(&self, resumed: Option<&Config>) -> Result<(Loaded, Reading)> {
+        let Some(config) = resumed else {
+            let options = self.reading.options(&self.data)?;
+            let read = self.data.read(Part::Training, &options)?;
+            let reading = Reading::of(&read.report, &options);
+            return Ok((read, reading));
+        };
+        let (options, _) = self.reading.of_run(config)?;
+        let run = config.reading.images;
+        if (options.crop, options.background) != (run.crop, run.background)
+            || (options.held_out, options.held_out_seed) != (run.held_out, run.held_out_seed)
+        {
+            return Err(Error::Usage(format!(
+                "`resume`: the run reads its pictures {}; leave --crop, --background, --held-out and --held-out-seed out",
+                how(&run)
+            )));
+        }
+        let mut read = self.data.read(Part::Training, &options)?;
+        read.data = numbered(read.data, &config.reading);
+        Ok((read, config.reading.clone()))
+    }
+
+    /// What a run that was trained on these is judged on while it is trained.
+    pub(super) fn to_judge(&self, output: &Output, config: &Config) -> Result<Dataset> {
+        let read = self.data.read(Part::Test, &config.reading.images)?;
+        let what = match (&self.data, &read.report.used) {
+            (Spec::Images(_), Used::All) => "the training pictures: no part is held out".to_owned(),
+            _ => used(&read.report),
+        };
+        output.say(&format!("judged on {what}"));
+        Ok(numbered(read.data, &config.reading))
+    }
+
+    /// A part of the data for a run, read as the run read its own, and what it is to the run, which is said.
+    pub(super) fn for_run(&self, output: &Output, run: &Run, part: Part) -> Result<Given> {
+        let given = given(output, &self.data, &self.reading, run, part)?;
+        for line in lines(&given.report, given.data.shape) {
+            output.say(&line);
+        }
+        output.say(&format!("data: {}", given.words(run)));
+        Ok(given)
+    }
+}
+
+impl DataArguments {
+    /// The part to train on, as real pictures beside which samples are judged.
+    pub(super) fn for_anchors(&self, output: &Output, run: &Run) -> Result<Dataset> {
+        Ok(given(output, &self.data, &self.reading, run, Part::Training)?.data)
+    }
+}
+
+/// The class that is asked for, by its name or its number.
+pub(super) fn class_of(run: &Run, class: Option<&str>) -> Result<Option<usize>> {
+    class
+        .map(|text| run.config().reading.class(text))
+        .transpose()
+}
+
+/// A part of data for a run.
+pub(super) fn given(
+    output: &Output,
+    spec: &Spec,
+    arguments: &ReadingArguments,
+    run: &Run,
+    part: Part,
+) -> Result<Given> {
+    let config = run.config();
+    let (mut options, notes) = arguments.of_run(config)?;
+    for note in notes {
+        output.say(&note);
+    }
+    let own = is_own(spec, config)?;
+    if !own && arguments.held_out.is_none() {
+        options.held_out = HeldOut::default();
+    }
+    let Loaded { data, report } = spec.read(part, &options)?;
+    if data.shape != config.image {
+        return Err(Error::Usage(format!(
+            "{spec}: the data is {}, {} values an example; {}, {} values",
+            shown(data.shape),
+            data.shape.count(),
+            of_run(config.image),
+            config.image.count()
+        )));
+    }
+    let data = numbered(data, &config.reading);
+    let known = config.reading.classes.len();
+    if let Some(name) = data
+        .classes
+        .get(known)
+        .filter(|_| known > 0 && run.classes() > 0)
+    {
+        return Err(Error::Usage(format!(
+            "{spec} has examples of the class {name}, which the run was not trained on; it knows {}",
+            config.reading.classes.join(", ")
+        )));
+    }
+    let run_images = config.reading.images;
+    let as_trained = (options.held_out, options.held_out_seed)
+        == (run_images.held_out, run_images.held_out_seed);
+    let seen = match &report.used {
+        Used::Part(name) if was_trained_on(spec, name, config)? => Seen::Trained,
+        Used::Part(_) => Seen::HeldOut,
+        _ if !own => Seen::Other,
+        Used::HeldOut { .. } if as_trained => Seen::HeldOut,
+        _ => Seen::Trained,
+    };
+    Ok(Given { data, report, seen })
+}
+
+/// Whether a part to test on is, alone, what a run was trained on.
+fn was_trained_on(spec: &Spec, part: &str, config: &Config) -> Result<bool> {
+    let Spec::Images(dir) = spec else {
+        return Ok(false);
+    };
+    Ok(config.reading.folder == Some(images::fingerprint(&dir.join(part))?))
+}
+
+/// Whether a folder is the one that a run was trained on: by its path, or by what lies in it. Other data is, as far as it goes.
+fn is_own(spec: &Spec, config: &Config) -> Result<bool> {
+    let Spec::Images(dir) = spec else {
+        return Ok(true);
+    };
+    let real = |dir: &std::path::Path| std::fs::canonicalize(dir).ok();
+    let of_run = config
+        .data
+        .strip_prefix("images:")
+        .map(std::path::Path::new);
+    if let (Some(here), Some(there)) = (real(dir), of_run.and_then(real))
+        && here == there
+    {
+        return Ok(true);
+    }
+    Ok(config.reading.folder == Some(images::fingerprint(dir)?))
+}
+
+/// Classes have the run's numbers, where it knows their names.
+fn numbered(data: Dataset, reading: &Reading) -> Dataset {
+    if reading.classes.is_empty() {
+        data
+    } else {
+        data.numbered(&reading.classes)
+    }
+}
+
+impl Given {
+    /// What it is to the run.
+    pub(super) fn words(&self, run: &Run) -> String {
+        let report = &self.report;
+        let reading = &run.config().reading;
+        let n = report.examples;
+        match (self.seen, &report.used) {
+            (Seen::HeldOut, _) => {
+                let changed = if reading.of > 0
+                    && reading.of != report.of
+                    && report.folder.is_some()
+                    && !matches!(report.used, Used::Part(_))
+                {
+                    format!(
+                        "; the folder had {} pictures when the run was trained and has {} now, so some may have been trained on",
+                        reading.of, report.of
+                    )
+                } else {
+                    String::new()
+                };
+                format!("{}{changed}", used(report))
+            }
+            (Seen::Trained, Used::HeldOut { .. }) => format!(
+                "{n} of {} pictures, which the run did not hold out: it was trained {}",
+                report.of,
+                if reading.images.held_out == HeldOut::default() {
+                    "on all of them"
+                } else {
+                    "with another held-out part"
+                }
+            ),
+            (Seen::Trained, Used::All | Used::Part(_)) => format!(
+                "the {n} pictures that the run was trained on: it holds none out, so these are no held-out figures"
+            ),
+            (Seen::Trained, _) => format!("the {n} examples of the training part"),
+            (Seen::Other, Used::HeldOut { .. }) => format!(
+                "{n} of {} pictures of a folder that is not the run's ({})",
+                report.of,
+                run.data()
+            ),
+            (Seen::Other, _) => format!(
+                "all {n} pictures of a folder that is not the run's ({})",
+                run.data()
+            ),
+        }
+    }
+
+    /// The same for a machine.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "used": self.report.used,
+            "examples": self.report.examples,
+            "of": self.report.of,
+            "held_out": match self.seen {
+                Seen::HeldOut => Some(true),
+                Seen::Trained => Some(false),
+                Seen::Other => None,
+            },
+        })
+    }
+
+    /// Whether the run was trained on it.
+    pub(super) fn trained_on(&self) -> bool {
+        self.seen == Seen::Trained
+    }
+}
+
+/// How pictures are read, in words.
+fn how(options: &Options) -> String {
+    let crop = if options.crop {
+        "cropped"
+    } else {
+        "not cropped"
+    };
+    format!(
+        "{crop}, over {}, {} of them held out by seed {}",
+        options.background, options.held_out, options.held_out_seed
+    )
+}
+
+fn of_run(image: ImageShape) -> String {
+    format!("the run was trained on {}", shown(image))
+}

@@ -1,0 +1,513 @@
+//! Folders that people bring: with other things in them, of parts and classes, of other publishers.
+
+use std::fs;
+use std::path::PathBuf;
+
+use image::{GrayImage, Luma};
+use tempfile::TempDir;
+use wgen::data::held_out::HeldOut;
+use wgen::data::idx::Part;
+use wgen::data::images::{self, Options};
+use wgen::data::report::{Reason, Report, Used};
+use wgen::data::{Loaded, Spec};
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A picture of one grey.
+    fn picture(&self, name: &str, grey: u8) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        GrayImage::from_pixel(4, 4, Luma([grey]))
+            .save(path)
+            .unwrap();
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn spec(&self) -> Spec {
+        Spec::Images(self.0.path().to_owned())
+    }
+
+    fn read(&self, part: Part) -> Loaded {
+        self.spec().read(part, &Options::default()).unwrap()
+    }
+
+    fn refused(&self, words: &[&str]) {
+        let error = self.spec().load(Part::Training, &Options::default());
+        let error = error.unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "'{word}' is not in '{error}'");
+        }
+    }
+}
+
+fn counts(report: &Report) -> Vec<(&str, usize)> {
+    report
+        .classes
+        .iter()
+        .map(|c| (c.name.as_str(), c.examples))
+        .collect()
+}
+
+fn passed(report: &Report) -> Vec<(Reason, usize)> {
+    report
+        .passed_over
+        .iter()
+        .map(|p| (p.reason, p.count))
+        .collect()
+}
+
+#[test]
+fn hidden_files_and_what_systems_leave_are_passed_over() {
+    let folder = Folder::new();
+    for i in 0..4 {
+        folder.picture(&format!("{i}.png"), i);
+    }
+    folder.picture(".ipynb_checkpoints/0-checkpoint.png", 9);
+    folder.file("._0.png", b"\0\x05\x16\x07\0\x02\0\0Mac OS X");
+    folder.file("__MACOSX/._0.png", b"\0\x05\x16\x07\0\x02\0\0Mac OS X");
+    folder.picture("@eaDir/0.png/SYNOFILE_THUMB_M.png", 9);
+    folder.file("Thumbs.db", b"x");
+    folder.file("captions.txt", b"a cat");
+    folder.file("raw.CR2", b"II*\0");
+    let Loaded { data, report } = folder.read(Part::Training);
+    assert_eq!(
+        (data.rows(), data.labels, report.used.clone()),
+        (4, None, Used::All)
+    );
+    let want = [
+        (Reason::Hidden, 2),
+        (Reason::System, 3),
+        (Reason::OtherFiles, 1),
+        (Reason::OtherFormats, 1),
+    ];
+    assert_eq!(passed(&report), want);
+    assert_eq!(report.passed_over[0].example, "._0.png");
+    // They are no classes either.
+    let folder = Folder::new();
+    for name in [
+        "cat/0.png",
+        "cat/.hidden.png",
+        "dog/0.png",
+        "dog/1.png",
+        ".ipynb_checkpoints/0.png",
+        "__MACOSX/cat/0.png",
+    ] {
+        folder.picture(name, 1);
+    }
+    fs::create_dir(folder.path("bird")).unwrap();
+    let report = folder.read(Part::Training).report;
+    assert_eq!(counts(&report), [("cat", 1), ("dog", 2)]);
+    assert_eq!(report.empty_folders, ["bird"]);
+}
+
+#[test]
+fn pictures_beside_folders_of_pictures_are_refused() {
+    let folder = Folder::new();
+    folder.picture("0.png", 1);
+    folder.picture("rejected/0.png", 2);
+    folder.refused(&[
+        "1 pictures beside the folder rejected (1 pictures)",
+        "move them",
+        "rejected)",
+    ]);
+    // So are they beside parts, and within one.
+    let folder = Folder::new();
+    folder.picture("0.png", 1);
+    folder.picture("train/0.png", 2);
+    folder.refused(&["beside the folder train"]);
+    let folder = Folder::new();
+    folder.picture("train/0.png", 1);
+    folder.picture("train/cat/0.png", 2);
+    folder.picture("test/cat/0.png", 2);
+    folder.refused(&["train", "beside the folder cat"]);
+    // Pictures beside a folder without any are not.
+    let folder = Folder::new();
+    folder.picture("0.png", 1);
+    folder.file("labels/all.csv", b"0,1");
+    assert_eq!(folder.read(Part::Training).report.examples, 1);
+}
+
+#[test]
+fn a_class_has_all_that_lies_below_its_folder() {
+    let folder = Folder::new();
+    for (name, grey) in [
+        ("b/0.png", 1),
+        ("b/more/deep/0.png", 2),
+        ("a/x/0.png", 3),
+        ("a/x/1.png", 4),
+    ] {
+        folder.picture(name, grey);
+    }
+    // As torchvision's ImageFolder: classes in the order of names, files in the order of paths.
+    let data = folder.read(Part::Training).data;
+    assert_eq!(data.classes, ["a", "b"]);
+    assert_eq!(data.labels.clone().unwrap(), [0, 0, 1, 1]);
+    let firsts: Vec<f32> = data.values.to_f32().chunks(48).map(|p| p[0]).collect();
+    assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0]);
+}
+
+#[test]
+fn train_and_test_are_parts() {
+    let folder = Folder::new();
+    for (name, grey) in [("train/0.png", 1), ("train/1.png", 2), ("test/0.png", 3)] {
+        folder.picture(name, grey);
+    }
+    let training = folder.read(Part::Training);
+    assert_eq!(
+        (
+            training.data.rows(),
+            training.data.labels,
+            training.report.used
+        ),
+        (2, None, Used::Training)
+    );
+    let test = folder.read(Part::Test);
+    assert_eq!(
+        (test.data.rows(), test.report.used),
+        (1, Used::Part("test".to_owned()))
+    );
+    assert_eq!(test.data.values.to_f32()[0], 3.0);
+    assert_eq!(folder.spec().usually_held_out().unwrap(), HeldOut::Count(0));
+
+    // Classes have the same numbers in both, though one lacks some.
+    let folder = Folder::new();
+    for name in [
+        "Train/ant/0.png",
+        "Train/cat/0.png",
+        "Validation/bee/0.png",
+        "Validation/cat/0.png",
+        "Validation/cat/1.png",
+    ] {
+        folder.picture(name, 1);
+    }
+    let training = folder.read(Part::Training);
+    assert_eq!(
+        counts(&training.report),
+        [("ant", 1), ("bee", 0), ("cat", 1)]
+    );
+    assert_eq!(training.report.without_examples(), ["bee"]);
+    let test = folder.read(Part::Test);
+    assert_eq!(test.report.used, Used::Part("Validation".to_owned()));
+    assert_eq!(test.data.labels.unwrap(), [1, 2, 2]);
+
+    // Beside other folders these are classes: trains, and no tests.
+    let folder = Folder::new();
+    for name in ["train/0.png", "bus/0.png"] {
+        folder.picture(name, 1);
+    }
+    assert_eq!(
+        counts(&folder.read(Part::Training).report),
+        [("bus", 1), ("train", 1)]
+    );
+    // A third part is not read, and said.
+    let folder = Folder::new();
+    for name in ["train/0.png", "val/0.png", "test/0.png"] {
+        folder.picture(name, 1);
+    }
+    assert_eq!(
+        passed(&folder.read(Part::Test).report),
+        [(Reason::OtherParts, 1)]
+    );
+    // To train on none is no guess of ours.
+    let folder = Folder::new();
+    folder.picture("test/0.png", 1);
+    folder.refused(&["has test but no train"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_in_circles() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    folder.picture("0.png", 1);
+    symlink(".", folder.path("again")).unwrap();
+    let report = folder.read(Part::Training).report;
+    assert_eq!(
+        (report.examples, passed(&report)),
+        (1, vec![(Reason::Loops, 1)])
+    );
+
+    let folder = Folder::new();
+    folder.picture("cat/0.png", 1);
+    symlink("..", folder.path("cat/up")).unwrap();
+    symlink("cat", folder.path("dog")).unwrap();
+    let report = folder.read(Part::Training).report;
+    // dog is a link to cat and has its picture; both lead up once.
+    assert_eq!(counts(&report), [("cat", 1), ("dog", 1)]);
+    assert_eq!(passed(&report), [(Reason::Loops, 2)]);
+
+    symlink("nowhere.png", folder.path("cat/1.png")).unwrap();
+    folder.refused(&["1.png", "link to a file that is not there"]);
+    fs::remove_file(folder.path("cat/1.png")).unwrap();
+    // What is neither file nor folder is not waited for.
+    let socket = folder.path("cat/socket.png");
+    let _held = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let report = folder.read(Part::Training).report;
+    assert!(
+        passed(&report).contains(&(Reason::NoFiles, 2)),
+        "{:?}",
+        passed(&report)
+    );
+}
+
+#[test]
+fn a_folder_without_pictures_says_what_lies_there() {
+    let folder = Folder::new();
+    folder.refused(&["has no images"]);
+    folder.file("0.tif", b"II*\0");
+    folder.file("1.tiff", b"II*\0");
+    folder.refused(&["0.tif and 1 more", "convert it to PNG or JPEG"]);
+    let error = images::load(&folder.path("0.tif"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("is a file"), "{error}");
+}
+
+#[test]
+fn a_held_out_part_is_of_every_class_and_never_trained_on() {
+    let folder = Folder::new();
+    for (class, count) in [("cat", 40_u8), ("dog", 20)] {
+        for i in 0..count {
+            folder.picture(
+                &format!("{class}/{i}.png"),
+                if class == "cat" { i } else { 100 + i },
+            );
+        }
+    }
+    let options = Options {
+        held_out: folder.spec().usually_held_out().unwrap(),
+        ..Options::default()
+    };
+    let part = |part, options: &Options| {
+        let read = folder.spec().read(part, options).unwrap();
+        let greys: Vec<u8> = read
+            .data
+            .values
+            .to_f32()
+            .chunks(48)
+            .map(|p| p[0] as u8)
+            .collect();
+        (greys, read.report)
+    };
+    let (training, report) = part(Part::Training, &options);
+    assert_eq!(
+        (report.examples, report.of, report.used),
+        (54, 60, Used::Training)
+    );
+    let (held_out, report) = part(Part::Test, &options);
+    assert_eq!(counts(&report), [("cat", 4), ("dog", 2)]);
+    assert_eq!(report.used, Used::HeldOut { seed: 0 });
+    let mut all = [training, held_out.clone()].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..40).chain(100..120).collect::<Vec<u8>>());
+    let other = Options {
+        held_out_seed: 1,
+        ..options
+    };
+    assert_ne!(part(Part::Test, &other).0, held_out);
+    assert_eq!(
+        part(
+            Part::Test,
+            &Options {
+                grey: true,
+                size: Some(2),
+                ..options
+            }
+        )
+        .1
+        .examples,
+        6
+    );
+    // The same pictures, wherever the folder lies and whatever is beside it.
+    let copy = Folder::new();
+    for (class, count) in [("cat", 40_u8), ("dog", 20)] {
+        for i in 0..count {
+            copy.picture(
+                &format!("{class}/{i}.png"),
+                if class == "cat" { i } else { 100 + i },
+            );
+        }
+    }
+    copy.file("notes.txt", b"mine");
+    let there = copy.spec().read(Part::Test, &options).unwrap();
+    assert_eq!(there.report.folder, report.folder);
+    let greys: Vec<u8> = there
+        .data
+        .values
+        .to_f32()
+        .chunks(48)
+        .map(|p| p[0] as u8)
+        .collect();
+    assert_eq!(greys, held_out);
+    copy.picture("cat/new.png", 7);
+    assert_ne!(
+        Some(images::fingerprint(&copy.path("")).unwrap()),
+        report.folder
+    );
+    // Too many.
+    let error = folder.spec().load(
+        Part::Training,
+        &Options {
+            held_out: HeldOut::Count(60),
+            ..options
+        },
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("held_out 60 of 60")
+    );
+}
+
+fn idx(dims: &[u32], elements: Vec<u8>) -> Vec<u8> {
+    let head = [0, 0, 8, dims.len() as u8];
+    let sizes: Vec<u8> = dims.iter().flat_map(|d| d.to_be_bytes()).collect();
+    [&head[..], &sizes, &elements].concat()
+}
+
+/// Six images and labels of a part from `first` on, under names by `name(part, kind and rank)`.
+fn idx_part(folder: &Folder, part: &str, first: u8, name: impl Fn(&str, &str) -> String) {
+    let images = idx(&[6, 2, 2], (0..24).collect());
+    folder.file(&name(part, "images-idx3"), &images);
+    let labels = idx(&[6], (0..6).map(|i| first + i % 3).collect());
+    folder.file(&name(part, "labels-idx1"), &labels);
+}
+
+#[test]
+fn idx_files_of_other_publishers_are_found() {
+    type Name = fn(&str, &str) -> String;
+    let names: [Name; 6] = [
+        |part, kind| format!("{part}-{kind}-ubyte"),
+        |part, kind| format!("{part}-{}-ubyte", kind.replace("-idx", ".idx")),
+        |part, kind| format!("emnist-letters-{part}-{kind}-ubyte"),
+        |part, kind| format!("{part}-{kind}-ubyte/{part}-{kind}-ubyte"),
+        |part, kind| format!("MNIST/raw/{part}-{kind}-ubyte"),
+        |part, kind| format!("gzip/qmnist-{part}-{kind}-ubyte"),
+    ];
+    for name in names {
+        let folder = Folder::new();
+        idx_part(&folder, "train", 0, name);
+        idx_part(&folder, "t10k", 0, name);
+        folder.file(".DS_Store", b"x");
+        let spec = Spec::Idx(folder.path(""));
+        for part in [Part::Training, Part::Test] {
+            assert_eq!(
+                spec.load(part, &Options::default())
+                    .unwrap()
+                    .labels
+                    .unwrap()
+                    .len(),
+                6
+            );
+        }
+    }
+    // EMNIST calls the other part test.
+    let folder = Folder::new();
+    idx_part(&folder, "test", 0, |part, kind| {
+        format!("emnist-digits-{part}-{kind}-ubyte")
+    });
+    assert_eq!(
+        Spec::Idx(folder.path(""))
+            .load(Part::Test, &Options::default())
+            .unwrap()
+            .rows(),
+        6
+    );
+    // Several sets in a folder: one is named.
+    idx_part(&folder, "test", 1, |part, kind| {
+        format!("emnist-letters-{part}-{kind}-ubyte")
+    });
+    let error = Spec::Idx(folder.path(""))
+        .load(Part::Test, &Options::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("emnist-letters"), "{error}");
+    let named = Spec::Idx(folder.path("emnist-letters"));
+    assert_eq!(
+        named
+            .load(Part::Test, &Options::default())
+            .unwrap()
+            .labels
+            .unwrap()[..3],
+        [1, 2, 3]
+    );
+    assert!(
+        Spec::Idx(folder.path("emnist-none"))
+            .load(Part::Test, &Options::default())
+            .is_err()
+    );
+    // What lies there is said.
+    let error = named
+        .load(Part::Training, &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("train-images-idx3-ubyte") && error.contains("emnist-digits-test"),
+        "{error}"
+    );
+}
+
+#[test]
+fn labels_from_1_leave_a_class_without_examples_and_images_alone_have_none() {
+    let folder = Folder::new();
+    idx_part(&folder, "train", 1, |part, kind| {
+        format!("{part}-{kind}-ubyte")
+    });
+    let spec = Spec::Idx(folder.path(""));
+    let report = spec
+        .read(Part::Training, &Options::default())
+        .unwrap()
+        .report;
+    assert_eq!(counts(&report), [("0", 0), ("1", 2), ("2", 2), ("3", 2)]);
+    assert_eq!(report.without_examples(), ["0"]);
+    fs::remove_file(folder.path("train-labels-idx1-ubyte")).unwrap();
+    let data = spec.load(Part::Training, &Options::default()).unwrap();
+    assert_eq!(
+        (data.rows(), data.labels.clone(), data.classes()),
+        (6, None, 0)
+    );
+    // In colour, as some write it.
+    folder.file(
+        "train-images-idx3-ubyte",
+        &idx(&[2, 2, 2, 3], (0..24).collect()),
+    );
+    let data = spec.load(Part::Training, &Options::default()).unwrap();
+    assert_eq!((data.rows(), data.shape.channels), (2, 3));
+}
+
+#[test]
+fn classes_go_by_their_names() {
+    let folder = Folder::new();
+    for name in ["cat/0.png", "dog/0.png", "dog/1.png"] {
+        folder.picture(name, 1);
+    }
+    let data = folder.read(Part::Training).data;
+    assert_eq!(data.of_every_class(3), [0, 1, 2]);
+    assert_eq!(data.of_every_class(9).len(), 3);
+    let names = ["bird", "dog", "cat"].map(str::to_owned);
+    let numbered = data.clone().numbered(&names);
+    assert_eq!(
+        (numbered.labels.unwrap(), numbered.classes),
+        (vec![2, 1, 1], names.to_vec())
+    );
+    // What is unknown comes after them.
+    let numbered = data.numbered(&names[..1]);
+    assert_eq!(
+        (numbered.labels.clone().unwrap(), numbered.classes()),
+        (vec![1, 2, 2], 3)
+    );
+    let error = numbered.one_hot(1).unwrap_err().to_string();
+    assert!(error.contains("class 1 (cat)"), "{error}");
+}
