@@ -135,6 +135,12 @@ impl<const N: usize> From<[usize; N]> for Shape {
     }
 }
 
+impl From<usize> for Shape {
+    fn from(count: usize) -> Self {
+        Self(vec![count])
+    }
+}
+
 impl From<&[usize]> for Shape {
     fn from(dims: &[usize]) -> Self {
         Self(dims.to_vec())

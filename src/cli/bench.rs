@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{Output, open};
-use crate::bench::{self, Bounds, Options, Report, models, profile};
+use super::measuring::{Measuring, left};
+use crate::bench::{self, Bounds, Options, Progress, Report, models, profile};
 use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;
 use crate::gpu::{Choice, Gpu};
@@ -68,7 +69,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         filter: arguments.filter.clone(),
         rounds: arguments.rounds,
     };
-    let report = bench::run(&gpu, &options, |what| log::debug!("{what}"))?;
+    let report = measured(output, &gpu, &options)?;
     print(output, &report);
     output.result(&report)?;
     write_json(arguments, &report)?;
@@ -80,6 +81,35 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         return Ok(());
     }
     Err(Error::CheckFailed(faults.join("\n")))
+}
+
+fn measured(output: &Output, gpu: &Gpu, options: &Options) -> Result<Report> {
+    let measuring = Measuring::new(output);
+    let (mut since, mut told) = (0.0, 0);
+    bench::run(gpu, options, |progress| match progress {
+        Progress::Check { line, done } => measuring.at(&format!("checking {line}"), done),
+        Progress::Checked { family, lines } => {
+            let now = measuring.seconds();
+            if !measuring.has_bar() {
+                let took = now - since;
+                output.say(&format!("checked {family}: {lines} lines in {took:.0} s"));
+            }
+            since = now;
+        }
+        Progress::Round {
+            round,
+            rounds,
+            line,
+            done,
+        } => {
+            measuring.at(&format!("round {round} of {rounds}: {line}"), done);
+            if !measuring.has_bar() && told != round {
+                told = round;
+                let left = left(measuring.seconds(), done);
+                output.say(&format!("round {round} of {rounds}, {left}"));
+            }
+        }
+    })
 }
 
 fn clock_line(clock: Clock, doubt: Option<&str>) -> String {

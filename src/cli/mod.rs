@@ -16,6 +16,7 @@ mod eval;
 mod flags;
 mod info;
 mod interpolate;
+mod measuring;
 mod models;
 mod reconstruct;
 mod reverse;

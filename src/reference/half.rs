@@ -103,7 +103,7 @@ fn nearest(x: f64) -> f64 {
 }
 
 /// Numbers as an f16 buffer holds them, nothing uncertain.
-fn held(data: &Data) -> Data {
+pub(crate) fn held(data: &Data) -> Data {
     let rounded = data.to_f64().into_iter().map(nearest);
     match data {
         Data::F32(_) => Data::F32(rounded.map(|x| x as f32).collect()),
@@ -113,14 +113,14 @@ fn held(data: &Data) -> Data {
     }
 }
 
-/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, so that the error grows by 2^-10 of the
-/// number, or by the smallest subnormal.
+/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, at most 2^-10 of the number away, or the
+/// smallest subnormal.
 pub(crate) fn stored(data: &Data) -> Data {
     match data {
         Data::Tracked(values) => {
             let round = |t: &Tracked| {
-                let x = t.to_f64();
-                Tracked::with_bias(x, t.tolerance() + x.abs() / 1024.0 + 6e-8)
+                // What was chosen otherwise is rounded at its own magnitude.
+                t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
             };
             Data::Tracked(values.iter().map(round).collect())
         }
