@@ -70,7 +70,7 @@ impl Drop for Measuring<'_> {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(STEPS);
-    let template = "{bar:20} {percent:>3}% {elapsed} {left} {wide_msg}";
+    let template = "{bar:12} {percent:>3}% {elapsed} {left} {wide_msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         let style = style
             .with_key(

@@ -21,8 +21,8 @@ use crate::tensor::{DType, Data, Shape};
 /// what each binding that the kernel writes must hold afterwards, in their order: reals are compared within `tolerance`, integers exactly.
 /// It need not be written like the kernel, and is the better witness the less it is.
 ///
-/// Before a run what is only written is filled with a NaN that nobody computes, and every buffer is guarded on both sides, so that elements
-/// that were left out, read before they were written or written beyond a tensor's end are seen. A buffer ends where its tensor does for
+/// Before a run what is only written is filled with a NaN that nobody computes, in a second run with large numbers, and every buffer is
+/// guarded on both sides, so that elements that were left out, read before they were written or written beyond a tensor's end are seen. A buffer ends where its tensor does for
 /// a kernel that asks for its `arrayLength`. The kernel runs as it is; where its [`Wgsl::grid`] may be cut and folded, also so.
 ///
 /// ```
@@ -83,7 +83,7 @@ pub fn against<'a>(
     for (&i, input) in read.iter().zip(inputs.arrays.iter()) {
         fits(name, &bindings[i], input)?;
         arrays[i] = match bindings[i].dtype {
-            DType::F16 => half::held(input),
+            DType::F16 => half::held(input.clone()),
             _ => input.clone(),
         };
     }

@@ -10,14 +10,14 @@ use crate::tensor::{Data, Shape};
 #[derive(Clone, Debug, Default)]
 #[must_use = "a comparison shows nothing until it is asked: `expect` it, or look at `passed`"]
 pub struct Comparison {
-    /// The worst difference relative to its array's range.
+    /// The worst difference relative to its array's range. Of this and of the next two what is choice is taken off before, see [`Tracked`]:
+    /// a decision that may fall either way is right, and says nothing of how much rounding cost.
     pub worst_relative: f64,
     /// The worst difference in ULP of f32, where that says something: among elements above a thousandth of their array's range whose
     /// tolerance is at most [`Comparison::MOST_ULP`] of it. The others owe their errors to larger numbers that they were summed of, to
     /// an absolute bound of a builtin, or to a format that is narrower than f32. `None` where there is no such element.
     pub worst_ulp: Option<f64>,
-    /// The largest difference in units of its tolerance. Of both what is choice is taken off before, see [`Tracked`]: a decision that may
-    /// fall either way is within its tolerance, but says nothing of how much of that rounding took.
+    /// The largest difference in units of its tolerance.
     pub worst_of_tolerance: f64,
     /// What was wrong.
     pub failures: Vec<String>,
@@ -148,19 +148,20 @@ impl Comparison {
             } else {
                 f64::INFINITY
             };
-            let share = (difference - e.choice()).max(0.0) / error;
+            let rounding = (difference - e.choice()).max(0.0);
+            let share = rounding / error;
             tally.add(i, share, unwritten, || {
                 let times = difference / tolerance;
                 format!("{g}, expected {value} within {tolerance:.2e} ({times:.1} times that)")
             });
             // Where a whole array is zero but for rounding, a share of its range says nothing.
             if range > 10.0 * tolerance {
-                self.worst_relative = self.worst_relative.max(difference / range);
+                self.worst_relative = self.worst_relative.max(rounding / range);
             }
             let ulp = ulp(value);
             let telling = value.abs() > 1e-3 * range && tolerance <= Self::MOST_ULP * ulp;
-            if telling && difference.is_finite() {
-                self.worst_ulp = larger(self.worst_ulp, Some(difference / ulp));
+            if telling && rounding.is_finite() {
+                self.worst_ulp = larger(self.worst_ulp, Some(rounding / ulp));
             }
         }
     }

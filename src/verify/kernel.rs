@@ -1,5 +1,7 @@
 //! One kernel against its twin, in memory that is poisoned and guarded.
 
+use std::ops::Range;
+
 use super::cases::Case;
 use super::compare::Comparison;
 use super::lengths;
@@ -21,7 +23,7 @@ const GUARD: u64 = 256;
 /// When inputs are not the bindings', or the kernel cannot be made or run. A difference is no error but a [`Comparison`] that did not
 /// pass.
 pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Comparison> {
-    Trial::of_twin(gpu, kernel, inputs)?.run(kernel, 1)
+    Trial::of_twin(gpu, kernel, inputs)?.run(kernel, 1, Fill::Poison)
 }
 
 /// A kernel's inputs, and what it must make of them.
@@ -67,25 +69,33 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Runs the kernel as it is, and if it was right then, cut into three and folded, where its grid may be.
+    /// Runs the kernel as it is, and if it was right then, in memory that holds other things, cut into three and folded, where its grid
+    /// may be.
     pub(super) fn all_grids(&self, kernel: &dyn Kernel) -> Result<Comparison> {
-        let mut comparison = self.run(kernel, 1)?;
+        let mut comparison = self.run(kernel, 1, Fill::Poison)?;
+        if comparison.passed() {
+            // A NaN that is read is lost in `max(NaN, x)`, and where a compiler takes `0 x` for 0.
+            comparison.merge(
+                "memory filled with numbers",
+                self.run(kernel, 1, Fill::Numbers)?,
+            );
+        }
         let launch = kernel.launch();
         check_grid(kernel.family(), &launch)?;
         let groups: u64 = launch.workgroups.map(u64::from).iter().product();
         if comparison.passed() && launch.grid != Grid::Whole && groups > 1 {
             // Three parts: some begin in the middle of the grid, and the last is shorter.
-            comparison.merge("grid cut in three", self.run(kernel, 3)?);
+            comparison.merge("grid cut in three", self.run(kernel, 3, Fill::Poison)?);
         }
         let line = matches!(launch.grid, Grid::Line { .. });
         if comparison.passed() && line && launch.workgroups[0] > 1 && launch.workgroups[1] == 1 {
-            comparison.merge("grid folded", self.run(&Refolded(kernel), 1)?);
+            comparison.merge("grid folded", self.run(&Refolded(kernel), 1, Fill::Poison)?);
         }
         Ok(comparison)
     }
 
-    /// Runs the kernel in memory that is poisoned and guarded, its grid cut into up to `parts` dispatches, and compares.
-    fn run(&self, kernel: &dyn Kernel, parts: usize) -> Result<Comparison> {
+    /// Runs the kernel in memory that is filled and guarded, its grid cut into up to `parts` dispatches, and compares.
+    fn run(&self, kernel: &dyn Kernel, parts: usize, fill: Fill) -> Result<Comparison> {
         let gpu = self.gpu;
         let bindings = kernel.bindings();
         let measured = lengths::asked(gpu, kernel)?;
@@ -107,7 +117,7 @@ impl<'a> Trial<'a> {
             }
             let size = binding.bytes().max(16).next_multiple_of(16);
             let buffer = gpu.create_buffer(&binding.name, size + 2 * GUARD)?;
-            let words = guarded(binding, i, input, buffer.size() as usize / 4);
+            let words = guarded(binding, i, input, buffer.size() as usize / 4, fill);
             gpu.write(&(&buffer).into(), bytemuck::cast_slice(&words))?;
             // The guard behind the tensor is bound with it: a kernel that does not keep to its count reads or writes poison. One that asks
             // for the array's length is told its own.
@@ -169,13 +179,13 @@ impl<'a> Trial<'a> {
         let (start, end) = (GUARD as usize, GUARD as usize + binding.bytes() as usize);
         let outside = after[..start] == before[..start] && after[end..] == before[end..];
         comparison.require(outside, || {
-            let words = |range: std::ops::Range<usize>| {
-                let (before, after) = (before[range.clone()].chunks(4), after[range].chunks(4));
+            let bytes = |range: Range<usize>| {
+                let (before, after) = (before[range.clone()].iter(), after[range].iter());
                 before.zip(after).filter(|(b, a)| a != b).count()
             };
-            let (behind, ahead) = (words(end..before.len()), words(0..start));
+            let (behind, ahead) = (bytes(end..before.len()), bytes(0..start));
             format!(
-                "wrote outside of '{name}': {behind} words behind its end, {ahead} before its begin"
+                "wrote outside of '{name}': {behind} bytes behind its end, {ahead} before its begin"
             )
         });
         let got = Data::from_device_bytes(binding.dtype, binding.count, &after[start..end]);
@@ -239,10 +249,32 @@ pub(super) fn fits(family: &str, binding: &Binding, input: &Data) -> Result<()> 
     Ok(())
 }
 
-/// What buffer number `position` holds before the kernel runs: `count` words, guards around the input, or around poison where the kernel
+/// What a buffer that is only written holds before.
+#[derive(Clone, Copy)]
+enum Fill {
+    /// A NaN that nobody computes.
+    Poison,
+    /// Large numbers of either sign; integers of all bits but one.
+    Numbers,
+}
+
+impl Fill {
+    fn word(self, dtype: DType, i: usize) -> u32 {
+        match (self, dtype) {
+            (Self::Poison, _) => POISON,
+            // 1e30, and -1e30.
+            (Self::Numbers, DType::F32) => 0x7149_f2ca | (i as u32 & 1) << 31,
+            // 3e4 twice, one of them negative: f16.
+            (Self::Numbers, DType::F16) => 0x7753_f753,
+            (Self::Numbers, DType::U32 | DType::U8) => 0xfffe_ffff,
+        }
+    }
+}
+
+/// What buffer number `position` holds before the kernel runs: `count` words, guards around the input, or around `fill` where the kernel
 /// writes alone.
-fn guarded(binding: &Binding, position: usize, input: &Data, count: usize) -> Vec<u32> {
-    let mut words = vec![POISON; count];
+fn guarded(binding: &Binding, position: usize, input: &Data, count: usize, fill: Fill) -> Vec<u32> {
+    let mut words: Vec<u32> = (0..count).map(|i| fill.word(binding.dtype, i)).collect();
     let start = GUARD as usize / 4;
     let end = (GUARD + binding.bytes()) as usize / 4;
     for (i, word) in words

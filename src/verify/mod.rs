@@ -115,7 +115,7 @@ pub struct Options {
 }
 
 /// So many pipelines are kept from case to case. All would take gigabytes, and few serve more than their neighbours.
-const MOST_PIPELINES: usize = 64;
+const MOST_PIPELINES: usize = 16;
 
 /// What a verification does next, or has done.
 #[derive(Clone, Copy, Debug)]
