@@ -151,8 +151,11 @@ impl Comparison {
             let rounding = (difference - e.choice()).max(0.0);
             let share = rounding / error;
             tally.add(i, share, unwritten, || {
-                let times = difference / tolerance;
-                format!("{g}, expected {value} within {tolerance:.2e} ({times:.1} times that)")
+                let times = match difference / tolerance {
+                    few if few < 1e4 => format!("{few:.1}"),
+                    many => format!("{many:.1e}"),
+                };
+                format!("{g}, expected {value} within {tolerance:.2e} ({times} times that)")
             });
             // Where a whole array is zero but for rounding, a share of its range says nothing.
             if range > 10.0 * tolerance {
@@ -200,7 +203,7 @@ pub(super) fn ulp(x: f64) -> f64 {
 /// What differed in one tensor.
 #[derive(Default)]
 struct Tally {
-    /// How many, the first of them, and how many of them nobody wrote.
+    /// How many, the first of them, and how many of them are the poison.
     differing: usize,
     first: usize,
     unwritten: usize,
@@ -238,10 +241,9 @@ impl Tally {
         if self.differing > 1 && self.first != at {
             text += &format!(", the first {}", place("", shape, self.first));
         }
-        match self.unwritten {
-            0 => {}
-            1 => text += ", 1 was never written",
-            n => text += &format!(", {n} were never written"),
+        if self.unwritten > 0 {
+            // Left out, or read before it was written.
+            text += &format!(", {} of them what unwritten memory held", self.unwritten);
         }
         Some(text)
     }
@@ -310,7 +312,8 @@ mod tests {
             text.starts_with("'y' at row 1, column 1 is NaN, expected 5 within "),
             "{text}"
         );
-        let end = "; 3 of 6 differ, the first at row 0, column 1, 1 was never written";
+        let end =
+            "; 3 of 6 differ, the first at row 0, column 1, 1 of them what unwritten memory held";
         assert!(text.ends_with(end), "{text}");
         // Integers, a scalar, more axes.
         let place = |shape: Shape, got: Vec<u32>, expected: Vec<u32>| {
