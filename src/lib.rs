@@ -69,13 +69,13 @@
 //! # }
 //! ```
 //!
-//! **You doubt.** A kernel of your own against a closure on the CPU: memory poisoned and guarded, each element within a tolerance that
-//! is derived from what was computed:
+//! **You doubt.** A kernel of your own against a closure on the CPU, in `cargo test`: memory poisoned and guarded, the message naming the
+//! tensor, the place, how many elements differ and the worst of them:
 //!
 //! ```
 //! use wgen::kernels::wgsl::Wgsl;
-//! use wgen::verify::cases::{Values, numbers};
-//! use wgen::{Choice, Gpu, verify};
+//! use wgen::verify::{Inputs, Tolerance, against, cases::Values};
+//! use wgen::{Choice, Gpu};
 //!
 //! # fn main() -> wgen::Result<()> {
 //! const SQUARES: &str = "
@@ -85,12 +85,11 @@
 //!     fn squares(@builtin(global_invocation_id) id: vec3<u32>) {
 //!         if id.x < 1000u { y[id.x] = x[id.x] * x[id.x] - 1.0; }
 //!     }";
-//! let gpu = Gpu::new(&Choice::Auto)?;
 //! let kernel = Wgsl::new("squares", SQUARES).read("x", 1000).write("y", 1000).workgroups([16, 1, 1]);
-//! let kernel = kernel.twin(|b| b[1] = b[0].iter().map(|&x| x * x - 1.0).collect());
-//! let inputs = [numbers(Values::Normal, 1, 1000), verify::unwritten(wgen::tensor::DType::F32)];
-//! let comparison = verify::kernel(&gpu, &kernel, &inputs)?;
-//! assert!(comparison.passed(), "{}", comparison.failures.join("\n"));
+//! let inputs = Inputs::drawn(&kernel, Values::Normal, 1);
+//! let squares = |x: &[&[f64]]| vec![x[0].iter().map(|x| x * x - 1.0).collect()];
+//! // The sum of two terms, neither of which is above 25.
+//! against(&Gpu::new(&Choice::Auto)?, &kernel, inputs, squares, Tolerance::sum(2, 25.0))?.expect();
 //! # Ok(())
 //! # }
 //! ```

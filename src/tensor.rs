@@ -135,6 +135,12 @@ impl<const N: usize> From<[usize; N]> for Shape {
     }
 }
 
+impl From<usize> for Shape {
+    fn from(count: usize) -> Self {
+        Self(vec![count])
+    }
+}
+
 impl From<&[usize]> for Shape {
     fn from(dims: &[usize]) -> Self {
         Self(dims.to_vec())
@@ -264,6 +270,11 @@ impl Data {
         ) {
             return self;
         }
+        // Without an array in between: tens of millions of elements are verified.
+        if let (Self::F32(values), Precision::Tracked) = (&self, precision) {
+            let tracked = |&x: &f32| Tracked::from_f64(f64::from(x));
+            return Self::Tracked(values.iter().map(tracked).collect());
+        }
         let wide = self.to_f64();
         match precision {
             Precision::F32 => Self::F32(wide.iter().map(|&x| x as f32).collect()),
@@ -335,11 +346,11 @@ impl Data {
         if dtype != DType::F16 {
             return self.to_device_bytes();
         }
-        let mut bytes: Vec<u8> = self
-            .to_f64()
-            .into_iter()
-            .flat_map(|x| half::f16::from_f64(x).to_le_bytes())
-            .collect();
+        let half = |x: f64| half::f16::from_f64(x).to_le_bytes();
+        let mut bytes: Vec<u8> = match self {
+            Self::F32(values) => values.iter().flat_map(|&x| half(f64::from(x))).collect(),
+            other => other.to_f64().into_iter().flat_map(half).collect(),
+        };
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
     }

@@ -19,6 +19,7 @@ use wgen::models::vae::{Config, Vae};
 use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::Flat;
 use wgen::program::PlanOptions;
+use wgen::real::Real;
 use wgen::tensor::Data;
 use wgen::verify::cases::{Values, numbers};
 
@@ -331,9 +332,9 @@ fn a_texture_gets_what_the_buffer_has() {
         let images = plan.read("images").unwrap().data.to_f64();
         let texels = texel.decode(&gpu.read_texture(&texture).unwrap());
         for (value, pixel) in images.iter().zip(texels.chunks_exact(4)) {
-            let (stored, error) = texel.stored(*value);
+            let stored = texel.stored((*value).into());
             assert!(
-                (f64::from(pixel[0]) - stored).abs() <= error,
+                (f64::from(pixel[0]) - stored.to_f64()).abs() <= stored.tolerance(),
                 "{texel:?}: {pixel:?} for {value}"
             );
             assert_eq!(

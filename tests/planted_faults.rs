@@ -224,12 +224,12 @@ fn a_missing_bias_correction_is_caught() {
         decoupled: false,
     };
     assert!(
-        wgen::verify::kernel(&gpu, &adam, &case.inputs)
+        wgen::verify::kernel(&gpu, &adam, &case.inputs())
             .unwrap()
             .passed()
     );
     assert!(
-        !wgen::verify::kernel(&gpu, &Uncorrected(adam), &case.inputs)
+        !wgen::verify::kernel(&gpu, &Uncorrected(adam), &case.inputs())
             .unwrap()
             .passed()
     );

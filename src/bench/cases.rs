@@ -33,7 +33,7 @@ use crate::kernels::reparameterize::Reparameterize;
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::scatter_add::ScatterAdd;
 use crate::kernels::sgd::Sgd;
-use crate::kernels::{Access, CONTROL_FLOATS, Caps, SCHEDULE_COLUMNS};
+use crate::kernels::{Access, Binding, CONTROL_FLOATS, Caps, SCHEDULE_COLUMNS};
 use crate::reference::Twin;
 use crate::reference::scatter_add::rank_positions;
 use crate::tensor::{DType, Data};
@@ -46,8 +46,8 @@ pub struct Case {
     pub name: String,
     /// The kernel.
     pub kernel: Box<dyn Twin>,
-    /// What its buffers hold.
-    pub inputs: Vec<Data>,
+    /// What is put in place of the usual inputs.
+    instead: Option<fn(&mut [Data])>,
     /// The product that it is, where it is a plain one: then its result is checked by multiplying it with vectors.
     pub product: Option<Matmul>,
     /// The convolution that it is: likewise.
@@ -122,37 +122,49 @@ fn repeated(values: Values, seed: u64, count: usize) -> Data {
     Data::F32(period.iter().copied().cycle().take(count).collect())
 }
 
+impl Case {
+    /// What its buffers hold; empty for those it writes. Made when it is asked for, the same every time.
+    pub fn inputs(&self) -> Vec<Data> {
+        let bindings = self.kernel.bindings();
+        let all = bindings.iter().enumerate();
+        let mut inputs: Vec<Data> = all.map(|(i, b)| input(i as u64, b)).collect();
+        if let Some(instead) = self.instead {
+            instead(&mut inputs);
+        }
+        inputs
+    }
+}
+
 fn case(name: impl Into<String>, kernel: impl Twin + 'static) -> Case {
-    let inputs = kernel
-        .bindings()
-        .iter()
-        .enumerate()
-        .map(|(i, b)| match (b.access, b.dtype, b.name.as_str()) {
-            (Access::Write, dtype, _) => crate::verify::unwritten(dtype),
-            (_, _, "schedule") => {
-                let mut row = vec![0.0; SCHEDULE_COLUMNS];
-                row[..5].copy_from_slice(&[1e-3, 1.5, 10.0, 0.1, 1.0]);
-                Data::F32(row)
-            }
-            (_, _, "control") => {
-                let mut control = vec![0.0; CONTROL_FLOATS];
-                control[0] = 1.0;
-                Data::F32(control)
-            }
-            (_, DType::F32 | DType::F16, name) if name.starts_with("moment2") => {
-                repeated(Values::Positive, i as u64, b.count)
-            }
-            (_, DType::F32 | DType::F16, _) => repeated(Values::Normal, i as u64, b.count),
-            (_, DType::U32, _) => integers(i as u64, 1000, b.count),
-            (_, DType::U8, _) => Data::U8((0..b.count).map(|i| (i * 31 % 251) as u8).collect()),
-        })
-        .collect();
     Case {
         name: name.into(),
         kernel: Box::new(kernel),
-        inputs,
+        instead: None,
         product: None,
         convolution: None,
+    }
+}
+
+/// What buffer number `i` holds.
+fn input(i: u64, b: &Binding) -> Data {
+    match (b.access, b.dtype, b.name.as_str()) {
+        (Access::Write, dtype, _) => crate::verify::unwritten(dtype),
+        (_, _, "schedule") => {
+            let mut row = vec![0.0; SCHEDULE_COLUMNS];
+            row[..5].copy_from_slice(&[1e-3, 1.5, 10.0, 0.1, 1.0]);
+            Data::F32(row)
+        }
+        (_, _, "control") => {
+            let mut control = vec![0.0; CONTROL_FLOATS];
+            control[0] = 1.0;
+            Data::F32(control)
+        }
+        (_, DType::F32 | DType::F16, name) if name.starts_with("moment2") => {
+            repeated(Values::Positive, i, b.count)
+        }
+        (_, DType::F32 | DType::F16, _) => repeated(Values::Normal, i, b.count),
+        (_, DType::U32, _) => integers(i, 1000, b.count),
+        (_, DType::U8, _) => Data::U8((0..b.count).map(|i| (i * 31 % 251) as u8).collect()),
     }
 }
 
@@ -287,7 +299,10 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
             first: 0,
         },
     );
-    gather.inputs[1] = Data::U32((0..batch as u32).map(|i| i * 77 % batch as u32).collect());
+    gather.instead = Some(|inputs| {
+        let batch = inputs[1].len() as u32;
+        inputs[1] = Data::U32((0..batch).map(|i| i * 77 % batch).collect());
+    });
     cases.push(gather);
     let mut scatter = case(
         "scatter-add 8192 rows of 1024 into 1000",
@@ -297,7 +312,7 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
             width: 1024,
         },
     );
-    scatter.inputs[2] = Data::U32(rank_positions(scatter.inputs[1].as_u32()));
+    scatter.instead = Some(|inputs| inputs[2] = Data::U32(rank_positions(inputs[1].as_u32())));
     cases.push(scatter);
     let adam = Adam {
         count,

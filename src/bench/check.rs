@@ -6,14 +6,20 @@ use crate::gpu::{BufferSlice, Gpu};
 use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::reference::conv2d;
+use crate::tensor::Data;
 use crate::verify::{self, Comparison, cases};
 
 /// Runs a case once and compares its result with its CPU twin's, or a large product or convolution by Freivalds' method.
-pub(super) fn check(gpu: &Gpu, case: &Case, buffers: &[BufferSlice]) -> Result<Comparison> {
+pub(super) fn check(
+    gpu: &Gpu,
+    case: &Case,
+    inputs: &[Data],
+    buffers: &[BufferSlice],
+) -> Result<Comparison> {
     match (&case.product, &case.convolution) {
-        (Some(product), _) => freivalds(gpu, product, case, buffers),
-        (_, Some(convolution)) => freivalds_of_channels(gpu, convolution, case, buffers),
-        _ => verify::kernel(gpu, case.kernel.as_ref(), &case.inputs),
+        (Some(product), _) => freivalds(gpu, product, inputs, buffers),
+        (_, Some(convolution)) => freivalds_of_channels(gpu, convolution, inputs, buffers),
+        _ => verify::kernel(gpu, case.kernel.as_ref(), inputs),
     }
 }
 
@@ -25,11 +31,11 @@ pub(super) fn check(gpu: &Gpu, case: &Case, buffers: &[BufferSlice]) -> Result<C
 fn freivalds(
     gpu: &Gpu,
     product: &Matmul,
-    case: &Case,
+    inputs: &[Data],
     buffers: &[BufferSlice],
 ) -> Result<Comparison> {
     let (m, n, k) = (product.m, product.n, product.k);
-    let (a, b) = (case.inputs[0].to_f64(), case.inputs[1].to_f64());
+    let (a, b) = (inputs[0].to_f64(), inputs[1].to_f64());
     let c = gpu.read(&buffers[2..3])?.remove(0);
     let c: Vec<f64> = c[..4 * m * n]
         .chunks_exact(4)
@@ -82,11 +88,11 @@ fn freivalds(
 fn freivalds_of_channels(
     gpu: &Gpu,
     kernel: &Conv2d,
-    case: &Case,
+    inputs: &[Data],
     buffers: &[BufferSlice],
 ) -> Result<Comparison> {
     let g = &kernel.geometry;
-    let (a, b) = (case.inputs[0].to_f64(), case.inputs[1].to_f64());
+    let (a, b) = (inputs[0].to_f64(), inputs[1].to_f64());
     let (_, _, count) = kernel.counts();
     let c = gpu.read(&buffers[2..3])?.remove(0);
     let c: Vec<f64> = c[..4 * count]

@@ -32,7 +32,6 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::read_text;
 use crate::gpu::timing::{Clock, Timer};
 use crate::gpu::{AdapterSummary, Bound, BufferSlice, Gpu};
 use crate::kernels::{Access, Cost};
@@ -42,14 +41,20 @@ use crate::verify::{self, Comparison};
 
 pub mod cases;
 pub(crate) mod ceilings;
+mod changes;
 mod check;
+mod meter;
 pub mod models;
 #[cfg(feature = "cli")]
 mod page;
 pub mod profile;
 
 use crate::models::registry::Usual;
+use cases::Case;
 pub use ceilings::Ceilings;
+pub use changes::{Change, compare, from_text, read};
+use meter::Meter;
+pub use meter::Progress;
 use models::Ready;
 
 /// What to time.
@@ -205,7 +210,7 @@ const ROUND: f64 = 0.02;
 ///
 /// # Errors
 /// When the filter matches nothing, the device is lost or its memory exhausted. Wrong results and incredible rates are in the report.
-pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
+pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>)) -> Result<Report> {
     if options.rounds == 0 {
         return Err(Error::field("rounds", "must be at least 1"));
     }
@@ -217,17 +222,26 @@ pub fn run(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Resu
             .is_none_or(|f| name.contains(f.as_str()))
     };
     let steps = models::steps()?;
-    let mut items = kernels(gpu, &wanted, &mut progress)?;
-    items.extend(plans(gpu, &steps, &wanted, &mut progress)?);
-    if items.is_empty() {
+    let named = |case: &Case| wanted(&format!("{} ({})", case.name, case.kernel.family()));
+    let cases: Vec<Case> = cases::all(gpu.caps())?.into_iter().filter(named).collect();
+    let plans: Vec<Wanted<'_>> = plans(gpu, &steps)?;
+    let plans: Vec<_> = plans.into_iter().filter(|p| wanted(&p.name)).collect();
+    if cases.is_empty() && plans.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
         return Err(Error::field(
             "filter",
             format!("'{filter}' matches no line of the benchmark"),
         ));
     }
+    let mut meter = Meter::new(&mut progress, begin);
+    let checks = cases.iter().map(|c| meter::kernel_seconds(c.kernel.cost()));
+    let checks = checks.chain(plans.iter().map(|p| p.seconds));
+    meter.expect(checks, options.rounds);
+    let mut items = checked_kernels(gpu, cases, &mut meter)?;
+    items.extend(checked_plans(plans, &mut meter)?);
+    meter.all_checked();
     gpu.save_pipelines();
-    measured(gpu, items, options.rounds, begin, progress)
+    measured(gpu, items, options.rounds, begin, &mut meter)
 }
 
 /// A kernel of anybody's own against this adapter's measured ceilings: run over `inputs`, one host array a binding (written ones: what
@@ -255,7 +269,15 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Report> {
         times: Vec::new(),
         of_tolerance: share(&comparison),
     };
-    measured(gpu, vec![item], Options::default().rounds, begin, |_| {})
+    let mut silent = |_: Progress<'_>| {};
+    let mut meter = Meter::new(&mut silent, begin);
+    measured(
+        gpu,
+        vec![item],
+        Options::default().rounds,
+        begin,
+        &mut meter,
+    )
 }
 
 /// The share of its tolerance that a comparison took; infinite where it failed.
@@ -273,23 +295,32 @@ fn measured(
     mut items: Vec<Item>,
     rounds: usize,
     begin: Instant,
-    mut progress: impl FnMut(&str),
+    meter: &mut Meter<'_>,
 ) -> Result<Report> {
     let mut timer = Timer::new(gpu)?;
     let mut contest = ceilings::Contest::new(gpu)?;
     contest.calibrate(&mut timer)?;
-    progress("how long each takes");
+    // How long each takes, and a round in all.
+    let mut planned = Vec::new();
     for item in &mut items {
         item.once(&timer, 1)?;
         let once = item.once(&timer, 1)?;
         item.repeats = ((ROUND / once.max(1e-7)) as usize).clamp(1, 500);
+        planned.push(once * item.repeats as f64);
     }
+    let contested = Instant::now();
+    contest.round(gpu, &timer)?;
+    let ceilings = contested.elapsed().as_secs_f64();
+    meter.begin_rounds(ceilings + planned.iter().sum::<f64>());
     for round in 0..rounds {
-        progress(&format!("round {} of {rounds}", round + 1));
+        meter.round(round, rounds, "the ceilings", 0.0);
         contest.round(gpu, &timer)?;
-        for item in &mut items {
+        let mut within = ceilings;
+        for (item, planned) in items.iter_mut().zip(&planned) {
+            meter.round(round, rounds, &item.name, within);
             let seconds = item.once(&timer, item.repeats)?;
             item.times.push(seconds);
+            within += planned;
         }
     }
     let ceilings = contest.finish();
@@ -307,20 +338,13 @@ fn measured(
 }
 
 /// Single kernels, run once and checked.
-fn kernels(
-    gpu: &Gpu,
-    wanted: &impl Fn(&str) -> bool,
-    progress: &mut impl FnMut(&str),
-) -> Result<Vec<Item>> {
+fn checked_kernels(gpu: &Gpu, cases: Vec<Case>, meter: &mut Meter<'_>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    for case in cases::all(gpu.caps())? {
-        let name = format!("{} ({})", case.name, case.kernel.family());
-        if !wanted(&name) {
-            continue;
-        }
-        progress(&case.name);
+    for case in cases {
+        meter.check(case.kernel.family(), &case.name);
+        let inputs = case.inputs();
         let mut buffers: Vec<BufferSlice> = Vec::new();
-        for (binding, input) in case.kernel.bindings().iter().zip(&case.inputs) {
+        for (binding, input) in case.kernel.bindings().iter().zip(&inputs) {
             let buffer = gpu.create_buffer(&binding.name, binding.bytes())?;
             if binding.access != Access::Write {
                 gpu.write(&(&buffer).into(), &input.to_device_bytes())?;
@@ -329,7 +353,8 @@ fn kernels(
         }
         let bound = gpu.bind(case.kernel.as_ref(), &buffers)?;
         gpu.dispatch(&bound);
-        let comparison = check::check(gpu, &case, &buffers)?;
+        let comparison = check::check(gpu, &case, &inputs, &buffers)?;
+        meter.checked(meter::kernel_seconds(case.kernel.cost()));
         items.push(Item {
             variant: format!("{} {}", case.kernel.family(), case.kernel.variant()),
             cost: case.kernel.cost(),
@@ -343,14 +368,17 @@ fn kernels(
     Ok(items)
 }
 
-/// Training steps and samplers of the models, run once and checked.
-fn plans(
-    gpu: &Gpu,
-    steps: &[Usual],
-    wanted: &impl Fn(&str) -> bool,
-    progress: &mut impl FnMut(&str),
-) -> Result<Vec<Item>> {
-    let mut plans: Vec<(String, Make<'_>)> = Vec::new();
+/// A plan that is to be made.
+struct Wanted<'a> {
+    name: String,
+    make: Make<'a>,
+    /// About how long that takes.
+    seconds: f64,
+}
+
+/// Training steps and samplers of the models.
+fn plans<'a>(gpu: &'a Gpu, steps: &'a [Usual]) -> Result<Vec<Wanted<'a>>> {
+    let mut plans = Vec::new();
     for usual in steps {
         let large = usual.large.map(|batch| [(batch, false), (batch, true)]);
         let batches = std::iter::once((usual.batch, false)).chain(large.into_iter().flatten());
@@ -359,27 +387,36 @@ fn plans(
                 continue;
             }
             let note = if half { ", f16" } else { "" };
-            plans.push((
-                format!("{}, training step, batch {batch}{note}", usual.name),
-                Box::new(move || models::training(gpu, usual.name, Some(batch), half)),
-            ));
+            plans.push(Wanted {
+                name: format!("{}, training step, batch {batch}{note}", usual.name),
+                make: Box::new(move || models::training(gpu, usual.name, Some(batch), half)),
+                seconds: meter::plan_seconds(batch > usual.batch, half),
+            });
         }
     }
     for usual in steps {
         for &count in usual.samples {
             let name = models::sampling_name(usual, count)?;
-            plans.push((
-                format!("{} samples, {count}: {name}", usual.name),
-                Box::new(move || models::sampling(gpu, usual, count)),
-            ));
+            plans.push(Wanted {
+                name: format!("{} samples, {count}: {name}", usual.name),
+                make: Box::new(move || models::sampling(gpu, usual, count)),
+                seconds: meter::plan_seconds(false, false),
+            });
         }
     }
+    Ok(plans)
+}
+
+/// Those plans, run once and checked.
+fn checked_plans(plans: Vec<Wanted<'_>>, meter: &mut Meter<'_>) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    for (name, make) in plans {
-        if !wanted(&name) {
-            continue;
-        }
-        progress(&name);
+    for Wanted {
+        name,
+        make,
+        seconds,
+    } in plans
+    {
+        meter.check("models", &name);
         let ready = make()?;
         items.push(Item {
             name: ready.name.clone(),
@@ -390,6 +427,7 @@ fn plans(
             repeats: 1,
             times: Vec::new(),
         });
+        meter.checked(seconds);
     }
     Ok(items)
 }
@@ -420,61 +458,4 @@ fn line(mut item: Item, ceilings: &Ceilings) -> Line {
         right: item.of_tolerance <= 1.0,
         of_tolerance: item.of_tolerance.min(f64::MAX),
     }
-}
-
-/// A line of two reports side by side.
-#[derive(Clone, Debug, Serialize)]
-pub struct Change {
-    /// Its name.
-    pub name: String,
-    /// Seconds, best round, in the old report and the new.
-    pub best: [f64; 2],
-    /// Old over new: above 1 is faster.
-    pub ratio: f64,
-    /// The same of the shares of the ceilings: what changed beside the machine's own speed.
-    pub share_ratio: f64,
-}
-
-/// Lines that are in both reports.
-///
-/// # Errors
-/// When there is none.
-pub fn compare(old: &Report, new: &Report) -> Result<Vec<Change>> {
-    let changes: Vec<Change> = new
-        .lines
-        .iter()
-        .filter_map(|line| {
-            let before = old.lines.iter().find(|l| l.name == line.name)?;
-            Some(Change {
-                name: line.name.clone(),
-                best: [before.best, line.best],
-                ratio: before.best / line.best,
-                share_ratio: line.share / before.share,
-            })
-        })
-        .collect();
-    if changes.is_empty() {
-        return Err(Error::Usage(
-            "the two reports have no line in common".to_owned(),
-        ));
-    }
-    Ok(changes)
-}
-
-/// Reads a report that `wgen bench --json` wrote.
-///
-/// # Errors
-/// When the file cannot be read or is none.
-pub fn read(path: &std::path::Path) -> Result<Report> {
-    // A shell may have redirected it into UTF-16.
-    from_text(path, read_text(path)?.as_bytes())
-}
-
-/// As [`read`], from memory; `path` is for messages alone.
-///
-/// # Errors
-/// As [`read`].
-pub fn from_text(path: &std::path::Path, bytes: &[u8]) -> Result<Report> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Error::format(path, format!("is no report of wgen bench: {e}")))
 }

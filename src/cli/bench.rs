@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{Output, open};
+use super::measuring::{Measuring, left};
 use super::outputs::{self, Content, Outputs};
-use crate::bench::{self, Bounds, Options, Report, models, profile};
+use crate::bench::{self, Bounds, Line, Options, Progress, Report, models, profile};
 use crate::error::{Error, Result};
 use crate::gpu::timing::Clock;
 use crate::gpu::{Choice, Gpu};
@@ -77,7 +78,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         filter: arguments.filter.clone(),
         rounds: arguments.rounds,
     };
-    let report = bench::run(&gpu, &options, |what| log::debug!("{what}"))?;
+    let report = measured(output, &gpu, &options)?;
     print(output, &report);
     output.result(&report)?;
     write_json(arguments, &report)?;
@@ -89,6 +90,35 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         return Ok(());
     }
     Err(Error::CheckFailed(faults.join("\n")))
+}
+
+fn measured(output: &Output, gpu: &Gpu, options: &Options) -> Result<Report> {
+    let measuring = Measuring::new(output);
+    let (mut since, mut told) = (0.0, 0);
+    bench::run(gpu, options, |progress| match progress {
+        Progress::Check { line, done } => measuring.at(&format!("checking {line}"), done),
+        Progress::Checked { family, lines } => {
+            let now = measuring.seconds();
+            if !measuring.has_bar() {
+                let took = now - since;
+                output.say(&format!("checked {family}: {lines} lines in {took:.0} s"));
+            }
+            since = now;
+        }
+        Progress::Round {
+            round,
+            rounds,
+            line,
+            done,
+        } => {
+            measuring.at(&format!("round {round} of {rounds}: {line}"), done);
+            if !measuring.has_bar() && told != round {
+                told = round;
+                let left = left(measuring.seconds(), done);
+                output.say(&format!("round {round} of {rounds}, {left}"));
+            }
+        }
+    })
 }
 
 fn clock_line(clock: Clock, doubt: Option<&str>) -> String {
@@ -112,33 +142,57 @@ fn print(output: &Output, report: &Report) {
         report.ceilings.working_set >> 20,
         report.rounds
     ));
-    output.say(&format!(
-        "{:<44} {:>10} {:>10} {:>9} {:>8} {:>6}          {}",
-        "", "best ms", "median ms", "GFLOP/s", "GB/s", "share", "variant"
-    ));
-    for line in &report.lines {
-        let bound = match line.bound {
-            Bounds::Compute => "compute",
-            Bounds::Memory => "memory",
-        };
-        let verdict = if line.right { "" } else { "  WRONG RESULT" };
-        output.say(&format!(
-            "{:<44} {:>10.3} {:>10.3} {:>9.1} {:>8.2} {:>6.2} {bound:<8} {}{verdict}",
-            line.name,
-            line.best * 1e3,
-            line.median * 1e3,
-            line.gflops,
-            line.gbytes,
-            line.share,
-            line.variant
-        ));
-    }
+    let width = output.width();
+    table(&report.lines, width)
+        .iter()
+        .for_each(|row| output.say(row));
     let wrong = report.lines.iter().filter(|l| !l.right).count();
     output.say(&format!(
         "{} lines in {:.0} s, {wrong} with a wrong result",
         report.lines.len(),
         report.seconds
     ));
+}
+
+/// The lines as rows of at most `width` columns: names beside their figures, or above them where there is no room.
+fn table(lines: &[Line], width: Option<usize>) -> Vec<String> {
+    /// What the figures of a row take.
+    const FIGURES: usize = 60;
+    let longest = lines.iter().map(|l| l.name.len()).max().unwrap_or(0);
+    // Half of the longest variants fit beside the figures.
+    let beside = width.is_none_or(|w| w >= longest + FIGURES + 16);
+    let name = if beside { longest } else { 0 };
+    let cut = |row: String| match width {
+        Some(width) if row.len() > width => row.chars().take(width).collect(),
+        _ => row,
+    };
+    let head = format!(
+        "{:<name$} {:>10} {:>10} {:>9} {:>8} {:>6} {:<8}  variant",
+        "", "best ms", "median ms", "GFLOP/s", "GB/s", "share", "bound"
+    );
+    let mut rows = vec![cut(head)];
+    for line in lines {
+        let bound = match line.bound {
+            Bounds::Compute => "compute",
+            Bounds::Memory => "memory",
+        };
+        // First, for the variant may be cut.
+        let verdict = if line.right { "" } else { "WRONG RESULT  " };
+        let shown = if beside { line.name.as_str() } else { "" };
+        if !beside {
+            rows.push(cut(line.name.clone()));
+        }
+        rows.push(cut(format!(
+            "{shown:<name$} {:>10.3} {:>10.3} {:>9.1} {:>8.2} {:>6.2} {bound:<8}  {verdict}{}",
+            line.best * 1e3,
+            line.median * 1e3,
+            line.gflops,
+            line.gbytes,
+            line.share,
+            line.variant
+        )));
+    }
+    rows
 }
 
 fn compare(output: &Output, files: &[PathBuf], arguments: &Arguments) -> Result<()> {
@@ -218,4 +272,39 @@ fn write_json(arguments: &Arguments, value: &impl serde::Serialize) -> Result<()
     };
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::Usage(e.to_string()))?;
     outputs::write(path, (text + "\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let line = |name: &str, right: bool| Line {
+            name: name.to_owned(),
+            variant: "conv2d weight product subgroup8 32x8 +vec4 +row_sums".to_owned(),
+            best: 1.234_5,
+            median: 12.345,
+            flops: 1e9,
+            bytes: 1e9,
+            gflops: 123.4,
+            gbytes: 12.34,
+            share: 0.5,
+            bound: Bounds::Memory,
+            right,
+            of_tolerance: 0.5,
+        };
+        let name = "conv2d weight 3x3, 64 to 64 channels, 16 of 28x28";
+        let lines = [line(name, true), line("x + y, 8 Mi", false)];
+        for width in [40, 80, 120, 130, 200] {
+            let rows = table(&lines, Some(width));
+            assert!(rows.iter().all(|r| r.len() <= width), "{width}: {rows:#?}");
+            let text = rows.join("\n");
+            assert!(text.contains("1234.500"), "{text}");
+            assert_eq!(text.contains("WRONG RESULT"), width >= 80, "{text}");
+            // Beside the figures where there is room.
+            assert_eq!(rows.len(), if width < 130 { 5 } else { 3 }, "{text}");
+        }
+        assert!(table(&lines, None)[1].ends_with("+row_sums"));
+    }
 }

@@ -57,6 +57,18 @@ impl Output {
         }
     }
 
+    /// Columns of the terminal that lines go to; nothing where they go elsewhere.
+    pub(super) fn width(&self) -> Option<usize> {
+        let terminal = if self.json {
+            console::Term::stderr()
+        } else {
+            console::Term::stdout()
+        };
+        terminal
+            .size_checked()
+            .map(|(_, columns)| usize::from(columns))
+    }
+
     /// The result for a machine.
     pub(super) fn result(&self, value: &impl serde::Serialize) -> Result<()> {
         if self.json {

@@ -18,6 +18,7 @@ mod eval;
 mod flags;
 mod info;
 mod interpolate;
+mod measuring;
 mod models;
 mod outputs;
 mod previews;

@@ -1,15 +1,14 @@
 //! `wgen verify`
 
-use std::time::Instant;
-
 use clap::Args;
 use serde_json::json;
 
 use super::common::{Output, open};
+use super::measuring::Measuring;
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::session::Device;
-use crate::verify::{Options, all};
+use crate::verify::{Line, Options, Progress, all};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,31 +32,25 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             "verify needs a GPU driver; a software one such as lavapipe will do".into(),
         ));
     };
-    let begin = Instant::now();
     let options = Options {
         quick: arguments.quick,
         filter: arguments.filter.clone(),
     };
-    let report = all(&gpu, &options, |name| {
-        log::debug!("{:6.1} s {name}", begin.elapsed().as_secs_f64());
+    let measuring = Measuring::new(output);
+    let mut headed = false;
+    let report = all(&gpu, &options, |progress| match progress {
+        Progress::Case { line, case, done } => measuring.at(&format!("{line}: {case}"), done),
+        Progress::Line(line) => {
+            if !std::mem::replace(&mut headed, true) {
+                measuring.say(HEAD);
+            }
+            rows(line).iter().for_each(|row| measuring.say(row));
+        }
     })?;
+    measuring.end();
     gpu.save_pipelines();
-    output.say(&format!(
-        "{:<16} {:>6} {:>15} {:>11} {:>16}  verdict",
-        "kernel", "cases", "worst relative", "worst ULP", "of tolerance"
-    ));
-    for line in &report.lines {
-        let verdict = if line.passed { "ok" } else { "FAILED" };
-        output.say(&format!(
-            "{:<16} {:>6} {:>15.2e} {:>11.1} {:>16.3}  {verdict}",
-            line.name, line.cases, line.worst_relative, line.worst_ulp, line.worst_of_tolerance
-        ));
-        line.failures
-            .iter()
-            .for_each(|f| output.say(&format!("    {f}")));
-    }
     let cases: usize = report.lines.iter().map(|l| l.cases).sum();
-    let seconds = begin.elapsed().as_secs_f64();
+    let seconds = measuring.seconds();
     let verdict = if report.passed() {
         "all passed"
     } else {
@@ -74,4 +67,21 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             "verify failed; see the lines above".into(),
         ))
     }
+}
+
+/// Columns of a line, within 80.
+const HEAD: &str = "kernel              cases  worst relative  worst ULP  of tolerance  verdict";
+
+/// A line of the report, and what failed in it.
+fn rows(line: &Line) -> Vec<String> {
+    let verdict = if line.passed { "ok" } else { "FAILED" };
+    let ulp = line
+        .worst_ulp
+        .map_or("-".to_owned(), |ulp| format!("{ulp:.1}"));
+    let mut rows = vec![format!(
+        "{:<19} {:>5} {:>15.2e} {:>10} {:>13.3}  {verdict}",
+        line.name, line.cases, line.worst_relative, ulp, line.worst_of_tolerance
+    )];
+    rows.extend(line.failures.iter().map(|f| format!("    {f}")));
+    rows
 }

@@ -292,6 +292,15 @@ impl Gpu {
         Ok(text)
     }
 
+    /// Lets go of pipelines that nobody uses any more, once there are more than `most`: a driver keeps some megabytes for each.
+    pub(crate) fn keep_pipelines(&self, most: usize) {
+        let mut pipelines = lock(&self.shared.pipelines);
+        if pipelines.len() > most {
+            pipelines.clear();
+            lock(&self.shared.expansions).clear();
+        }
+    }
+
     /// What the tuner learned on this adapter and driver.
     pub fn tuning(&self) -> &tuning::Tuning {
         &self.shared.tuning

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::real::{Real, Tracked};
 use crate::tensor::DType;
 
 pub mod adam;
@@ -178,13 +179,17 @@ impl Texel {
         }
     }
 
-    /// What the format makes of a value, and by how much that may err: `(value, error)`. 8 bits round to the nearest or, as D3D allows,
-    /// 0.1 of a step beside it; f16 may be rounded either way.
-    pub fn stored(self, value: f64) -> (f64, f64) {
+    /// What the format makes of a value. 8 bits hold the nearest step, so that half a step is no error; 0.1 of one is, which D3D allows.
+    /// f16 holds either neighbour, at most 2^-10 of the number away, or the smallest subnormal.
+    pub fn stored(self, value: Tracked) -> Tracked {
+        let x = value.to_f64();
         match self {
-            Self::Rgba8Unorm => (value.clamp(0.0, 1.0), 0.6 / 255.0),
-            Self::Rgba16Float => (value, value.abs() / 1024.0 + 6e-8),
-            Self::Rgba32Float => (value, 0.0),
+            Self::Rgba8Unorm => {
+                let clamped = Tracked::with_bias(x.clamp(0.0, 1.0), value.error() + 0.1 / 255.0);
+                clamped.or_within(value.choice() + 0.5 / 255.0)
+            }
+            Self::Rgba16Float => value.or_within(x.abs() / 1024.0 + 6e-8),
+            Self::Rgba32Float => value,
         }
     }
 }

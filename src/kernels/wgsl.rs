@@ -22,21 +22,24 @@
 use std::sync::Arc;
 
 use super::{Access, Binding, Cost, Grid, Kernel, Launch, bytes_of};
-use crate::tensor::DType;
+use crate::tensor::{DType, Shape};
 
 /// The template that is nothing but somebody's WGSL.
 const TEMPLATE: &str = "shared/plain";
 
 /// A kernel in plain WGSL. Its bindings are `@group(0)` in the order in which they are named here; parameters, where there are any, are a
-/// uniform behind them. With a closure as its twin ([`Wgsl::twin`]) it can be verified and benchmarked as wgen's own are.
+/// uniform behind them. It can be compared with a closure ([`verify::against`](crate::verify::against)); with one as its twin
+/// ([`Wgsl::twin`]) it can be benchmarked too, as wgen's own are.
 #[derive(Clone, Debug)]
 pub struct Wgsl {
     entry: &'static str,
     source: Arc<str>,
     bindings: Vec<Binding>,
+    shapes: Vec<Shape>,
     constants: Vec<(&'static str, f64)>,
     params: Vec<u32>,
     workgroups: [u32; 3],
+    grid: Grid,
     flops: f64,
 }
 
@@ -47,9 +50,11 @@ impl Wgsl {
             entry,
             source: source.into(),
             bindings: Vec::new(),
+            shapes: Vec::new(),
             constants: Vec::new(),
             params: Vec::new(),
             workgroups: [1; 3],
+            grid: Grid::Whole,
             flops: 0.0,
         }
     }
@@ -57,26 +62,42 @@ impl Wgsl {
     /// One more storage buffer.
     #[must_use]
     pub fn binding(mut self, binding: Binding) -> Self {
+        self.shapes.push([binding.count].into());
         self.bindings.push(binding);
         self
     }
 
-    /// A buffer of `count` f32 that is only read.
+    /// The shape of the buffer that was named last, which has as many elements: messages name its rows and columns.
     #[must_use]
-    pub fn read(self, name: &str, count: usize) -> Self {
-        self.binding(Binding::read(name, DType::F32, count))
+    pub fn shaped(mut self, shape: impl Into<Shape>) -> Self {
+        if let Some(last) = self.shapes.last_mut() {
+            *last = shape.into();
+        }
+        self
     }
 
-    /// A buffer of `count` f32, every one of which is written and none read.
+    /// A tensor of f32 that is only read: its shape, or the number of its elements.
     #[must_use]
-    pub fn write(self, name: &str, count: usize) -> Self {
-        self.binding(Binding::write(name, DType::F32, count))
+    pub fn read(self, name: &str, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        self.binding(Binding::read(name, DType::F32, shape.count()))
+            .shaped(shape)
     }
 
-    /// A buffer of `count` f32 that is updated in place.
+    /// A tensor of f32, every element of which is written and none read.
     #[must_use]
-    pub fn read_write(self, name: &str, count: usize) -> Self {
-        self.binding(Binding::read_write(name, DType::F32, count))
+    pub fn write(self, name: &str, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        self.binding(Binding::write(name, DType::F32, shape.count()))
+            .shaped(shape)
+    }
+
+    /// A tensor of f32 that is updated in place.
+    #[must_use]
+    pub fn read_write(self, name: &str, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        self.binding(Binding::read_write(name, DType::F32, shape.count()))
+            .shaped(shape)
     }
 
     /// The value of an `override` constant.
@@ -99,6 +120,13 @@ impl Wgsl {
     #[must_use]
     pub fn workgroups(self, workgroups: [u32; 3]) -> Self {
         Self { workgroups, ..self }
+    }
+
+    /// How its grid may be cut and folded, if it may: it then adds a word of its [`params`](Wgsl::params) to its workgroup's number. That
+    /// such dispatches together do the same work is verified.
+    #[must_use]
+    pub fn grid(self, grid: Grid) -> Self {
+        Self { grid, ..self }
     }
 
     /// Floating point operations of a run, for benchmarks. Bytes are counted from the bindings.
@@ -129,7 +157,7 @@ impl Kernel for Wgsl {
             constants: self.constants.clone(),
             params: self.params.clone(),
             workgroups: self.workgroups,
-            grid: Grid::Whole,
+            grid: self.grid,
             subgroups: false,
         }
     }
@@ -143,6 +171,16 @@ impl Kernel for Wgsl {
 }
 
 impl Wgsl {
+    /// The shapes of its bindings.
+    pub(crate) fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// The shape of binding number `i`, which there is.
+    pub(crate) fn shape(&self, i: usize) -> &Shape {
+        &self.shapes[i]
+    }
+
     /// Which of its bindings are written.
     pub(crate) fn written(&self) -> impl Iterator<Item = usize> + '_ {
         let written = |(i, b): (usize, &Binding)| (b.access != Access::Read).then_some(i);

@@ -72,7 +72,7 @@ impl Twin for Half {
             (0..bindings.len()).filter(move |&i| self.marked(i) && bindings[i].access == access)
         };
         for i in marked(Access::Read) {
-            buffers[i] = held(&buffers[i]);
+            buffers[i] = held(std::mem::replace(&mut buffers[i], Data::U8(Vec::new())));
         }
         self.inner.reference(buffers);
         for i in marked(Access::Write) {
@@ -102,28 +102,32 @@ fn nearest(x: f64) -> f64 {
     half::f16::from_f64(x).to_f64()
 }
 
-/// Numbers as an f16 buffer holds them, nothing uncertain.
-fn held(data: &Data) -> Data {
-    let rounded = data.to_f64().into_iter().map(nearest);
-    match data {
-        Data::F32(_) => Data::F32(rounded.map(|x| x as f32).collect()),
-        Data::F64(_) => Data::F64(rounded.collect()),
-        Data::Tracked(_) => Data::Tracked(rounded.map(Tracked::from_f64).collect()),
-        other => other.clone(),
+/// Numbers as an f16 buffer holds them, nothing uncertain. In place: there may be tens of millions.
+pub(crate) fn held(mut data: Data) -> Data {
+    match &mut data {
+        Data::F32(values) => each(values, |x| nearest(f64::from(x)) as f32),
+        Data::F64(values) => each(values, nearest),
+        Data::Tracked(values) => each(values, |x| Tracked::from_f64(nearest(x.to_f64()))),
+        Data::U32(_) | Data::U8(_) => {}
     }
+    data
 }
 
-/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, so that the error grows by 2^-10 of the
-/// number, or by the smallest subnormal.
+fn each<T: Copy>(values: &mut [T], change: impl Fn(T) -> T) {
+    values.iter_mut().for_each(|x| *x = change(*x));
+}
+
+/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, at most 2^-10 of the number away, or the
+/// smallest subnormal.
 pub(crate) fn stored(data: &Data) -> Data {
     match data {
         Data::Tracked(values) => {
             let round = |t: &Tracked| {
-                let x = t.to_f64();
-                Tracked::with_bias(x, t.tolerance() + x.abs() / 1024.0 + 6e-8)
+                // What was chosen otherwise is rounded at its own magnitude.
+                t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
             };
             Data::Tracked(values.iter().map(round).collect())
         }
-        other => held(other),
+        other => held(other.clone()),
     }
 }

@@ -39,22 +39,23 @@ pub(crate) fn argmax<T: Real>(values: impl Iterator<Item = T>) -> u32 {
     best.map_or(u32::MAX, |(r, _)| r as u32)
 }
 
-/// The values of one result's chunk: (position of the result, values).
-fn chunks<T: Real>(kernel: &Reduce, operands: Vec<&[T]>, state: RandomState) -> Vec<Vec<T>> {
+/// The values of each result's chunk, one result after the other: all together may be tens of millions.
+fn chunks<'a, T: Real>(
+    kernel: &'a Reduce,
+    operands: Vec<&'a [T]>,
+    state: RandomState,
+) -> impl Iterator<Item = Vec<T>> + 'a {
     let mut prologue = Evaluator::new(&kernel.prologue, operands, state);
     let outputs = kernel.outer * kernel.inner;
-    (0..kernel.results())
-        .map(|result| {
-            let (chunk, output) = (result / outputs, result % outputs);
-            let first =
-                output / kernel.inner * kernel.length * kernel.inner + output % kernel.inner;
-            let begin = (chunk * kernel.chunk()).min(kernel.length);
-            let end = (begin + kernel.chunk()).min(kernel.length);
-            (begin..end)
-                .map(|r| prologue.value(first + r * kernel.inner))
-                .collect()
-        })
-        .collect()
+    (0..kernel.results()).map(move |result| {
+        let (chunk, output) = (result / outputs, result % outputs);
+        let first = output / kernel.inner * kernel.length * kernel.inner + output % kernel.inner;
+        let begin = (chunk * kernel.chunk()).min(kernel.length);
+        let end = (begin + kernel.chunk()).min(kernel.length);
+        (begin..end)
+            .map(|r| prologue.value(first + r * kernel.inner))
+            .collect()
+    })
 }
 
 twin!(Reduce, run, pieces: super::piece::reduce);
@@ -71,13 +72,13 @@ fn run<T: Real>(kernel: &Reduce, buffers: &mut [Data]) {
     let first_out = before + after + usize::from(random);
     let values = chunks::<T>(kernel, buffers[..before].iter().map(T::of).collect(), state);
     if kernel.combine == Combine::Argmax {
-        buffers[first_out] = Data::U32(values.into_iter().map(|v| argmax(v.into_iter())).collect());
+        buffers[first_out] = Data::U32(values.map(|v| argmax(v.into_iter())).collect());
         return;
     }
     let extra = buffers[before..before + after].iter().map(T::of).collect();
     let mut epilogue = Evaluator::new(&kernel.epilogue, extra, state);
     let mut out = vec![Vec::new(); kernel.epilogue.results.len()];
-    for (index, values) in values.into_iter().enumerate() {
+    for (index, values) in values.enumerate() {
         let combined = combine(kernel.combine, values.into_iter());
         for (out, result) in out.iter_mut().zip(epilogue.results(index, combined)) {
             out.push(result);

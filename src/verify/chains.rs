@@ -34,13 +34,6 @@ use crate::verify::cases::{Values, numbers};
 /// What they are called in a report.
 pub(super) const NAME: &str = "chains";
 
-/// Graphs of random element-wise chains, products, reductions and rearrangements, with their gradients, each verified like a model.
-pub(super) fn random_chains(gpu: &Gpu, quick: bool) -> Result<Vec<(String, Comparison)>> {
-    (0..count(quick))
-        .map(|seed| Ok((name(seed), chain(gpu, seed)?)))
-        .collect()
-}
-
 /// How many random graphs are verified.
 pub fn count(quick: bool) -> u64 {
     if quick { 12 } else { 40 }
@@ -115,7 +108,8 @@ pub fn random_graph(seed: u64, rows: usize, inner: usize, columns: usize) -> Gra
     graph
 }
 
-fn chain(gpu: &Gpu, seed: u64) -> Result<Comparison> {
+/// A graph of random element-wise chains, products, reductions and rearrangements, with its gradients, verified like a model.
+pub(super) fn chain(gpu: &Gpu, seed: u64) -> Result<Comparison> {
     let sizes = [(6, 5, 8), (33, 12, 20), (7, 3, 10), (16, 16, 64)];
     let (rows, inner, columns) = sizes[seed as usize % sizes.len()];
     let graph = random_graph(seed, rows, inner, columns);

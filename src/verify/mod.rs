@@ -1,4 +1,5 @@
-//! GPU against CPU: every kernel, every plan, on the user's own device. The same calls serve users' own kernels and graphs.
+//! GPU against CPU: every kernel, every plan, on the user's own device. The same calls serve users' own kernels and graphs; [`against`]
+//! is the shortest way to check a kernel of your own.
 //!
 //! Memory is poisoned before each run and guarded on both sides, kernels get their inputs from the GPU itself, so that errors are
 //! local, and tolerances come from [`Tracked`](crate::real::Tracked): derived, element by element, never tuned.
@@ -13,26 +14,27 @@
 //! let product = Matmul::new(gpu.caps(), Layout::Nn, 1, 20, 30, 40)?;
 //! let [a, b] = [20 * 40, 40 * 30].map(|count| numbers(Values::Normal, 1, count));
 //! let comparison = verify::kernel(&gpu, &product, &[a, b, unwritten(DType::F32)])?;
-//! assert!(comparison.passed(), "{}", comparison.failures.join("\n"));
+//! comparison.expect();
 //! // Every element of what it wrote, and the worst as a share of what rounding alone may do.
 //! assert!(comparison.elements >= 20 * 30 && comparison.worst_of_tolerance <= 1.0);
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+mod against;
 pub mod cases;
 pub mod chains;
 pub(crate) mod compare;
 mod kernel;
-pub(crate) mod models;
+mod lengths;
+mod models;
 pub mod step;
-
-use std::collections::BTreeMap;
+mod work;
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::models::ALL;
+pub use against::{Inputs, Tolerance, against};
 pub use cases::unwritten;
 pub use compare::Comparison;
 pub use kernel::{kernel, run};
@@ -46,10 +48,12 @@ pub struct Line {
     pub cases: usize,
     /// The worst difference relative to its tensor's range.
     pub worst_relative: f64,
-    /// The worst difference in units in the last place of f32, among elements not small in their tensor.
-    pub worst_ulp: f64,
+    /// The worst difference in units in the last place of f32, where that says something: see [`Comparison::worst_ulp`].
+    pub worst_ulp: Option<f64>,
     /// The largest share of its tolerance that a difference took; above 1 is a failure.
     pub worst_of_tolerance: f64,
+    /// The case that took it.
+    pub worst_case: String,
     /// Whether all cases passed.
     pub passed: bool,
     /// What failed, the first few.
@@ -86,8 +90,11 @@ impl Report {
         let line = &mut self.lines[position];
         line.cases += 1;
         line.worst_relative = line.worst_relative.max(comparison.worst_relative);
-        line.worst_ulp = line.worst_ulp.max(comparison.worst_ulp);
-        line.worst_of_tolerance = line.worst_of_tolerance.max(comparison.worst_of_tolerance);
+        line.worst_ulp = compare::larger(line.worst_ulp, comparison.worst_ulp);
+        if comparison.worst_of_tolerance > line.worst_of_tolerance {
+            line.worst_of_tolerance = comparison.worst_of_tolerance;
+            case.clone_into(&mut line.worst_case);
+        }
         if !comparison.passed() {
             line.passed = false;
             if line.failures.len() < 5 {
@@ -107,50 +114,57 @@ pub struct Options {
     pub filter: Option<String>,
 }
 
-/// Verifies every kernel family and the training step of every model on `gpu`, telling `progress` of each line begun.
+/// So many pipelines are kept from case to case. All would take gigabytes, and few serve more than their neighbours.
+const MOST_PIPELINES: usize = 16;
+
+/// What a verification does next, or has done.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// A case begins.
+    Case {
+        /// Its kernel family or model.
+        line: &'a str,
+        /// Its name.
+        case: &'a str,
+        /// How much of all work is done: a share, by estimates.
+        done: f64,
+    },
+    /// All cases of a line are done.
+    Line(&'a Line),
+}
+
+/// Verifies every kernel family and the training step of every model on `gpu`, telling `progress` of each case begun and each line done.
 ///
 /// # Errors
 /// When something cannot be run at all, or the filter matches nothing. Differences are in the report.
-pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
-    let wanted = |name: &str| {
-        options
-            .filter
-            .as_ref()
-            .is_none_or(|f| name.contains(f.as_str()))
-    };
-    let mut report = Report::default();
-    let mut families: BTreeMap<&str, Vec<cases::Case>> = BTreeMap::new();
-    for case in cases::all(gpu.caps(), options.quick) {
-        if wanted(case.kernel.family()) {
-            families.entry(case.kernel.family()).or_default().push(case);
-        }
-    }
-    for (family, cases) in families {
-        progress(family);
-        for case in cases {
-            log::trace!("{family}: {}", case.name);
-            report.add(family, &case.name, &run(gpu, &case)?);
-        }
-    }
-    for model in ALL.iter().filter(|m| wanted(m.name)) {
-        progress(model.name);
-        let cases = (model.cases)(gpu.caps(), options.quick)?;
-        for (case, comparison) in models::each(gpu, &cases)? {
-            report.add(model.name, &case, &comparison);
-        }
-    }
-    if wanted(chains::NAME) {
-        progress(chains::NAME);
-        for (case, comparison) in chains::random_chains(gpu, options.quick)? {
-            report.add(chains::NAME, &case, &comparison);
-        }
-    }
-    if report.lines.is_empty() {
+pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>)) -> Result<Report> {
+    let work = work::list(gpu.caps(), options)?;
+    if work.is_empty() {
         let filter = options.filter.clone().unwrap_or_default();
         return Err(Error::field(
             "filter",
             format!("'{filter}' matches no kernel family and no model"),
         ));
+    }
+    let total: f64 = work.iter().map(|w| w.weight).sum();
+    let mut report = Report::default();
+    let mut done = 0.0;
+    let mut work = work.into_iter().peekable();
+    while let Some(item) = work.next() {
+        log::trace!("{}: {}", item.line, item.case());
+        progress(Progress::Case {
+            line: item.line,
+            case: item.case(),
+            done: done / total,
+        });
+        report.add(item.line, item.case(), &item.run(gpu)?);
+        gpu.keep_pipelines(MOST_PIPELINES);
+        done += item.weight;
+        if work.peek().is_none_or(|next| next.line != item.line)
+            && let Some(line) = report.lines.last()
+        {
+            progress(Progress::Line(line));
+        }
     }
     Ok(report)
 }

@@ -12,18 +12,11 @@ use crate::models::registry::{CLASSES, Case, IMAGE};
 use crate::nn::init;
 use crate::tensor::{Data, Value};
 
-/// Verifies steps of a model, one after the other.
+/// Verifies a step of a model.
 ///
 /// # Errors
-/// When one cannot be compiled or run. Differences are in the comparisons.
-pub(crate) fn each(gpu: &Gpu, cases: &[Case]) -> Result<Vec<(String, Comparison)>> {
-    cases
-        .iter()
-        .map(|case| Ok((case.name.clone(), verify(gpu, case)?)))
-        .collect()
-}
-
-fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
+/// When it cannot be compiled or run. Differences are in the comparison.
+pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
     const ROWS: usize = 200;
     let model = case.model.as_ref();
     let data = digits(ROWS, 7);

@@ -1,24 +1,76 @@
 //! What a case is, and the numbers in it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::{Key, RandomState};
-use crate::kernels::{Access, STATE_WORDS, state};
+use crate::kernels::{Access, Binding, STATE_WORDS, state};
 use crate::real::Precision;
 use crate::reference::Twin;
 use crate::reference::random::draw;
 use crate::tensor::{DType, Data};
 
-/// A kernel with inputs, one a binding.
-#[derive(Debug)]
+/// What makes a case's inputs when its turn comes.
+type Make = dyn Fn() -> Vec<Data> + Send + Sync;
+
+/// A kernel with inputs, one a binding. They are made when they are asked for: those of all cases together would fill a gigabyte.
+#[derive(Clone)]
 pub struct Case {
     /// What is special about it.
     pub name: String,
     /// The kernel.
     pub kernel: Arc<dyn Twin>,
-    /// What its buffers hold; empty for those it writes.
-    pub inputs: Vec<Data>,
+    make: Arc<Make>,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("kernel", &self.kernel)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Case {
+    /// A case of `kernel` whose inputs `make` gives, one a binding.
+    pub fn new(
+        name: impl Into<String>,
+        kernel: Arc<dyn Twin>,
+        make: impl Fn() -> Vec<Data> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            kernel,
+            make: Arc::new(make),
+        }
+    }
+
+    /// What its buffers hold; empty for those it writes. The same every time.
+    pub fn inputs(&self) -> Vec<Data> {
+        (self.make)()
+    }
+
+    /// The same inputs for another kernel.
+    pub(super) fn with_kernel(&self, name: String, kernel: Arc<dyn Twin>) -> Self {
+        let make = self.make.clone();
+        Self { name, kernel, make }
+    }
+
+    /// The same case with inputs that `change` has changed.
+    #[must_use]
+    pub(super) fn changed(self, change: impl Fn(&mut [Data]) + Send + Sync + 'static) -> Self {
+        let make = self.make;
+        Self {
+            make: Arc::new(move || {
+                let mut inputs = make();
+                change(&mut inputs);
+                inputs
+            }),
+            ..self
+        }
+    }
 }
 
 /// Where a case's numbers come from.
@@ -80,28 +132,34 @@ pub(super) fn state_words() -> Data {
 
 /// A case whose f32 inputs are drawn, and whose state is [`state_words`].
 pub(super) fn case(name: String, kernel: impl Twin + 'static, values: Values) -> Case {
-    let inputs = kernel
-        .bindings()
-        .iter()
-        .enumerate()
-        .map(|(i, b)| match (b.access, b.dtype) {
-            (Access::Write | Access::Texture { .. }, dtype) => unwritten(dtype),
-            (_, DType::U32) if b.name == "state" => state_words(),
-            (_, DType::F32 | DType::F16) => numbers(values, 11 + i as u64, b.count),
-            (_, DType::U32) => integers(11 + i as u64, 50, b.count),
-            (_, DType::U8) => Data::U8(
-                integers(11 + i as u64, 256, b.count)
-                    .as_u32()
-                    .iter()
-                    .map(|&x| x as u8)
-                    .collect(),
-            ),
-        })
-        .collect();
-    Case {
-        name,
-        kernel: Arc::new(kernel),
-        inputs,
+    let bindings = kernel.bindings();
+    Case::new(name, Arc::new(kernel), move || {
+        let all = bindings.iter().enumerate();
+        all.map(|(i, b)| input(b, values, 11 + i as u64)).collect()
+    })
+}
+
+fn input(binding: &Binding, values: Values, seed: u64) -> Data {
+    match (binding.access, binding.dtype) {
+        (Access::Write | Access::Texture { .. }, dtype) => unwritten(dtype),
+        (_, DType::U32) if binding.name == "state" => state_words(),
+        (_, dtype) => drawn(dtype, values, seed, binding.count),
+    }
+}
+
+/// `count` reproducible elements of a type: reals as `values` says, words below 50, any bytes.
+pub(crate) fn drawn(dtype: DType, values: Values, seed: u64, count: usize) -> Data {
+    let byte = |&x: &u32| x as u8;
+    match dtype {
+        DType::F32 | DType::F16 => numbers(values, seed, count),
+        DType::U32 => integers(seed, 50, count),
+        DType::U8 => Data::U8(
+            integers(seed, 256, count)
+                .as_u32()
+                .iter()
+                .map(byte)
+                .collect(),
+        ),
     }
 }
 

@@ -15,9 +15,8 @@ pub(super) fn ceilings(cases: &mut Vec<Case>) {
                 workgroup: 64,
             };
             let name = format!("{} {invocations} times {rounds}", chains);
-            let mut built = case(name, kernel, Values::Normal);
-            built.inputs[1] = Data::F32(vec![-0.96875, 0.4375]);
-            cases.push(built);
+            let factors = |inputs: &mut [Data]| inputs[1] = Data::F32(vec![-0.96875, 0.4375]);
+            cases.push(case(name, kernel, Values::Normal).changed(factors));
         }
     }
     for (count, vector) in [(1, false), (1030, false), (2052, true)] {

@@ -41,13 +41,9 @@ pub(super) fn timestep_embedding(cases: &mut Vec<Case>) {
                 dim,
                 convention,
             };
-            let mut built = case(
-                format!("{batch} x {dim}, {convention:?}"),
-                kernel,
-                Values::Normal,
-            );
-            built.inputs[0] = integers(5, 1000, batch);
-            cases.push(built);
+            let name = format!("{batch} x {dim}, {convention:?}");
+            let steps = move |inputs: &mut [Data]| inputs[0] = integers(5, 1000, batch);
+            cases.push(case(name, kernel, Values::Normal).changed(steps));
         }
     }
 }
@@ -92,11 +88,14 @@ pub(super) fn reverse_step(quick: bool, cases: &mut Vec<Case>) {
                 if quick && i != form % 3 {
                     continue;
                 }
-                let mut built = case(format!("{name}, step {i}"), kernel.clone(), Values::Normal);
-                built.inputs[2] = Data::F32(step.to_vec());
                 debug_assert_eq!(column::NAMES.len(), step.len());
-                built.inputs[1] = numbers(Values::Normal, 31, kernel.predictions());
-                cases.push(built);
+                let (step, predictions) = (step.to_vec(), kernel.predictions());
+                let change = move |inputs: &mut [Data]| {
+                    inputs[2] = Data::F32(step.clone());
+                    inputs[1] = numbers(Values::Normal, 31, predictions);
+                };
+                let built = case(format!("{name}, step {i}"), kernel.clone(), Values::Normal);
+                cases.push(built.changed(change));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::kernels::Caps;
 use crate::kernels::pool::{Mode, Pool, Windows};
 use crate::kernels::resize::{Interpolation, Resize};
 use crate::kernels::top_k::{Kept, TopK};
+use crate::tensor::Data;
 
 pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
     let windows = |image, channels, size, stride, padding| Windows {
@@ -39,20 +40,20 @@ pub(super) fn pool(quick: bool, cases: &mut Vec<Case>) {
     for windows in all {
         for mode in modes {
             let name = format!("{} {windows:?}", mode.name());
-            let mut built = case(name.clone(), Pool { windows, mode }, Values::Normal);
+            let built = case(name.clone(), Pool { windows, mode }, Values::Normal);
             if mode == Mode::MaxRoute {
                 // Equal pixels: the first one counts.
-                let mut ties = case(
+                let ties = case(
                     format!("{name} with ties"),
                     Pool { windows, mode },
                     Values::Normal,
                 );
-                let count = ties.inputs[0].len();
-                let steps = (0..count).map(|i| (i * 7 % 5 / 2) as f32).collect();
-                ties.inputs[0] = crate::tensor::Data::F32(steps);
-                cases.push(ties);
+                cases.push(ties.changed(|inputs| {
+                    let count = inputs[0].len();
+                    let steps = (0..count).map(|i| (i * 7 % 5 / 2) as f32).collect();
+                    inputs[0] = Data::F32(steps);
+                }));
             }
-            built.name = name;
             cases.push(built);
         }
     }
@@ -79,14 +80,15 @@ pub(super) fn top_k(caps: &Caps, cases: &mut Vec<Case>) {
                 let name = format!("top {k} of {domain:?}, {kept:?}, {workgroup} a run");
                 cases.push(case(name.clone(), kernel.clone(), Values::Normal));
                 // Many equals, both zeros among them.
-                let mut ties = case(format!("{name} with ties"), kernel, Values::Normal);
-                let steps = (0..ties.inputs[0].len()).map(|i| match i * 7 % 6 {
-                    0 => -0.0,
-                    1 => 0.0,
-                    n => (n / 2) as f32 - 1.5,
-                });
-                ties.inputs[0] = crate::tensor::Data::F32(steps.collect());
-                cases.push(ties);
+                let ties = case(format!("{name} with ties"), kernel, Values::Normal);
+                cases.push(ties.changed(|inputs| {
+                    let steps = (0..inputs[0].len()).map(|i| match i * 7 % 6 {
+                        0 => -0.0,
+                        1 => 0.0,
+                        n => (n / 2) as f32 - 1.5,
+                    });
+                    inputs[0] = Data::F32(steps.collect());
+                }));
             }
         }
     }

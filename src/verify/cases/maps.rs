@@ -53,7 +53,7 @@ pub(super) fn map(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 _ => values,
             };
             let shape = Shape::from([count]);
-            let mut built = case(
+            let built = case(
                 format!("{} of {count} {values:?}", function.name()),
                 Map::new(
                     caps,
@@ -62,7 +62,7 @@ pub(super) fn map(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 ),
                 values,
             );
-            match (function, built.inputs.as_mut_slice()) {
+            let change = move |inputs: &mut [Data]| match (function, inputs) {
                 // Bounds in order, a condition that is sometimes 0, equal operands now and then, an argument in its range.
                 (Function::Clamp, [_, low, high, ..]) => {
                     *low = Data::F32(vec![-0.5; count]);
@@ -83,8 +83,8 @@ pub(super) fn map(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                     );
                 }
                 _ => {}
-            }
-            cases.push(built);
+            };
+            cases.push(built.changed(change));
         }
     }
     let functions = [Function::Add, Function::Tanh, Function::Mul, Function::Sub];

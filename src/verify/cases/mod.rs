@@ -9,13 +9,11 @@
 //! use wgen::{Choice, Gpu, verify};
 //!
 //! let gpu = Gpu::new(&Choice::Auto)?;
-//! let case = Case {
-//!     name: "words to reals, a count that no workgroup divides".to_owned(),
-//!     kernel: Arc::new(Cast { count: 1001, from: DType::U32, to: DType::F32 }),
-//!     inputs: vec![integers(1, 50, 1001), unwritten(DType::F32)],
-//! };
-//! let comparison = verify::run(&gpu, &case)?;
-//! assert!(comparison.passed(), "{}: {:?}", case.name, comparison.failures);
+//! let cast = Cast { count: 1001, from: DType::U32, to: DType::F32 };
+//! let case = Case::new("words to reals, a count that no workgroup divides", Arc::new(cast), || {
+//!     vec![integers(1, 50, 1001), unwritten(DType::F32)]
+//! });
+//! verify::run(&gpu, &case)?.expect();
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
@@ -36,6 +34,7 @@ mod products;
 mod reductions;
 mod updates;
 
+pub(crate) use case::drawn;
 pub use case::{Case, Values, integers, numbers, unwritten};
 use case::{case, state_words};
 
@@ -79,11 +78,8 @@ fn in_f16(cases: &mut Vec<Case>) {
         // f16 ends at 65,504, and every third case is enough.
         let large = case.name.contains("Large") || case.name.contains("x 1000");
         if i % 3 == 0 && !large && marks.contains(&true) {
-            again.push(Case {
-                name: format!("{} in f16", case.name),
-                kernel: Arc::new(Half::new(case.kernel.clone(), marks)),
-                inputs: case.inputs.clone(),
-            });
+            let half = Half::new(case.kernel.clone(), marks);
+            again.push(case.with_kernel(format!("{} in f16", case.name), Arc::new(half)));
         }
     }
     cases.extend(again);

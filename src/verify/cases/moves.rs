@@ -8,6 +8,7 @@ use crate::kernels::gather::Gather;
 use crate::kernels::present::{Picture, Present};
 use crate::kernels::rearrange::Rearrange;
 use crate::kernels::scatter_add::{RankPositions, ScatterAdd};
+use crate::reference::scatter_add::rank_positions;
 use crate::tensor::{DType, Data, Shape};
 
 pub(super) fn rearrange(cases: &mut Vec<Case>) {
@@ -84,27 +85,18 @@ pub(super) fn cast(cases: &mut Vec<Case>) {
     {
         for count in [1, 7, 1030, 1928] {
             let kernel = Cast { count, from, to };
-            let mut built = case(
-                format!("{count} {} to {}", from.name(), to.name()),
-                kernel,
-                Values::Normal,
-            );
-            match from {
-                DType::F32 => {
-                    // Negative, fractional, and beyond the largest integer.
-                    let value = |i: usize| {
-                        if i % 100 == 6 {
-                            5e9
-                        } else {
-                            i as f32 * 1.7 - 9.3
-                        }
-                    };
-                    built.inputs[0] = Data::F32((0..count).map(value).collect());
-                }
-                DType::U32 => built.inputs[0] = integers(5, 400, count),
+            let name = format!("{count} {} to {}", from.name(), to.name());
+            // Negative, fractional, and beyond the largest integer.
+            let value = |i: usize| match i % 100 {
+                6 => 5e9,
+                _ => i as f32 * 1.7 - 9.3,
+            };
+            let change = move |inputs: &mut [Data]| match from {
+                DType::F32 => inputs[0] = Data::F32((0..count).map(value).collect()),
+                DType::U32 => inputs[0] = integers(5, 400, count),
                 DType::U8 | DType::F16 => {}
-            }
-            cases.push(built);
+            };
+            cases.push(case(name, kernel, Values::Normal).changed(change));
         }
     }
 }
@@ -161,15 +153,11 @@ pub(super) fn scatter_add(cases: &mut Vec<Case>) {
         (40, 30, 17),
     ] {
         let kernel = ScatterAdd { count, rows, width };
-        let mut built = case(
-            format!("{count} into {rows} x {width}"),
-            kernel,
-            Values::Normal,
-        );
-        built.inputs[2] = Data::U32(crate::reference::scatter_add::rank_positions(
-            built.inputs[1].as_u32(),
-        ));
-        cases.push(built);
+        let name = format!("{count} into {rows} x {width}");
+        let ranked = |inputs: &mut [Data]| {
+            inputs[2] = Data::U32(rank_positions(inputs[1].as_u32()));
+        };
+        cases.push(case(name, kernel, Values::Normal).changed(ranked));
     }
 }
 

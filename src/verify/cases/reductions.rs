@@ -154,20 +154,22 @@ pub(super) fn reduce(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
         cases.push(case(name, kernel, Values::Normal));
     }
     // Equal values: the first place counts.
-    let mut ties = case(
+    let ties = case(
         "argmax with ties".to_owned(),
         Reduce::new(caps, Combine::Argmax, 4, 12, 3),
         Values::Normal,
     );
-    ties.inputs[0] = Data::F32((0..144).map(|i| ((i * 7) % 4) as f32).collect());
-    cases.push(ties);
-    let mut ties = case(
+    cases.push(ties.changed(|inputs| {
+        inputs[0] = Data::F32((0..144).map(|i| ((i * 7) % 4) as f32).collect());
+    }));
+    let ties = case(
         "argmax of rows with ties".to_owned(),
         Reduce::new(caps, Combine::Argmax, 4, 16, 1),
         Values::Normal,
     );
-    ties.inputs[0] = Data::F32((0..64).map(|i| ((i * 5) % 3) as f32).collect());
-    cases.push(ties);
+    cases.push(ties.changed(|inputs| {
+        inputs[0] = Data::F32((0..64).map(|i| ((i * 5) % 3) as f32).collect());
+    }));
     // Exponentials that would overflow.
     let large = Reduce::new(caps, Combine::LogSumExp, 3, 40, 1);
     cases.push(case(

@@ -11,15 +11,14 @@ use crate::kernels::guard::Guard;
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::sgd::Sgd;
 use crate::kernels::{
-    CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state,
+    Binding, CONTROL_FLOATS, RING_COLUMNS, RING_ROWS, SCHEDULE_COLUMNS, TABLE_ROWS, state,
 };
 use crate::reference::Twin;
 use crate::tensor::Data;
 
 /// The schedule's row of a tenth step, the verdict `refused`.
-fn update_inputs(case: &mut Case, refused: bool) {
-    let bindings = case.kernel.bindings();
-    for (binding, input) in bindings.iter().zip(&mut case.inputs) {
+fn update_inputs(bindings: &[Binding], refused: bool, inputs: &mut [Data]) {
+    for (binding, input) in bindings.iter().zip(inputs) {
         match binding.name.as_str() {
             "schedule" => {
                 let mut row = vec![0.0; SCHEDULE_COLUMNS];
@@ -42,17 +41,16 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
     for count in [4, 64, 1028, 9220] {
         for refused in [false, true] {
             let mut add = |name: &str, kernel: Arc<dyn Twin>| {
-                let mut built = Case {
-                    name: format!("{name} {count} refused: {refused}"),
-                    inputs: Vec::new(),
-                    kernel,
-                };
-                let bindings = built.kernel.bindings();
-                built.inputs = (0..bindings.len())
-                    .map(|i| numbers(Values::Normal, 20 + i as u64, bindings[i].count))
-                    .collect();
-                update_inputs(&mut built, refused);
-                cases.push(built);
+                let bindings = kernel.bindings();
+                let name = format!("{name} {count} refused: {refused}");
+                cases.push(Case::new(name, kernel, move || {
+                    let counts = bindings.iter().map(|b| b.count).enumerate();
+                    let mut inputs: Vec<Data> = counts
+                        .map(|(i, count)| numbers(Values::Normal, 20 + i as u64, count))
+                        .collect();
+                    update_inputs(&bindings, refused, &mut inputs);
+                    inputs
+                }));
             };
             for (decay, decoupled) in [(0.0, false), (0.1, false), (0.1, true)] {
                 let kernel = Adam {
@@ -122,36 +120,38 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                 max_norm,
                 scaled,
             };
-            let mut built = case(
+            let built = case(
                 format!(
                     "{partials} partials, {metrics} metrics, clip {max_norm}, {poison:?}, halted: {halted}"
                 ),
                 kernel,
                 Values::Positive,
             );
-            if let Some((place, value)) = poison
-                && let Data::F32(values) = &mut built.inputs[place]
-            {
-                values[0] = value;
-            }
-            if let Data::U32(words) = &mut built.inputs[metrics + 1] {
-                words[state::HALTED] = halted;
-            }
-            built.inputs[metrics + 3] = numbers(Values::Normal, 9, RING_ROWS * RING_COLUMNS);
-            cases.push(built);
+            cases.push(built.changed(move |inputs| {
+                if let Some((place, value)) = poison
+                    && let Data::F32(values) = &mut inputs[place]
+                {
+                    values[0] = value;
+                }
+                if let Data::U32(words) = &mut inputs[metrics + 1] {
+                    words[state::HALTED] = halted;
+                }
+                inputs[metrics + 3] = numbers(Values::Normal, 9, RING_ROWS * RING_COLUMNS);
+            }));
         }
     }
     for (step, halted) in [([7, 0], 0), ([u32::MAX, 4], 0), ([2047, 0], 0), ([7, 0], 1)] {
-        let mut built = case(
+        let built = case(
             format!("step {step:?} halted: {halted}"),
             Advance { batch: 96 },
             Values::Normal,
         );
-        built.inputs[0] = numbers(Values::Normal, 6, TABLE_ROWS * SCHEDULE_COLUMNS);
-        if let Data::U32(words) = &mut built.inputs[2] {
-            words[..2].copy_from_slice(&step);
-            words[state::HALTED] = halted;
-        }
-        cases.push(built);
+        cases.push(built.changed(move |inputs| {
+            inputs[0] = numbers(Values::Normal, 6, TABLE_ROWS * SCHEDULE_COLUMNS);
+            if let Data::U32(words) = &mut inputs[2] {
+                words[..2].copy_from_slice(&step);
+                words[state::HALTED] = halted;
+            }
+        }));
     }
 }
