@@ -154,20 +154,21 @@ fn print(output: &Output, report: &Report) {
     ));
 }
 
-/// The lines as rows of at most `width` columns: names beside their figures, or above them where there is no room.
+/// The lines as rows of at most `width` columns: names and variants beside their figures, or above them where there is no room.
 fn table(lines: &[Line], width: Option<usize>) -> Vec<String> {
-    /// What the figures of a row take.
+    /// What the figures of a row take, and the longest variants.
     const FIGURES: usize = 60;
+    const VARIANT: usize = 46;
     let longest = lines.iter().map(|l| l.name.len()).max().unwrap_or(0);
-    // Half of the longest variants fit beside the figures.
-    let beside = width.is_none_or(|w| w >= longest + FIGURES + 16);
+    let beside = width.is_none_or(|w| w >= longest + FIGURES + VARIANT);
     let name = if beside { longest } else { 0 };
     let cut = |row: String| match width {
         Some(width) if row.len() > width => row.chars().take(width).collect(),
         _ => row,
     };
+    let last = if beside { "variant" } else { "" };
     let head = format!(
-        "{:<name$} {:>10} {:>10} {:>9} {:>8} {:>6} {:<8}  variant",
+        "{:<name$} {:>10} {:>10} {:>9} {:>8} {:>6} {:<8}  {last}",
         "", "best ms", "median ms", "GFLOP/s", "GB/s", "share", "bound"
     );
     let mut rows = vec![cut(head)];
@@ -178,18 +179,19 @@ fn table(lines: &[Line], width: Option<usize>) -> Vec<String> {
         };
         // First, for the variant may be cut.
         let verdict = if line.right { "" } else { "WRONG RESULT  " };
-        let shown = if beside { line.name.as_str() } else { "" };
-        if !beside {
-            rows.push(cut(line.name.clone()));
-        }
+        let (shown, variant) = if beside {
+            (line.name.as_str(), line.variant.as_str())
+        } else {
+            rows.push(cut(format!("{}  {}", line.name, line.variant)));
+            ("", "")
+        };
         rows.push(cut(format!(
-            "{shown:<name$} {:>10.3} {:>10.3} {:>9.1} {:>8.2} {:>6.2} {bound:<8}  {verdict}{}",
+            "{shown:<name$} {:>10.3} {:>10.3} {:>9.1} {:>8.2} {:>6.2} {bound:<8}  {verdict}{variant}",
             line.best * 1e3,
             line.median * 1e3,
             line.gflops,
             line.gbytes,
-            line.share,
-            line.variant
+            line.share
         )));
     }
     rows
@@ -303,7 +305,7 @@ mod tests {
             assert!(text.contains("1234.500"), "{text}");
             assert_eq!(text.contains("WRONG RESULT"), width >= 80, "{text}");
             // Beside the figures where there is room.
-            assert_eq!(rows.len(), if width < 130 { 5 } else { 3 }, "{text}");
+            assert_eq!(rows.len(), if width < 150 { 5 } else { 3 }, "{text}");
         }
         assert!(table(&lines, None)[1].ends_with("+row_sums"));
     }
