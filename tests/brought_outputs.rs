@@ -103,7 +103,7 @@ impl Place {
             .args(&words[1..])
             .args(["train", "vae", "--data", "toy:moons:200", "--out", "run"])
             .args(["--hidden", "8", "--latent", "2", "--batch", "20", "--steps"])
-            .args(["1000000", "--json"])
+            .args(["1000000", "--checkpoint-steps", "10", "--json"])
             .args(more)
             .current_dir(self.0.path())
             .stdout(Stdio::piped())

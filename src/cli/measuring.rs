@@ -1,11 +1,11 @@
 //! How far `verify` and `bench` are: a bar on a terminal, lines elsewhere.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use super::bar::{self, clock};
 use super::common::Output;
 
 /// Steps of the bar: shares are real numbers.
@@ -23,7 +23,7 @@ impl<'a> Measuring<'a> {
         let wanted = std::io::stderr().is_terminal() && !output.quiet;
         Self {
             output,
-            bar: wanted.then(bar),
+            bar: wanted.then(new_bar),
             begin: Instant::now(),
         }
     }
@@ -57,7 +57,7 @@ impl<'a> Measuring<'a> {
     /// Takes the bar away.
     pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            bar::hide(bar);
         }
     }
 }
@@ -68,7 +68,7 @@ impl Drop for Measuring<'_> {
     }
 }
 
-fn bar() -> ProgressBar {
+fn new_bar() -> ProgressBar {
     let bar = ProgressBar::new(STEPS);
     let template = "{bar:12} {percent:>3}% {elapsed} {left} {wide_msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -90,8 +90,7 @@ fn bar() -> ProgressBar {
             );
         bar.set_style(style);
     }
-    // It shows that time passes, however long a case takes.
-    bar.enable_steady_tick(Duration::from_millis(250));
+    bar::show(&bar);
     bar
 }
 
@@ -103,18 +102,6 @@ pub(super) fn left(elapsed: f64, done: f64) -> String {
     }
     let seconds = elapsed * (1.0 - done.min(1.0)) / done;
     format!("({} left)", clock(Duration::from_secs_f64(seconds)))
-}
-
-/// 0:07, 12:34, 1:02:03.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = String::new();
-    let _ = match hours {
-        0 => write!(text, "{minutes}:{seconds:02}"),
-        _ => write!(text, "{hours}:{minutes:02}:{seconds:02}"),
-    };
-    text
 }
 
 #[cfg(test)]

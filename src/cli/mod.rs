@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Result;
 use crate::gpu::Choice;
 
+mod bar;
 mod bench;
 mod common;
 mod data;
@@ -115,6 +116,7 @@ pub fn main() -> ExitCode {
         logger = env_logger::Builder::from_default_env();
     }
     logger
+        .target(env_logger::Target::Pipe(Box::new(bar::Above)))
         .format(|out, record| {
             let mut text = record.args().to_string();
             if record.target().starts_with("wgen") {

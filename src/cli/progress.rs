@@ -9,6 +9,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Map, Value};
 
+use super::bar::{self, clock};
 use super::common::Output;
 use super::signals::Say;
 use crate::files::metrics::Record;
@@ -45,17 +46,6 @@ impl Reached {
             Some(left) => format!("{}, {} left", clock(elapsed), clock(left)),
             None => clock(elapsed),
         }
-    }
-}
-
-/// `0:07`, `12:05`, `3:00:00`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
     }
 }
 
@@ -109,7 +99,7 @@ impl<'a> Progress<'a> {
         };
         progress.fit();
         if let Some(bar) = &progress.bar {
-            bar.enable_steady_tick(Duration::from_millis(120));
+            bar::show(bar);
         }
         progress
     }
@@ -240,7 +230,7 @@ impl<'a> Progress<'a> {
 
     pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            bar::hide(bar);
         }
     }
 }
@@ -256,11 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_rates_read_well() {
-        let seconds = Duration::from_secs;
-        assert_eq!(clock(seconds(7)), "0:07");
-        assert_eq!(clock(seconds(725)), "12:05");
-        assert_eq!(clock(seconds(10_800)), "3:00:00");
+    fn rates_read_well() {
         assert_eq!(
             (rate(0.314), rate(5.17), rate(48.3)),
             ("0.31".into(), "5.2".into(), "48".into())

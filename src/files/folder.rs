@@ -377,7 +377,8 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
         }
         return Err(Error::format(
             folder,
-            "has no model.safetensors and no checkpoint: its training was stopped before the first one; begin it again in another folder",
+            "has no model.safetensors, nor a checkpoint: its training was stopped before the first one, or they were removed; begin it again in \
+             another folder",
         ));
     };
     let checkpoint = folder.join("checkpoints").join(step.to_string());
