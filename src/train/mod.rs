@@ -8,7 +8,8 @@
 //! use wgen::files::{Config, Training};
 //! use wgen::models::vae::{self, Vae};
 //! use wgen::session::Device;
-//! use wgen::train::{Trainer, metrics};
+//! use wgen::files::metrics;
+//! use wgen::train::Trainer;
 //! # let dir = tempfile::tempdir().unwrap();
 //! # let folder = dir.path();
 //!
