@@ -16,7 +16,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for (shape, values) in tensors.values() {
         assert_eq!(shape.iter().product::<usize>(), values.len());
     }
-    let config = Config { width: 2, hidden: vec![2], latent: 1, decoder: Decoder::Bernoulli };
+    let config = Config { width: 2, hidden: vec![2], latent: 1, decoder: Decoder::Bernoulli, ..Config::mnist() };
     let model = Vae::new(config).expect("these sizes are right");
     let layout = Layout::new(model.parameters(), 1 << 27).expect("it is small");
     if let Ok(weights) = from_file(path, &tensors, &layout, "") {
