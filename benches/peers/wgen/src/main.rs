@@ -76,7 +76,11 @@ fn prepare(gpu: &Gpu, case: Case) -> wgen::Result<Run> {
         Case::VaeStep | Case::DiffusionStep | Case::DiffusionSample => {
             let ready = match case {
                 Case::DiffusionStep => models::training(gpu, "diffusion", Some(16), false)?,
-                Case::DiffusionSample => models::reverse_step(gpu, 16)?,
+                Case::DiffusionSample => {
+                    let steps = models::steps()?;
+                    let usual = steps.iter().find(|step| step.name == "diffusion");
+                    models::sampling(gpu, usual.expect("one of the models"), 16)?
+                }
                 _ => models::training(gpu, "vae", Some(128), false)?,
             };
             let gpu = gpu.clone();
