@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
-use crate::nn::init::{generator, hash};
+use crate::nn::init::{generator, hash, hash_on};
 use crate::tensor::{DType, Data, ImageShape};
 
 pub mod digits;
@@ -158,10 +158,20 @@ impl Dataset {
 
     /// A hash of all that a model is trained on: sizes, values, labels, names of classes. Not of where it came from.
     pub fn digest(&self) -> String {
-        let mut bytes = format!("{:?} {:?}", self.shape, self.classes).into_bytes();
-        bytes.extend(self.values.to_device_bytes());
-        bytes.extend(self.labels.iter().flatten().flat_map(|l| l.to_le_bytes()));
-        format!("{:016x}", hash(&bytes))
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = self.shape;
+        let sizes = hash(format!("{height} {width} {channels} {:?}", self.classes).as_bytes());
+        let values = match &self.values {
+            Data::U8(bytes) => hash_on(sizes, bytes.iter().copied()),
+            Data::F32(reals) => hash_on(sizes, reals.iter().flat_map(|x| x.to_le_bytes())),
+            other => hash_on(sizes, other.to_device_bytes().into_iter()),
+        };
+        let labels = self.labels.iter().flatten();
+        let all = hash_on(values, labels.flat_map(|label| label.to_le_bytes()));
+        format!("{all:016x}")
     }
 
     /// Factor and summand to the range of models: bytes to [0, 1], reals as they are.
@@ -273,6 +283,35 @@ pub fn epoch_order(rows: usize, seed: u64, epoch: u64) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_of_all_that_is_trained_on_and_of_nothing_else() {
+        let data = digits::digits(20, 1);
+        let digest = data.digest();
+        let mut same = data.clone();
+        same.name = "elsewhere".to_owned();
+        assert_eq!(same.digest(), digest);
+        let changed = |change: &dyn Fn(&mut Dataset)| {
+            let mut other = data.clone();
+            change(&mut other);
+            other.digest()
+        };
+        let others = [
+            changed(&|d| match &mut d.values {
+                Data::U8(bytes) => bytes[400] ^= 1,
+                _ => unreachable!(),
+            }),
+            changed(&|d| d.labels.as_mut().unwrap()[3] ^= 1),
+            changed(&|d| d.labels = None),
+            changed(&|d| d.classes[0] = "none".to_owned()),
+            changed(&|d| (d.shape.height, d.shape.width) = (14, 56)),
+            data.select(&(0..19).collect::<Vec<_>>()).digest(),
+        ];
+        for (i, other) in others.iter().enumerate() {
+            assert!(*other != digest, "{i}");
+            assert_eq!(others.iter().filter(|o| *o == other).count(), 1, "{i}");
+        }
+    }
 
     #[test]
     fn orders_are_permutations_that_seeds_repeat() {

@@ -21,7 +21,12 @@ use crate::graph::layout::{Init, Parameter};
 
 /// FNV-1a, 64 bits: for names and for telling files apart, not against anyone.
 pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+    hash_on(0xcbf2_9ce4_8422_2325, bytes.iter().copied())
+}
+
+/// The hash of what `state` is the hash of, followed by `bytes`.
+pub(crate) fn hash_on(state: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(state, |h, b| {
         (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
     })
 }
