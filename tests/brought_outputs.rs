@@ -99,11 +99,17 @@ impl Place {
     /// A training that does not end by itself, begun: its first checkpoint is there.
     fn endless(&self, more: &[&str], under: &[&str]) -> Child {
         let words = [under, &[env!("CARGO_BIN_EXE_wgen"), "--device", "cpu"]].concat();
+        // By time the first one would be long in coming.
+        let often = match more.contains(&"--checkpoint-steps") {
+            true => &[][..],
+            false => &["--checkpoint-steps", "10"],
+        };
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(["train", "vae", "--data", "toy:moons:200", "--out", "run"])
             .args(["--hidden", "8", "--latent", "2", "--batch", "20", "--steps"])
-            .args(["1000000", "--checkpoint-steps", "10", "--json"])
+            .args(["1000000", "--json"])
+            .args(often)
             .args(more)
             .current_dir(self.0.path())
             .stdout(Stdio::piped())
