@@ -278,3 +278,140 @@ fn few_examples_in_many_epochs_are_trained_and_not_written_about() {
     .sum();
     assert!((all - summary["seconds"].as_f64().unwrap()).abs() < 1e-6);
 }
+
+#[test]
+fn a_new_run_writes_over_nothing_that_a_training_left_or_others_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let train = |out: &str, more: &[&str]| {
+        let base = [
+            "train",
+            "vae",
+            "--data",
+            "digits:40",
+            "--steps",
+            "2",
+            "--batch",
+            "20",
+            "--hidden",
+            "8",
+            "--latent",
+            "2",
+        ];
+        wgen(&[&base[..], &["--out", out], more].concat())
+    };
+    for (name, file, text, word) in [
+        ("weights", "model.safetensors", "mine", "model.safetensors"),
+        (
+            "variant",
+            "model.fp16.safetensors",
+            "mine",
+            "model.safetensors",
+        ),
+        ("figures", "metrics.jsonl", "{}", "metrics.jsonl"),
+        ("curves", "curves.svg", "<svg/>", "curves.svg"),
+        (
+            "part",
+            "generator.safetensors",
+            "mine",
+            "generator.safetensors",
+        ),
+        ("checkpoint", "checkpoints/latest", "5", "checkpoints"),
+        ("pipeline", "model_index.json", "{}", "diffusers saved"),
+        ("network", "unet/config.json", "{}", "diffusers saved"),
+        (
+            "alone",
+            "config.json",
+            r#"{"_class_name": "UNet2DModel"}"#,
+            "diffusers saved",
+        ),
+    ] {
+        let out = folder(name);
+        let path = Path::new(&out).join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        let refused = train(&out, &[]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        assert!(
+            words(&refused).contains(word),
+            "{name}: {}",
+            words(&refused)
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}");
+        // Nor is it a run to go on with.
+        let refused = train(&out, &["--resume"]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}");
+    }
+    // What is neither stays beside the run, a folder that looks unfinished in its checkpoints too.
+    let out = folder("notes");
+    fs::create_dir_all(&out).unwrap();
+    fs::write(Path::new(&out).join("notes.txt"), "mine").unwrap();
+    assert!(train(&out, &[]).status.success());
+    let mine = Path::new(&out).join("checkpoints/mine.tmp");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("a"), "mine").unwrap();
+    fs::create_dir(Path::new(&out).join("checkpoints/.3.tmp")).unwrap();
+    let base = [
+        "train",
+        "vae",
+        "--data",
+        "digits:40",
+        "--steps",
+        "4",
+        "--resume",
+        "--out",
+        &out,
+    ];
+    let on = wgen(&base);
+    assert!(on.status.success(), "{}", words(&on));
+    assert!(mine.join("a").exists() && !Path::new(&out).join("checkpoints/.3.tmp").exists());
+    assert_eq!(
+        fs::read_to_string(Path::new(&out).join("notes.txt")).unwrap(),
+        "mine"
+    );
+}
+
+#[test]
+fn another_optimiser_is_one_difference_and_numbers_are_as_they_were_given() {
+    let begun = Begun::new();
+    let said =
+        |more: &[&str]| words(&begun.train("vae", "digits:60", &[more, &["--resume"]].concat()));
+    let message = said(&["--optimizer", "sgd"]);
+    assert_eq!(message.matches("the run has").count(), 1, "{message}");
+    assert!(
+        message.contains("--optimizer sgd (the run has adam)"),
+        "{message}"
+    );
+    assert!(said(&["--weight-decay", "0.1"]).contains("--weight-decay 0.1 (the run has 0"));
+    assert!(!said(&["--precision", "f16"]).contains("checkpoint"));
+}
+
+#[test]
+fn a_damaged_checkpoint_names_the_one_before() {
+    let begun = Begun::new();
+    let more = ["--steps", "8", "--checkpoint-steps", "1", "--resume"];
+    assert!(begun.train("vae", "digits:60", &more).status.success());
+    let newest = Path::new(&begun.run()).join("checkpoints/8");
+    fs::write(newest.join("model.safetensors"), "short").unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["checkpoints/8/model.safetensors", "there is 7"],
+    );
+    fs::remove_file(newest.join("progress.json")).unwrap();
+    begun.refused(
+        "vae",
+        "digits:60",
+        &["--steps", "9"],
+        &["progress.json", "there is 7"],
+    );
+    fs::write(Path::new(&begun.run()).join("checkpoints/latest"), "7").unwrap();
+    assert!(
+        begun
+            .train("vae", "digits:60", &["--steps", "9", "--resume"])
+            .status
+            .success()
+    );
+}

@@ -65,6 +65,8 @@ pub(super) struct Given {
     pub(super) data: Dataset,
     report: Report,
     seen: Seen,
+    /// Of a folder whose held-out part is drawn anew: whether other files lie there than when the run was trained.
+    changed: bool,
 }
 
 /// Whether a run was trained on what it is given.
@@ -246,7 +248,16 @@ pub(super) fn given(
         Used::HeldOut { .. } if as_trained => Seen::HeldOut,
         _ => Seen::Trained,
     };
-    Ok(Given { data, report, seen })
+    let changed = !matches!(report.used, Used::Part(_))
+        && report.folder.is_some()
+        && config.reading.folder.is_some()
+        && config.reading.folder != report.folder;
+    Ok(Given {
+        data,
+        report,
+        seen,
+        changed,
+    })
 }
 
 /// Whether a part to test on is, alone, what a run was trained on.
@@ -292,17 +303,16 @@ impl Given {
         let n = report.examples;
         match (self.seen, &report.used) {
             (Seen::HeldOut, _) => {
-                let changed = if reading.of > 0
-                    && reading.of != report.of
-                    && report.folder.is_some()
-                    && !matches!(report.used, Used::Part(_))
-                {
-                    format!(
+                let changed = match (self.changed, reading.of != report.of) {
+                    (false, _) => String::new(),
+                    (true, true) => format!(
                         "; the folder had {} pictures when the run was trained and has {} now, so some may have been trained on",
                         reading.of, report.of
-                    )
-                } else {
-                    String::new()
+                    ),
+                    (true, false) => {
+                        "; the folder's files have other names or sizes than when the run was trained, so some may have been trained on"
+                            .to_owned()
+                    }
                 };
                 format!("{}{changed}", used(report))
             }
@@ -338,7 +348,8 @@ impl Given {
             "examples": self.report.examples,
             "of": self.report.of,
             "held_out": match self.seen {
-                Seen::HeldOut => Some(true),
+                // Which are held out goes by their names.
+                Seen::HeldOut => (!self.changed).then_some(true),
                 Seen::Trained => Some(false),
                 Seen::Other => None,
             },

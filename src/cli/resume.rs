@@ -21,6 +21,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("epochs", "training.epochs"),
 ];
 
+/// Which optimiser it is, in a configuration.
+const RULE: &str = "training.optimizer.rule";
+
 /// The configuration that a run goes on with: its own, with its end where the arguments move that, and with when something is written.
 ///
 /// # Errors
@@ -62,6 +65,8 @@ pub(super) fn continued(
     let usual = usual
         .training()
         .config(usual, dataset, run.reading.clone())?;
+    let half = run.training.precision == Storage::F16;
+    let tree = |config: &Config| tree(config, half);
     let differences = differences(&tree(&now), &tree(&usual), &tree(&run), &given);
     if !differences.is_empty() {
         return Err(Error::Usage(format!(
@@ -106,7 +111,7 @@ fn given() -> Vec<String> {
 }
 
 /// What a training depends on, as a tree: its end, and where data lies, are no part of it.
-fn tree(config: &Config) -> Value {
+fn tree(config: &Config, half: bool) -> Value {
     let mut tree = serde_json::to_value(config).unwrap_or_default();
     if let Some(fields) = tree.as_object_mut() {
         fields.retain(|name, _| name == "model" || name == "training");
@@ -119,7 +124,7 @@ fn tree(config: &Config) -> Value {
             "preview_steps",
             "write_share",
         ] {
-            if name != "checkpoint_steps" || config.training.precision == Storage::F32 {
+            if name != "checkpoint_steps" || !half {
                 training.remove(name);
             }
         }
@@ -131,6 +136,10 @@ fn tree(config: &Config) -> Value {
 fn differences(now: &Value, usual: &Value, run: &Value, given: &[String]) -> Vec<String> {
     let (mut leaves, mut found) = (Vec::new(), Vec::new());
     collect(now, run, "", &mut leaves);
+    // Another optimiser has other options.
+    if leaves.iter().any(|path| path == RULE) {
+        leaves.retain(|path| path == RULE || !path.starts_with("training.optimizer."));
+    }
     for path in leaves {
         let at = |tree: &Value| {
             tree.pointer(&format!("/{}", path.replace('.', "/")))
@@ -150,6 +159,16 @@ fn differences(now: &Value, usual: &Value, run: &Value, given: &[String]) -> Vec
             let text = |value: Option<Value>| match value {
                 None | Some(Value::Null) => "none".to_owned(),
                 Some(Value::String(text)) => text,
+                // f32s are kept as such, and said so.
+                Some(Value::Number(x)) if x.is_f64() => {
+                    let wide = x.as_f64().unwrap_or_default();
+                    let narrow = wide as f32;
+                    if f64::from(narrow) == wide {
+                        narrow.to_string()
+                    } else {
+                        wide.to_string()
+                    }
+                }
                 Some(other) => other.to_string(),
             };
             let line = format!("{name} {} (the run has {})", text(now), text(run));

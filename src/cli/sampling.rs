@@ -137,7 +137,7 @@ pub(super) struct ProcessArguments {
     #[arg(long, value_name = "SPEC", value_parser = super::common::spec)]
     pub(super) data: Option<crate::data::Spec>,
     /// Diffusion, with --data: the share of the steps that are made; 1 leaves nothing of the examples
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, default_value_t = 0.6, requires = "data")]
     pub(super) strength: f64,
     /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
     #[arg(long, value_name = "FILE")]

@@ -85,13 +85,16 @@ pub struct RunFolder {
     path: PathBuf,
     /// Held open for its lock; its text is the newest checkpoint's step, so that a run whose checkpoints were removed is known for one.
     lock: File,
+    /// Whether the lock was made just now.
+    fresh: bool,
 }
 
 impl RunFolder {
     /// Makes or opens a run folder and locks it.
     ///
     /// # Errors
-    /// When it cannot be written, another process holds it, or it already has a run and `resume` is not set.
+    /// When it cannot be written, another process holds it, or it already has a run, another's model or what is left of a run and `resume` is
+    /// not set; with `resume`, when there is no run.
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
         let has_run = path.join("config.json").exists();
         if resume && !has_run {
@@ -100,8 +103,21 @@ impl RunFolder {
                 path.display()
             )));
         }
+        if super::diffusers::is_pipeline(path) {
+            return Err(Error::Usage(format!(
+                "{}: has a model that diffusers saved, which would be written over; choose another `folder`",
+                path.display()
+            )));
+        }
+        if let (false, Some(left)) = (has_run, left_of_a_run(path)) {
+            return Err(Error::Usage(format!(
+                "{}: has no config.json but {left}, which a training would write over; choose another `folder`",
+                path.display()
+            )));
+        }
         fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join(".lock");
+        let fresh = !lock_path.exists();
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -129,6 +145,7 @@ impl RunFolder {
         Ok(Self {
             path: path.to_owned(),
             lock,
+            fresh,
         })
     }
 
@@ -219,6 +236,8 @@ impl RunFolder {
             Err(_) if self.path.join("model.safetensors").exists() => {
                 "the run has weights".to_owned()
             }
+            // A copy without its hidden files; where the lock is as the run left it, it never had a checkpoint.
+            Err(_) if self.fresh && has_figures(&self.path) => "the run has figures".to_owned(),
             Err(_) => return Ok(()),
         };
         Err(Error::format(
@@ -230,17 +249,18 @@ impl RunFolder {
     }
 
     /// The checkpoints that are there, in words.
-    fn others(&self) -> String {
+    fn others(&self, but: u64) -> String {
         let names = fs::read_dir(self.checkpoints())
             .into_iter()
             .flatten()
             .flatten();
         let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let steps: Vec<String> = names.filter(|n| n.parse::<u64>().is_ok()).collect();
+        let other = |n: &String| n.parse::<u64>().is_ok_and(|step| step != but);
+        let steps: Vec<String> = names.filter(other).collect();
         match steps.as_slice() {
             [] => "there is no other checkpoint".to_owned(),
             steps => format!(
-                "there is {}: write that number into the file to go on from there",
+                "there is {}: write that number into checkpoints/latest to go on from there",
                 steps.join(", ")
             ),
         }
@@ -257,7 +277,7 @@ impl RunFolder {
             match name.parse::<u64>() {
                 Ok(step) if step <= newest => steps.push(step),
                 Ok(_) => {}
-                Err(_) if name.ends_with(".tmp") && entry.path().is_dir() => {
+                Err(_) if is_unfinished(&name) && entry.path().is_dir() => {
                     fs::remove_dir_all(entry.path()).ok();
                 }
                 Err(_) => {}
@@ -292,31 +312,75 @@ impl RunFolder {
                 &pointer,
                 format!(
                     "names step {step}, of which there is no folder; {}",
-                    self.others()
+                    self.others(step)
                 ),
             ));
         }
-        let tensors = |file: &str, prefix: &str| {
-            let path = dir.join(file);
-            from_file(&path, &read_tensors(&path)?, layout, prefix)
-        };
-        let path = dir.join("progress.json");
-        let text = read_text(&path)?;
-        Ok(Some(Checkpoint {
-            weights: tensors("model.safetensors", "")?,
-            moments: [
-                tensors("optimizer.safetensors", "moment1.")?,
-                tensors("optimizer.safetensors", "moment2.")?,
-            ],
-            ema: if ema {
-                Some(tensors("ema.safetensors", "")?)
-            } else {
-                None
-            },
-            progress: serde_json::from_str(&text)
-                .map_err(|e| Error::format(&path, e.to_string()))?,
-        }))
+        read_checkpoint(&dir, layout, ema)
+            .map(Some)
+            .map_err(|error| match error {
+                Error::Format { path, message } => {
+                    Error::format(path, format!("{message}; {}", self.others(step)))
+                }
+                Error::Io { path, source } => {
+                    Error::format(path, format!("{source}; {}", self.others(step)))
+                }
+                other => other,
+            })
     }
+}
+
+/// How unfinished checkpoints are called.
+fn is_unfinished(name: &str) -> bool {
+    let step = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".tmp"));
+    step.is_some_and(|step| step.parse::<u64>().is_ok())
+}
+
+/// What in a folder without a configuration a training would write over.
+fn left_of_a_run(folder: &Path) -> Option<&'static str> {
+    const WRITTEN: [&str; 7] = [
+        "metrics.jsonl",
+        "checkpoints",
+        "curves.svg",
+        "unet",
+        "scheduler",
+        "generator.safetensors",
+        "discriminator.safetensors",
+    ];
+    if super::found::any(folder, "model") {
+        return Some("weights (model.safetensors)");
+    }
+    WRITTEN.into_iter().find(|name| folder.join(name).exists())
+}
+
+/// Whether a run has logged steps.
+fn has_figures(folder: &Path) -> bool {
+    super::metrics::read(&folder.join("metrics.jsonl")).is_ok_and(|records| !records.is_empty())
+}
+
+/// Reads the checkpoint in `dir`.
+fn read_checkpoint(dir: &Path, layout: &Layout, ema: bool) -> Result<Checkpoint> {
+    let tensors = |file: &str, prefix: &str| {
+        let path = dir.join(file);
+        from_file(&path, &read_tensors(&path)?, layout, prefix)
+    };
+    let path = dir.join("progress.json");
+    let text = read_text(&path)?;
+    Ok(Checkpoint {
+        weights: tensors("model.safetensors", "")?,
+        moments: [
+            tensors("optimizer.safetensors", "moment1.")?,
+            tensors("optimizer.safetensors", "moment2.")?,
+        ],
+        ema: if ema {
+            Some(tensors("ema.safetensors", "")?)
+        } else {
+            None
+        },
+        progress: serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?,
+    })
 }
 
 /// The step of the checkpoint that `latest` points at, if there is one.
@@ -372,6 +436,15 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
         return super::found::read(folder, "model")?.fit(layout, |name| name);
     }
     let Some(step) = newest_step(folder) else {
+        let lock = File::open(folder.join(".lock"));
+        if lock
+            .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+        {
+            return Err(Error::format(
+                folder,
+                "is being trained, and has no checkpoint yet; wait for the first one",
+            ));
+        }
         if !folder.join("metrics.jsonl").exists() {
             return super::found::read(folder, "model")?.fit(layout, |name| name);
         }
