@@ -254,6 +254,18 @@ fn options_that_cannot_be_used_are_refused() {
         (&["--lr=-1"], &["--lr"]),
         (&["--lr", "NaN"], &["--lr"]),
         (&["--beta=-0.5"], &["--beta"]),
+        (
+            &["--clip=-1"],
+            &["--clip -1 must be a finite number, 0 or more"],
+        ),
+        (&["--beta1", "1"], &["--beta1 1 must be in [0, 1)"]),
+        (&["--beta2", "1.5"], &["--beta2 1.5"]),
+        (&["--weight-decay", "nan"], &["--weight-decay NaN"]),
+        (&["--weight-decay", "1e30"], &["--weight-decay"]),
+        (
+            &["--optimizer", "sgd", "--momentum", "2"],
+            &["--momentum 2"],
+        ),
         (&["--ema", "1.5"], &["--ema 1.5"]),
         (&["--latent", "0"], &["latent is 0"]),
         (&["--hidden", "99999999"], &["hidden is 99999999"]),

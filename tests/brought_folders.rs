@@ -511,3 +511,45 @@ fn classes_go_by_their_names() {
     let error = numbered.one_hot(1).unwrap_err().to_string();
     assert!(error.contains("class 1 (cat)"), "{error}");
 }
+
+#[test]
+fn idx_images_never_get_the_labels_of_another_set() {
+    let load = |folder: &Folder, sub: &str| {
+        Spec::Idx(folder.path(sub)).load(Part::Training, &Options::default())
+    };
+    // As torchvision lays two sets beside each other: one is named.
+    let folder = Folder::new();
+    for set in ["FashionMNIST", "MNIST"] {
+        idx_part(&folder, "train", 0, |part, kind| {
+            format!("{set}/raw/{part}-{kind}-ubyte")
+        });
+    }
+    let error = load(&folder, "").unwrap_err().to_string();
+    assert!(
+        error.contains("several folders")
+            && error.contains("FashionMNIST/raw")
+            && error.contains("MNIST/raw"),
+        "{error}"
+    );
+    assert!(load(&folder, "MNIST").unwrap().labels.is_some());
+    // One of them without labels has none, though the other's lie beside it.
+    let folder = Folder::new();
+    idx_part(&folder, "train", 0, |part, kind| {
+        format!("Fashion/{part}-{kind}-ubyte")
+    });
+    idx_part(&folder, "train", 0, |part, kind| {
+        format!("{part}-{kind}-ubyte")
+    });
+    for file in std::fs::read_dir(folder.path("")).unwrap().flatten() {
+        if file.file_name().to_string_lossy().contains("labels") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    assert!(load(&folder, "").unwrap().labels.is_none());
+    // Images and labels in a folder each belong together.
+    let folder = Folder::new();
+    idx_part(&folder, "train", 0, |part, kind| {
+        format!("{}/{part}-{kind}-ubyte", &kind[..6])
+    });
+    assert!(load(&folder, "").unwrap().labels.is_some());
+}

@@ -7,6 +7,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("background", "--background"),
     ("batch", "--batch"),
     ("beta", "--beta"),
+    ("beta1", "--beta1"),
+    ("beta2", "--beta2"),
     ("bound", "--bound"),
     ("channels", "--channels"),
     ("class", "--class"),
@@ -24,6 +26,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("held_out", "--held-out"),
     ("importance_samples", "--importance-samples"),
     ("learning_rate", "--lr"),
+    ("momentum", "--momentum"),
     ("n", "--n"),
     ("patience", "--patience"),
     ("precision", "--precision"),
@@ -34,6 +37,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("steps", "--steps"),
     ("strength", "--strength"),
     ("validation", "--validation"),
+    ("weight_decay", "--weight-decay"),
     ("write_share", "--write-share"),
 ];
 

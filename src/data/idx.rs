@@ -188,6 +188,48 @@ fn named(path: &Path) -> Option<Named> {
 /// How deep files are looked for: `MNIST/raw/` of torchvision, a folder for each file as Kaggle has them.
 const DEPTH: usize = 3;
 
+/// The folder of the set that a file belongs to: where each file has a folder of its own name (Kaggle), the one around these.
+fn place(file: &Path) -> PathBuf {
+    let parent = file.parent().unwrap_or(file);
+    match (named(parent), parent.parent()) {
+        (Some(_), Some(around)) => around.to_owned(),
+        _ => parent.to_owned(),
+    }
+}
+
+/// Leaves of one part what lies in one place: images never get the labels of another set. What lies in the folder itself is what was meant.
+fn in_one_place(found: &mut Vec<Named>, folder: &Path, part: Part) -> Result<(), String> {
+    let places_of = |found: &[Named], labels: bool| {
+        let of = found
+            .iter()
+            .filter(|n| n.part == part && n.labels == labels);
+        let mut places: Vec<PathBuf> = of.map(|n| place(&n.path)).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    };
+    let (images, labels) = (places_of(found, false), places_of(found, true));
+    let Some(first) = images.first() else {
+        return Ok(());
+    };
+    let here = images.iter().any(|p| p == folder);
+    if images.len() > 1 && !here {
+        let forms: Vec<String> = images
+            .iter()
+            .map(|p| format!("idx:{}", p.display()))
+            .collect();
+        return Err(format!(
+            "has sets in several folders; name one: {}",
+            forms.join(", ")
+        ));
+    }
+    let chosen = if here { folder } else { first }.to_owned();
+    // Images and labels may have a folder each.
+    let apart = images.len() == 1 && labels.len() == 1;
+    found.retain(|n| n.part != part || (n.labels && apart) || place(&n.path) == chosen);
+    Ok(())
+}
+
 /// All files of a folder, hidden ones left out, those nearest first.
 fn files(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
     let read = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
@@ -231,6 +273,7 @@ fn find(dir: &Path, part: Part) -> Result<(PathBuf, Option<PathBuf>)> {
             ));
         }
     }
+    in_one_place(&mut found, folder, part).map_err(wrong)?;
     let mut sets: Vec<&str> = found.iter().map(|n| n.set.as_str()).collect();
     sets.sort_unstable();
     sets.dedup();

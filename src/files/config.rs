@@ -232,17 +232,18 @@ impl Training {
             let message = format!("{} must be from 1 to {}", self.batch, 1 << 20);
             return Err(Error::field("batch", message));
         }
-        let finite = [
-            ("learning_rate", self.learning_rate.peak, f64::MIN_POSITIVE),
-            ("beta", self.beta, 0.0),
-            ("clip", f64::from(self.clip), 0.0),
-        ];
-        for (name, value, least) in finite {
-            if !value.is_finite() || value < least {
-                let message = format!("{value} must be a finite number above 0");
+        let rate = self.learning_rate.peak;
+        if !rate.is_finite() || rate <= 0.0 {
+            let message = format!("{rate} must be a finite number above 0");
+            return Err(Error::field("learning_rate", message));
+        }
+        for (name, value) in [("beta", self.beta), ("clip", f64::from(self.clip))] {
+            if !value.is_finite() || value < 0.0 {
+                let message = format!("{value} must be a finite number, 0 or more");
                 return Err(Error::field(name, message));
             }
         }
+        self.optimizer.check()?;
         if self.ema.is_some_and(|d| !(0.0..1.0).contains(&d)) {
             let message = format!("{} must be in [0, 1)", self.ema.unwrap_or(0.0));
             return Err(Error::field("ema", message));

@@ -26,6 +26,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::kernels::{SCHEDULE_COLUMNS, decimal, schedule};
 
 /// An optimiser's rule and its constants; rates that change with the step are in the schedule.
@@ -84,6 +85,50 @@ impl Rule {
         epsilon: 1e-8,
         decay: 0.0,
     };
+
+    /// Refuses constants with which it is no optimiser.
+    ///
+    /// # Errors
+    /// Naming the one.
+    pub fn check(&self) -> Result<()> {
+        let (decays, others) = match *self {
+            Self::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                decay,
+            }
+            | Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                decay,
+            } => (vec![("beta1", beta1), ("beta2", beta2)], [epsilon, decay]),
+            Self::Sgd {
+                momentum, decay, ..
+            } => (vec![("momentum", momentum)], [0.0, decay]),
+            Self::Rmsprop {
+                alpha,
+                epsilon,
+                momentum,
+                decay,
+            } => (
+                vec![("alpha", alpha), ("momentum", momentum)],
+                [epsilon, decay],
+            ),
+        };
+        for (name, value) in decays {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::field(name, format!("{value} must be in [0, 1)")));
+            }
+        }
+        for (name, value) in ["epsilon", "weight_decay"].into_iter().zip(others) {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::field(name, format!("{value} must be from 0 to 1")));
+            }
+        }
+        Ok(())
+    }
 
     /// How many moments it keeps.
     pub fn moments(&self) -> usize {
