@@ -202,10 +202,16 @@ fn temporaries() -> MutexGuard<'static, Vec<PathBuf>> {
 #[cfg(feature = "cli")]
 pub(crate) fn remove_temporaries() {
     let paths = temporaries();
-    for path in paths.iter() {
-        fs::remove_file(path)
-            .or_else(|_| fs::remove_dir_all(path))
-            .ok();
+    // What lies in a folder was listed after it. The thread that writes may still end a file there that it has begun, and then waits for the
+    // list: a folder that is not empty after all is tried again.
+    for path in paths.iter().rev() {
+        for _ in 0..50 {
+            let removed = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+            if removed.is_ok() || !path.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
     std::mem::forget(paths);
 }
