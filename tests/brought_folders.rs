@@ -540,9 +540,9 @@ fn idx_images_never_get_the_labels_of_another_set() {
     idx_part(&folder, "train", 0, |part, kind| {
         format!("{part}-{kind}-ubyte")
     });
-    for file in std::fs::read_dir(folder.path("")).unwrap().flatten() {
+    for file in fs::read_dir(folder.path("")).unwrap().flatten() {
         if file.file_name().to_string_lossy().contains("labels") {
-            std::fs::remove_file(file.path()).unwrap();
+            fs::remove_file(file.path()).unwrap();
         }
     }
     assert!(load(&folder, "").unwrap().labels.is_none());

@@ -109,12 +109,6 @@ impl RunFolder {
                 path.display()
             )));
         }
-        if let (false, Some(left)) = (has_run, left_of_a_run(path)) {
-            return Err(Error::Usage(format!(
-                "{}: has no config.json but {left}, which a training would write over; choose another `folder`",
-                path.display()
-            )));
-        }
         fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join(".lock");
         let fresh = !lock_path.exists();
@@ -134,6 +128,15 @@ impl RunFolder {
                 )));
             }
             Err(fs::TryLockError::Error(e)) => return Err(Error::io(&lock_path, e)),
+        }
+        if let (false, Some(left)) = (has_run, left_of_a_run(path)) {
+            if fresh {
+                fs::remove_file(&lock_path).ok();
+            }
+            return Err(Error::Usage(format!(
+                "{}: has no config.json but {left}, which a training would write over; choose another `folder`",
+                path.display()
+            )));
         }
         if has_run && !resume {
             return Err(Error::Usage(format!(
