@@ -24,7 +24,7 @@ pub(super) fn hide(bar: &ProgressBar) {
     *shown() = None;
 }
 
-/// Where the log goes: stderr, above the bar.
+/// Where the log goes, and the word about an interruption: stderr, above the bar.
 pub(super) struct Above;
 
 impl Write for Above {

@@ -1,7 +1,7 @@
 //! What a training shows while it runs: a bar on a terminal, lines elsewhere.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::bar::{self, clock};
 use super::common::Output;
-use super::signals::Say;
 use crate::files::metrics::Record;
 
 /// Between two lines where there is no terminal: at round steps, at others.
@@ -49,7 +48,7 @@ impl Reached {
     }
 }
 
-/// `0.31`, `5.2`, `48`, `1,234`-like numbers of steps a second.
+/// Steps a second: `0.31`, `5.2`, `48`.
 fn rate(steps: f64) -> String {
     match steps {
         s if s < 1.0 => format!("{s:.2}"),
@@ -218,14 +217,6 @@ impl<'a> Progress<'a> {
             Some(bar) => bar.suspend(|| self.output.say(line)),
             None => self.output.say(line),
         }
-    }
-
-    /// How another thread gets a line on the terminal; nothing where no bar is drawn.
-    pub(super) fn above(&self) -> Option<Say> {
-        let bar = self.bar.clone()?;
-        Some(Box::new(move |line| {
-            bar.suspend(|| drop(writeln!(std::io::stderr(), "{line}")));
-        }))
     }
 
     pub(super) fn finish(&self) {

@@ -5,8 +5,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use super::bar;
 use crate::files::remove_temporaries;
 
 /// What a training shares with the handler.
@@ -21,11 +21,7 @@ pub(super) struct Stop {
     signal: AtomicI32,
     /// Whether a training ended because of it.
     ended: AtomicBool,
-    /// How a line gets on the terminal, where a bar is drawn there.
-    say: Mutex<Option<Say>>,
 }
-
-pub(super) type Say = Box<dyn Fn(&str) + Send>;
 
 static STOP: Stop = Stop {
     flag: AtomicBool::new(false),
@@ -33,16 +29,14 @@ static STOP: Stop = Stop {
     step: AtomicU64::new(0),
     signal: AtomicI32::new(0),
     ended: AtomicBool::new(false),
-    say: Mutex::new(None),
 };
 
 /// A training that answers to the first signal, while this lives.
 pub(super) struct Training;
 
 impl Training {
-    /// Begins; `say` writes a line where a bar may be drawn.
-    pub(super) fn begin(say: Option<Say>) -> Self {
-        *STOP.say.lock().unwrap_or_else(PoisonError::into_inner) = say;
+    /// Begins.
+    pub(super) fn begin() -> Self {
         STOP.step.store(0, Ordering::Relaxed);
         STOP.training.store(true, Ordering::SeqCst);
         Self
@@ -67,7 +61,6 @@ impl Training {
 impl Drop for Training {
     fn drop(&mut self) {
         STOP.training.store(false, Ordering::SeqCst);
-        *STOP.say.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -97,11 +90,8 @@ fn told(signal: i32) -> bool {
             )
         }
     };
-    match &*STOP.say.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(say) => say(&line),
-        // A terminal that was closed hears nothing.
-        None => drop(writeln!(std::io::stderr(), "{line}")),
-    }
+    // A terminal that was closed hears nothing.
+    bar::Above.write_all(format!("{line}\n").as_bytes()).ok();
     true
 }
 

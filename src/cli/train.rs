@@ -145,7 +145,7 @@ pub(super) fn drive(
         append_line(&folder.join("judged.jsonl"), &line)
     };
     let mut reached = 0;
-    let training = signals::Training::begin(progress.above());
+    let training = signals::Training::begin();
     let summary = trainer.run(training.flag(), |trainer, event| {
         match event {
             Event::Step {
