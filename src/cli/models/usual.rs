@@ -72,3 +72,19 @@ pub(in crate::cli) fn list(channels: &[usize]) -> String {
     let all: Vec<String> = channels.iter().map(usize::to_string).collect();
     all.join(",")
 }
+
+/// The channels of an autoencoder's convolutions, none of a dense one, and whether they were chosen here: neither `hidden` sizes nor
+/// `asked` channels were asked for. A dense one on pictures that are not for it is warned of.
+pub(super) fn convolutions(dataset: &Dataset, hidden: bool, asked: &[usize]) -> (Vec<usize>, bool) {
+    let free = !hidden && asked.is_empty();
+    let channels = if free {
+        channels(dataset)
+    } else {
+        asked.to_vec()
+    };
+    if channels.is_empty() {
+        warn_of_dense(dataset, hidden);
+    }
+    let chosen = free && !channels.is_empty();
+    (channels, chosen)
+}

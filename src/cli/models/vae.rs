@@ -47,15 +47,8 @@ impl ModelArguments for Vae {
         } else {
             Decoder::Bernoulli
         });
-        let channels = if self.hidden.is_none() && self.channels.is_empty() {
-            usual::channels(dataset)
-        } else {
-            self.channels.clone()
-        };
-        if channels.is_empty() {
-            usual::warn_of_dense(dataset, self.hidden.is_some());
-        }
-        let chosen = self.channels.is_empty() && !channels.is_empty();
+        let (channels, chosen) =
+            usual::convolutions(dataset, self.hidden.is_some(), &self.channels);
         let latent = self
             .latent
             .unwrap_or(if chosen { usual::LATENT } else { 20 });
