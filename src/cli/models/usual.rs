@@ -41,6 +41,14 @@ pub(in crate::cli) fn gaussian(dataset: &Dataset) -> bool {
     dataset.dtype() == DType::F32 || dataset.shape.channels > 1
 }
 
+/// The logarithm of the values' variance, mean over the channels: what a Gaussian decoder that knows nothing yet is off by. Of constant
+/// data, that of half a step of 8 bits.
+pub(super) fn log_variance(dataset: &Dataset) -> f32 {
+    let channels = dataset.channel_statistics();
+    let variance = channels.iter().map(|(_, d)| d * d).sum::<f64>() / channels.len() as f64;
+    variance.max((0.5_f64 / 255.0).powi(2)).ln() as f32
+}
+
 /// What is said where pictures get a dense network, though they are no digits.
 pub(super) fn warn_of_dense(dataset: &Dataset, asked_for: bool) {
     if wants_convolutions(dataset) && !asked_for {

@@ -79,6 +79,11 @@ impl ModelArguments for Vae {
             } else {
                 0
             },
+            decoder_log_variance: if decoder == Decoder::Gaussian {
+                usual::log_variance(dataset)
+            } else {
+                0.0
+            },
         })?))
     }
 

@@ -81,6 +81,14 @@ pub struct Config {
     /// Classes that encoder and decoder are conditional on (Sohn et al. 2015); 0 for none.
     #[serde(default)]
     pub classes: usize,
+    /// Where the learned ln sigma^2 of a Gaussian decoder begins. Close to where it ends is best, as the logarithm of the data's variance
+    /// is: at a learning rate of 1e-3 it moves by 1 in 1,000 steps.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decoder_log_variance: f32,
+}
+
+fn is_zero(x: &f32) -> bool {
+    *x == 0.0
 }
 
 impl Config {
@@ -94,6 +102,7 @@ impl Config {
             image: None,
             channels: Vec::new(),
             classes: 0,
+            decoder_log_variance: 0.0,
         }
     }
 
@@ -106,6 +115,12 @@ impl Config {
             return Err(Error::Usage(format!(
                 "vae: {} classes are more than 4096",
                 self.classes
+            )));
+        }
+        if !(-30.0..=20.0).contains(&self.decoder_log_variance) {
+            return Err(Error::Usage(format!(
+                "vae: decoder_log_variance {} must be from -30 to 20",
+                self.decoder_log_variance
             )));
         }
         if let Some(image) = self.image.filter(|image| image.count() != self.width) {
@@ -341,7 +356,7 @@ impl Model for Vae {
             parameters.push(Parameter::new(
                 DECODER_LOG_VARIANCE,
                 [1],
-                Init::Constant(0.0),
+                Init::Constant(self.config.decoder_log_variance),
             ));
         }
         parameters
