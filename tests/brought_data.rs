@@ -1,9 +1,11 @@
 //! Pictures that people bring: cut short, turned, transparent, in other formats than their names say, large.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, Crc};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, RgbaImage};
 use wgen::data::images::{Options, from_bytes, load};
@@ -219,6 +221,113 @@ fn pictures_are_turned_as_their_camera_says() {
 }
 
 #[test]
+fn a_png_may_say_how_it_is_turned_anywhere_and_in_the_ways_of_other_programs() {
+    let picture = photo(6, 4);
+    let bytes = encoded(picture.clone(), ImageFormat::Png);
+    let turned = DynamicImage::ImageRgb8(picture.clone()).rotate90();
+    // TIFF's header, one entry: the tag as SHORT, LONG or BYTE.
+    let exif = |kind: u8, value: u8| {
+        let entry = [0x12, 1, kind, 0, 1, 0, 0, 0, value, 0, 0, 0];
+        [&b"II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat()
+    };
+    let hex = |name: &str, bytes: &[u8]| {
+        let mut text = format!("\n{name}\n{:8}", bytes.len());
+        for (i, byte) in bytes.iter().enumerate() {
+            text += if i % 36 == 0 { "\n" } else { "" };
+            text += &format!("{byte:02x}");
+        }
+        text.into_bytes()
+    };
+    let xmp = br#"<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>"#;
+    let app1 = [b"Exif\0\0", &exif(3, 6)[..]].concat();
+    let raw = hex("exif", &app1);
+    let said = [
+        chunk(b"eXIf", &exif(3, 6)),
+        chunk(b"eXIf", &exif(4, 6)),
+        chunk(b"eXIf", &exif(1, 6)),
+        chunk(b"eXIf", &app1),
+        chunk(b"tEXt", &[b"Raw profile type exif\0", &raw[..]].concat()),
+        chunk(
+            b"zTXt",
+            &[b"Raw profile type exif\0\0", &zlib(&raw)[..]].concat(),
+        ),
+        chunk(
+            b"zTXt",
+            &[
+                b"Raw profile type APP1\0\0",
+                &zlib(&hex("generic", &app1))[..],
+            ]
+            .concat(),
+        ),
+        chunk(
+            b"iTXt",
+            &[b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat(),
+        ),
+        chunk(
+            b"iTXt",
+            &[b"XML:com.adobe.xmp\0\x01\0\0\0", &zlib(xmp)[..]].concat(),
+        ),
+        chunk(
+            b"zTXt",
+            &[b"Raw profile type xmp\0\0", &zlib(&hex("xmp", xmp))[..]].concat(),
+        ),
+    ];
+    let end = bytes.len() - 12;
+    // Before the pixels, behind the header's 13 bytes; and behind them.
+    for at in [33, end] {
+        for (i, said) in said.iter().enumerate() {
+            let with = [&bytes[..at], said, &bytes[at..]].concat();
+            let (shape, got) = read(&with, &Options::default()).unwrap();
+            assert_eq!((shape.width, shape.height), (4, 6), "{i} at {at}");
+            assert!(got == turned.as_bytes(), "{i} at {at}");
+        }
+    }
+    // What is damaged or something else turns nothing, and takes no memory.
+    let bomb = zlib(&vec![b' '; 64 << 20]);
+    for nothing in [
+        chunk(b"eXIf", b""),
+        chunk(b"eXIf", &exif(3, 6)[..12]),
+        chunk(b"eXIf", &exif(2, 6)),
+        chunk(b"tEXt", b"Raw profile type exif"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n  99\n4949"),
+        chunk(b"tEXt", &[b"Comment\0", &raw[..]].concat()),
+        chunk(b"zTXt", b"Raw profile type exif\0\0none"),
+        chunk(b"zTXt", &[b"XML:com.adobe.xmp\0\0", &bomb[..]].concat()),
+    ] {
+        let with = [&bytes[..end], &nothing, &bytes[end..]].concat();
+        assert!(pixels(&with, &Options::default()) == *picture.as_raw());
+    }
+    // A camera whose JPEG has it as LONG.
+    let bytes = jpeg(&picture, 95);
+    let segment = [b"Exif\0\0", &exif(4, 6)[..]].concat();
+    let length = (segment.len() as u16 + 2).to_be_bytes();
+    let with = [&bytes[..2], b"\xff\xe1", &length, &segment, &bytes[2..]].concat();
+    let (shape, _) = read(&with, &Options::default()).unwrap();
+    assert_eq!((shape.width, shape.height), (4, 6));
+}
+
+#[test]
+fn a_gif_is_as_large_as_its_first_picture() {
+    let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([(40 * x) as u8, (80 * y) as u8, 7]));
+    let bytes = encoded(picture, ImageFormat::Gif);
+    let whole = read(&bytes, &Options::default()).unwrap();
+    assert_eq!((whole.0.width, whole.0.height), (5, 3));
+    for screen in [[0, 0], [2, 0], [0, 2], [2, 2], [5, 1]] {
+        let mut smaller = bytes.clone();
+        (smaller[6], smaller[8]) = (screen[0], screen[1]);
+        let got = read(&smaller, &Options::default()).unwrap();
+        assert!(got == whole, "{screen:?}");
+    }
+    // On a larger one it lies in its place; the rest is transparent.
+    let mut larger = bytes.clone();
+    larger[6] = 9;
+    let (shape, pixels) = read(&larger, &Options::default()).unwrap();
+    assert_eq!((shape.width, shape.height), (9, 3));
+    assert_eq!(pixels[..15], whole.1[..15]);
+    assert_eq!(pixels[15..27], [255; 12]);
+}
+
+#[test]
 fn grey_is_rec_601() {
     let colours = [
         [255, 0, 0],
@@ -430,25 +539,26 @@ fn broken_pictures_are_passed_over_where_that_is_asked_for() {
     assert!(error.contains("none of the 2 pictures"), "{error}");
 }
 
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+/// A chunk of a PNG.
+fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut crc = Crc::new();
+    crc.update(name);
+    crc.update(data);
+    let length = (data.len() as u32).to_be_bytes();
+    [&length, name, data, &crc.sum().to_be_bytes()].concat()
+}
+
 /// A PNG of one colour by hand: `depth` bits, colour type `kind`, rows of zeros.
 fn blank_png(width: u32, height: u32, depth: u8, kind: u8) -> Vec<u8> {
-    use std::io::Write;
-    let chunk = |name: &[u8], data: &[u8]| {
-        let mut crc = flate2::Crc::new();
-        crc.update(name);
-        crc.update(data);
-        [
-            &(data.len() as u32).to_be_bytes(),
-            name,
-            data,
-            &crc.sum().to_be_bytes(),
-        ]
-        .concat()
-    };
     let samples = if kind == 2 { 3 } else { 1 };
     let row = (u64::from(width) * samples * u64::from(depth)).div_ceil(8) as usize + 1;
-    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    (0..height).for_each(|_| packed.write_all(&vec![0; row]).unwrap());
+    let packed = zlib(&vec![0; row * height as usize]);
     let header = [
         &width.to_be_bytes()[..],
         &height.to_be_bytes(),
@@ -463,7 +573,7 @@ fn blank_png(width: u32, height: u32, depth: u8, kind: u8) -> Vec<u8> {
         } else {
             Vec::new()
         },
-        chunk(b"IDAT", &packed.finish().unwrap()),
+        chunk(b"IDAT", &packed),
         chunk(b"IEND", b""),
     ]
     .concat()

@@ -9,10 +9,12 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::Options;
+use super::gif;
 use super::jpeg::Jpeg;
 use super::kind::{self, HEAD};
 use super::orientation::orientation;
 use super::pixels::flat;
+use super::png;
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
 
@@ -173,7 +175,11 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
             ));
         }
     }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let with_room = match format {
+        ImageFormat::Gif => gif::with_room(bytes),
+        _ => bytes.into(),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(with_room), format);
     // What a header of a PNG claims is known before its decoder allocates a row.
     if let Some((size, bytes_of_pixel)) = png_header(bytes, format) {
         check(bytes, format, size, bytes_of_pixel)?;
@@ -190,8 +196,13 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
     let pixel = u64::from(decoder.color_type().bytes_per_pixel());
     check(bytes, format, decoder.dimensions(), pixel)?;
     let taken = room.take(2 * decoder.total_bytes());
-    let exif = decoder.exif_metadata().unwrap_or_default();
-    let xmp = decoder.xmp_metadata().unwrap_or_default();
+    let (exif, xmp) = match format {
+        ImageFormat::Png => png::metadata(bytes),
+        _ => (
+            decoder.exif_metadata().unwrap_or_default(),
+            decoder.xmp_metadata().unwrap_or_default(),
+        ),
+    };
     let turned = orientation(exif.as_deref(), xmp.as_deref());
     let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     Ok((picture, turned, taken))

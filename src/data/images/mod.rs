@@ -33,10 +33,12 @@ use crate::tensor::Data;
 
 mod decode;
 mod folder;
+mod gif;
 mod jpeg;
 mod kind;
 mod orientation;
 mod pixels;
+mod png;
 
 use decode::{Picture, Room, Stored, decode, read as read_picture};
 use folder::{Folder, Tree};
@@ -186,6 +188,7 @@ pub fn read(dir: &Path, part: Part, options: &Options) -> Result<Loaded> {
         .map(|(name, examples)| Class { name, examples })
         .collect();
     report.empty_folders.clone_from(&tree.empty);
+    report.inner_folders.clone_from(&tree.inner);
     report.pictures = Some(summary(&pictures.stored, options));
     report.passed_over = folder.passed_over(tree, dir);
     report.broken = pictures.broken;

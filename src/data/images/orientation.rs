@@ -12,7 +12,17 @@ pub(super) fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientatio
 fn of_exif(data: &[u8]) -> Option<Orientation> {
     // Some writers keep JPEG's prefix where the format wants none.
     let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
-    Orientation::from_exif_chunk(data)
+    let mut reader = exif::Reader::new();
+    // What is damaged elsewhere in it says nothing of this tag.
+    reader.continue_on_error(true);
+    let fields = reader.read_raw(data.to_vec());
+    let fields = fields
+        .or_else(|error| error.distill_partial_result(|_| {}))
+        .ok()?;
+    let field = fields.get_field(exif::Tag::Orientation, exif::In::PRIMARY)?;
+    // The standard has a SHORT; some writers have a BYTE or a LONG.
+    let value = field.value.get_uint(0)?;
+    Orientation::from_exif(u8::try_from(value).ok()?)
 }
 
 /// `tiff:Orientation="6"` or `<tiff:Orientation>6<`.
@@ -52,6 +62,14 @@ mod tests {
             orientation(None, Some(element)),
             Orientation::FlipHorizontal
         );
+        // As a BYTE and as a LONG; with more behind it than there is.
+        let typed = |kind: u8, entries: u8| {
+            let entry = [0x12, 1, kind, 0, 1, 0, 0, 0, 6, 0, 0, 0];
+            [&b"II*\0\x08\0\0\0"[..], &[entries, 0], &entry].concat()
+        };
+        for data in [typed(1, 1), typed(4, 1), typed(3, 9)] {
+            assert_eq!(orientation(Some(&data), None), Orientation::Rotate90);
+        }
         for nothing in [
             &b""[..],
             b"tiff:Orientation",
