@@ -266,6 +266,26 @@ fn options_that_cannot_be_used_are_refused() {
             &["--optimizer", "sgd", "--momentum", "2"],
             &["--momentum 2"],
         ),
+        // What another optimiser has, and what only folders of pictures have, would do nothing.
+        (
+            &["--momentum", "0.9"],
+            &["--momentum 0.9", "sgd and rmsprop", "--optimizer is adam"],
+        ),
+        (
+            &["--optimizer", "sgd", "--beta1", "0.5"],
+            &["--beta1 0.5", "adam and adamw"],
+        ),
+        (&["--optimizer", "rmsprop", "--beta2", "0.5"], &["--beta2"]),
+        (&["--size", "14"], &["--size", "images:DIR", "digits:50"]),
+        (&["--grey"], &["--grey is for folders"]),
+        (&["--crop"], &["--crop is for folders"]),
+        (&["--background", "black"], &["--background is for folders"]),
+        (&["--skip-broken"], &["--skip-broken is for folders"]),
+        (&["--held-out", "0.2"], &["--held-out is for folders"]),
+        (
+            &["--held-out-seed", "2"],
+            &["--held-out-seed is for folders"],
+        ),
         (&["--ema", "1.5"], &["--ema 1.5"]),
         (&["--latent", "0"], &["latent is 0"]),
         (&["--hidden", "99999999"], &["hidden is 99999999"]),

@@ -1,12 +1,15 @@
 //! Folders that people bring: with other things in them, of parts and classes, of other publishers.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use image::{GrayImage, Luma};
 use tempfile::TempDir;
 use wgen::data::held_out::HeldOut;
-use wgen::data::idx::Part;
+use wgen::data::idx::{self, Part};
 use wgen::data::images::{self, Options};
 use wgen::data::report::{Reason, Report, Used};
 use wgen::data::{Loaded, Spec};
@@ -115,6 +118,61 @@ fn hidden_files_and_what_systems_leave_are_passed_over() {
 }
 
 #[test]
+fn copies_and_downloads_that_have_not_ended_are_passed_over() {
+    let folder = Folder::new();
+    folder.picture("a.png", 1);
+    let png = fs::read(folder.path("a.png")).unwrap();
+    for name in [
+        "a.png~",
+        "b.png.bak",
+        "c.png.part",
+        "d.crdownload",
+        "e.PNG.TMP",
+        "f.orig",
+    ] {
+        folder.file(name, &png);
+    }
+    // A download without any ending is a picture; a folder may be named as it likes.
+    folder.file("g", &png);
+    let report = folder.read(Part::Training).report;
+    assert_eq!(report.examples, 2);
+    assert_eq!(passed(&report), [(Reason::System, 6)]);
+    let folder = Folder::new();
+    folder.picture("cats.bak/a.png", 1);
+    assert_eq!(
+        counts(&folder.read(Part::Training).report),
+        [("cats.bak", 1)]
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_stay_apart_and_steer_no_terminal() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    for name in [
+        &b"caf\xe9"[..],
+        b"caf\xe8",
+        "caf\u{e9}".as_bytes(),
+        b"\x1b[31mred",
+    ] {
+        let class = folder.0.path().join(OsStr::from_bytes(name));
+        fs::create_dir(&class).unwrap();
+        GrayImage::from_pixel(4, 4, Luma([1]))
+            .save(class.join("0.png"))
+            .unwrap();
+    }
+    let read = folder.read(Part::Training);
+    let classes: Vec<&str> = read.data.classes.iter().map(String::as_str).collect();
+    assert_eq!(
+        classes,
+        [r"\u{1b}[31mred", "caf\u{e9}", r"caf\xe8", r"caf\xe9"]
+    );
+    assert_eq!(read.data.labels.unwrap(), [0, 1, 2, 3]);
+}
+
+#[test]
 fn pictures_beside_folders_of_pictures_are_refused() {
     let folder = Folder::new();
     folder.picture("0.png", 1);
@@ -203,6 +261,55 @@ fn train_and_test_are_parts() {
     let test = folder.read(Part::Test);
     assert_eq!(test.report.used, Used::Part("Validation".to_owned()));
     assert_eq!(test.data.labels.unwrap(), [1, 2, 2]);
+
+    // Their names may say that these are images, or a year's.
+    for (train, test) in [
+        ("train_images", "test_images"),
+        ("TrainSet", "Test-Set"),
+        ("train2017", "val2017"),
+        ("images.train", "images.test"),
+    ] {
+        let folder = Folder::new();
+        folder.picture(&format!("{train}/0.png"), 1);
+        folder.picture(&format!("{test}/0.png"), 2);
+        let read = folder.read(Part::Test);
+        assert_eq!(read.report.used, Used::Part(test.to_owned()), "{train}");
+        assert_eq!(read.data.values.to_f32()[0], 2.0, "{train}");
+    }
+    // What lies beside both is trained on no more than they are tested on.
+    let folder = Folder::new();
+    for name in [
+        "train/0.png",
+        "test/0.png",
+        "unlabeled/0.png",
+        "extra/a/0.png",
+    ] {
+        folder.picture(name, 1);
+    }
+    let read = folder.read(Part::Training);
+    assert_eq!((read.data.rows(), &read.data.labels), (1, &None));
+    assert_eq!(passed(&read.report), [(Reason::OtherParts, 2)]);
+    assert_eq!(read.report.parts.len(), 4);
+    // What an archive unpacks to.
+    let folder = Folder::new();
+    for name in ["zip/train/a/0.png", "zip/train/b/0.png", "zip/test/b/0.png"] {
+        folder.picture(name, 1);
+    }
+    folder.file("zip/README", b"about");
+    let read = folder.read(Part::Training);
+    assert_eq!(counts(&read.report), [("a", 1), ("b", 1)]);
+    assert_eq!(folder.read(Part::Test).data.labels.unwrap(), [1]);
+    // The only class may have folders, which are no classes; that is said.
+    let folder = Folder::new();
+    for name in ["flowers/daisy/0.png", "flowers/rose/0.png", "flowers/0.png"] {
+        folder.picture(name, 1);
+    }
+    let report = folder.read(Part::Training).report;
+    assert_eq!(counts(&report), [("flowers", 3)]);
+    assert!(report.inner_folders.is_empty());
+    fs::remove_file(folder.path("flowers/0.png")).unwrap();
+    let report = folder.read(Part::Training).report;
+    assert_eq!(report.inner_folders, ["daisy", "rose"]);
 
     // Beside other folders these are classes: trains, and no tests.
     let folder = Folder::new();
@@ -457,6 +564,90 @@ fn idx_files_of_other_publishers_are_found() {
         error.contains("train-images-idx3-ubyte") && error.contains("emnist-digits-test"),
         "{error}"
     );
+}
+
+#[test]
+fn gzip_files_of_several_members_are_read_whole() {
+    let gzip = |bytes: &[u8]| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    let images = idx(&[6, 2, 2], (0..24).collect());
+    let read = |bytes: &[u8]| {
+        let folder = Folder::new();
+        folder.file("train-images-idx3-ubyte.gz", bytes);
+        let data = idx::load(folder.0.path(), Part::Training);
+        data.map(|data| data.values).map_err(|e| e.to_string())
+    };
+    let whole = read(&gzip(&images)).unwrap();
+    assert_eq!(whole.to_f32()[23], 23.0);
+    // As bgzip has it, an empty member at the end; cut inside of the magic number; a block of a tape filled up.
+    let pieces = |at: &[usize]| {
+        let mut packed = Vec::new();
+        let mut start = 0;
+        for &end in at.iter().chain([&images.len()]) {
+            packed.extend(gzip(&images[start..end]));
+            start = end;
+        }
+        packed
+    };
+    for packed in [
+        pieces(&[20]),
+        pieces(&[2]),
+        pieces(&[1, 1, 30]),
+        [pieces(&[17]), gzip(b"")].concat(),
+        [pieces(&[17]), vec![0; 512]].concat(),
+        [gzip(&images), b"what gzip passes over".to_vec()].concat(),
+    ] {
+        assert!(read(&packed).unwrap() == whole);
+    }
+    // More is more wherever it lies, and a member cut short is.
+    let more = read(&[gzip(&images), gzip(&[7])].concat()).unwrap_err();
+    assert!(more.contains("more than the 24 bytes"), "{more}");
+    let all = pieces(&[20]);
+    for length in [all.len() - 1, all.len() - 9, gzip(&images[..20]).len() + 3] {
+        let error = read(&all[..length]).unwrap_err();
+        assert!(
+            error.contains("damaged") || error.contains("cut short"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_labels_of_qmnist_are_the_first_of_eight() {
+    let ints = |dims: &[u32], values: &[i32]| {
+        let mut file = idx(dims, values.iter().flat_map(|v| v.to_be_bytes()).collect());
+        file[2] = 0x0c;
+        file
+    };
+    let read = |labels: &[u8]| {
+        let folder = Folder::new();
+        let images = idx(&[2, 2, 2], (0..8).collect());
+        folder.file("qmnist-train-images-idx3-ubyte", &images);
+        folder.file("qmnist-train-labels-idx2-int", labels);
+        let data = idx::load(folder.0.path(), Part::Training);
+        data.map(|data| data.labels.unwrap())
+            .map_err(|e| e.to_string())
+    };
+    let row = |class: i32| [class, 4, 3041, 60_000, 0, 0, 1, -1];
+    let rows = [row(5), row(3)].concat();
+    assert_eq!(read(&ints(&[2, 8], &rows)).unwrap(), [5, 3]);
+    assert_eq!(read(&ints(&[2], &[9, 0])).unwrap(), [9, 0]);
+    for (labels, word) in [
+        (ints(&[2], &[9, -1]), "label -1"),
+        (ints(&[2], &[70_000, 1]), "label 70000"),
+        (
+            ints(&[3, 8], &[rows.clone(), row(1).to_vec()].concat()),
+            "2 images",
+        ),
+        (ints(&[2, 0], &[]), "2 images"),
+        (ints(&[2, 8], &rows[1..]), "cut short"),
+    ] {
+        let error = read(&labels).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
 }
 
 #[test]

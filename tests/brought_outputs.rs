@@ -760,14 +760,28 @@ fn an_environment_that_is_empty_is_not_set_and_a_wrong_one_is_named() {
         let info = info.arg("info").env(name, value).output().unwrap();
         assert_eq!(info.status.code(), Some(2), "info, {name}={value}");
     }
-    // What is none here is named, and the CPU does it.
+    // A backend that this system cannot have was asked for all the same.
     let absent = if cfg!(target_os = "macos") {
         "dx12"
     } else {
         "metal"
     };
     let out = sample(&[("WGPU_BACKEND", absent)]);
-    assert!(out.status.success() && stderr(&out).contains("WGPU_BACKEND"));
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stderr(&out).contains("WGPU_BACKEND is 'metal'") || cfg!(target_os = "macos"));
+    // Where the loader is led to no driver, that is said, and the CPU does it.
+    #[cfg(target_os = "linux")]
+    for name in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"] {
+        let out = sample(&[("VK_DRIVER_FILES", ""), (name, "/nowhere/icd.json")]);
+        let message = stderr(&out);
+        assert!(out.status.success(), "{message}");
+        assert!(
+            message.contains(&format!("{name} is '/nowhere/icd.json'"))
+                && message.contains("there is no /nowhere/icd.json")
+                && !message.contains("install"),
+            "{message}"
+        );
+    }
 
     for variables in [
         &[("WGPU_BACKEND", ""), ("WGPU_POWER_PREF", "")][..],

@@ -441,6 +441,15 @@ fn wgen_data_says_what_a_model_would_see() {
     let parts = answer(&["data", "digits:100", "--part", "held-out"]);
     assert_eq!(parts["report"]["examples"], 10);
     refused(&["data", "images:nowhere"], &["nowhere"]);
+    refused(&["data", "digits:9", "--grey"], &["--grey is for folders"]);
+    // What cannot be written is said before the data is read, by the name that was given.
+    let missing = folder.text("missing/grid.png");
+    refused(&["data", "images:nowhere", "--out", &missing], &[&missing]);
+    let among = folder.text("data/grid.png");
+    refused(
+        &["data", &data, "--out", &among],
+        &["would be read as one of its"],
+    );
     refused(&["data", &data, "--held-out", "1.5"], &["--held-out '1.5'"]);
 }
 

@@ -1,5 +1,6 @@
 //! What all commands share: where words go, the device, and the arguments that name data and runs.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -50,6 +51,7 @@ impl Output {
         if self.quiet {
             return;
         }
+        let line = &plain(line);
         if self.json || self.streamed {
             writeln!(std::io::stderr(), "{line}").ok();
         } else {
@@ -78,6 +80,23 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// A text without characters that steer a terminal: names of files and what files hold may have any.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// Why standard output did not take a line: the first reason. Work goes on; the command's end tells.

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::common::{Output, check_count, spec};
 use super::models::usual;
+use super::outputs::{self, Content, Outputs};
 use super::reading::ReadingArguments;
-use super::said::{lines, used};
+use super::said::{counted, lines, used};
 use crate::data::idx::Part;
 use crate::data::{Dataset, Loaded, Spec};
 use crate::error::Result;
-use crate::files::write_synced;
 use crate::report::grid;
 use crate::tensor::DType;
 
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Which part: the one that is trained on, or the one that is not
     #[arg(long, value_enum, default_value_t = Which::Training)]
     part: Which,
-    /// A picture: examples as a model sees them, of every class in turn
+    /// A picture: examples as a model sees them, of every class in turn; in the format of its ending, as with wgen sample
     #[arg(long)]
     out: Option<PathBuf>,
     /// How many are in it
@@ -42,6 +42,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     let n = check_count(arguments.n)?;
+    let output = &Outputs::default()
+        .of_data(Some(&arguments.data))
+        .optional("--out", arguments.out.as_ref(), Content::Picture)
+        .check(output)?;
     let part = match arguments.part {
         Which::Training => Part::Training,
         Which::HeldOut => Part::Test,
@@ -76,9 +80,14 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.out {
         let chosen = data.select(&data.of_every_class(n));
         let columns = (chosen.rows() as f64).sqrt().ceil() as usize;
+        outputs::check_size(path, grid::size(chosen.rows(), data.shape, columns))?;
         let picture = grid::picture(&chosen.scaled(), data.shape, columns);
-        write_synced(path, &grid::png(&picture)?)?;
-        output.say(&format!("{} examples in {}", chosen.rows(), path.display()));
+        outputs::write_picture(path, &picture)?;
+        output.say(&format!(
+            "{} in {}",
+            counted(chosen.rows(), "example"),
+            outputs::shown(path)
+        ));
     }
     output.result(&json!({
         "data": arguments.data.to_string(),

@@ -37,7 +37,7 @@ mod train;
 mod training;
 mod verify;
 
-use common::{Output, check_said};
+use common::{Output, check_said, plain};
 
 /// Generative models, trained and sampled by hand-written WGSL compute kernels on any GPU.
 #[derive(Debug, Parser)]
@@ -122,7 +122,8 @@ pub fn main() -> ExitCode {
             if record.target().starts_with("wgen") {
                 text = flags::flags(&text);
             }
-            writeln!(out, "{}: {text}", record.level().as_str().to_lowercase())
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "{level}: {}", plain(&text))
         })
         .init();
     signals::install();
@@ -130,7 +131,8 @@ pub fn main() -> ExitCode {
     let mut status = signals::status().unwrap_or(ExitCode::SUCCESS);
     // What the command failed by counts before what was lost of its words.
     for error in [check_said().err(), done.err()].into_iter().flatten() {
-        writeln!(std::io::stderr(), "error: {}", flags::message(&error)).ok();
+        let message = flags::message(&error);
+        writeln!(std::io::stderr(), "error: {}", plain(&message)).ok();
         status = ExitCode::from(error.exit_status());
     }
     status

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::common::{Output, spec};
 use super::flags::message;
-use super::said::{lines, shown, used};
+use super::said::{counted, lines, shown, used};
 use crate::data::held_out::HeldOut;
 use crate::data::idx::Part;
 use crate::data::images::{self, Background, Options};
@@ -81,8 +81,36 @@ enum Seen {
 }
 
 impl ReadingArguments {
+    /// Refuses what says how pictures are read, of data that is no folder of pictures: it would do nothing.
+    fn check(&self, spec: &Spec) -> Result<()> {
+        let given = [
+            ("size", self.size.is_some()),
+            ("grey", self.grey),
+            ("crop", self.crop),
+            ("background", self.background.is_some()),
+            ("skip_broken", self.skip_broken),
+            ("held_out", self.held_out.is_some()),
+            ("held_out_seed", self.held_out_seed.is_some()),
+        ];
+        let first = given.iter().find(|(_, given)| *given);
+        match (spec, first) {
+            (Spec::Images(_), _) | (_, None) => Ok(()),
+            (Spec::Idx(_), Some((field, _))) => Err(Error::field(
+                field,
+                "is for folders of pictures (images:DIR); the files of idx:DIR are read as they are, a part to test on among them: leave it out",
+            )),
+            (_, Some((field, _))) => Err(Error::field(
+                field,
+                format!(
+                    "is for folders of pictures (images:DIR); {spec} is drawn by the program: leave it out"
+                ),
+            )),
+        }
+    }
+
     /// What they say, for data of no run.
     pub(super) fn options(&self, spec: &Spec) -> Result<Options> {
+        self.check(spec)?;
         Ok(Options {
             size: self.size,
             grey: self.grey,
@@ -148,6 +176,7 @@ impl DataArguments {
             let reading = Reading::of(&read.report, &options);
             return Ok((read, reading));
         };
+        self.reading.check(&self.data)?;
         let (options, _) = self.reading.of_run(config)?;
         let run = config.reading.images;
         if (options.crop, options.background) != (run.crop, run.background)
@@ -207,6 +236,7 @@ pub(super) fn given(
     run: &Run,
     part: Part,
 ) -> Result<Given> {
+    arguments.check(spec)?;
     let config = run.config();
     let (mut options, notes) = arguments.of_run(config)?;
     for note in notes {
@@ -306,8 +336,9 @@ impl Given {
                 let changed = match (self.changed, reading.of != report.of) {
                     (false, _) => String::new(),
                     (true, true) => format!(
-                        "; the folder had {} pictures when the run was trained and has {} now, so some may have been trained on",
-                        reading.of, report.of
+                        "; the folder had {} when the run was trained and has {} now, so some may have been trained on",
+                        counted(reading.of, "picture"),
+                        report.of
                     ),
                     (true, false) => {
                         "; the folder's files have other names or sizes than when the run was trained, so some may have been trained on"
@@ -317,8 +348,8 @@ impl Given {
                 format!("{}{changed}", used(report))
             }
             (Seen::Trained, Used::HeldOut { .. }) => format!(
-                "{n} of {} pictures, which the run did not hold out: it was trained {}",
-                report.of,
+                "{n} of {}, which the run did not hold out: it was trained {}",
+                counted(report.of, "picture"),
                 if reading.images.held_out == HeldOut::default() {
                     "on all of them"
                 } else {
@@ -326,16 +357,18 @@ impl Given {
                 }
             ),
             (Seen::Trained, Used::All | Used::Part(_)) => format!(
-                "the {n} pictures that the run was trained on: it holds none out, so these are no held-out figures"
+                "the {} that the run was trained on: it holds none out, so these are no held-out figures",
+                counted(n, "picture")
             ),
-            (Seen::Trained, _) => format!("the {n} examples of the training part"),
+            (Seen::Trained, _) => format!("the {} of the training part", counted(n, "example")),
             (Seen::Other, Used::HeldOut { .. }) => format!(
-                "{n} of {} pictures of a folder that is not the run's ({})",
-                report.of,
+                "{n} of {} of a folder that is not the run's ({})",
+                counted(report.of, "picture"),
                 run.data()
             ),
             (Seen::Other, _) => format!(
-                "all {n} pictures of a folder that is not the run's ({})",
+                "all {} of a folder that is not the run's ({})",
+                counted(n, "picture"),
                 run.data()
             ),
         }

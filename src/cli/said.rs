@@ -4,26 +4,39 @@ use crate::data::Report;
 use crate::data::report::{PassedOver, Pictures, Reason, Used};
 use crate::tensor::ImageShape;
 
+/// A number of things: `1 picture`, `2 pictures`.
+pub(super) fn counted(n: usize, thing: &str) -> String {
+    match n {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
 /// Which part it is.
 pub(super) fn used(report: &Report) -> String {
     let n = report.examples;
     match &report.used {
-        Used::All => format!("all {n} examples, none held out"),
+        Used::All => match n {
+            1 => "1 example, none held out".to_owned(),
+            n => format!("all {n} examples, none held out"),
+        },
         Used::Training if report.of > n => {
             format!(
-                "{n} examples to train on of {}, {} held out",
+                "{} to train on of {}, {} held out",
+                counted(n, "example"),
                 report.of,
                 report.of - n
             )
         }
-        Used::Training => format!("{n} examples to train on"),
+        Used::Training => format!("{} to train on", counted(n, "example")),
         Used::HeldOut { seed } => {
             format!(
-                "{n} held-out examples of {} (seed {seed}), which training does not see",
+                "{} of {} (seed {seed}), which training does not see",
+                counted(n, "held-out example"),
                 report.of
             )
         }
-        Used::Part(name) => format!("{n} examples of the part to test on ({name})"),
+        Used::Part(name) => format!("{} of the part to test on ({name})", counted(n, "example")),
     }
 }
 
@@ -49,6 +62,13 @@ pub(super) fn lines(report: &Report, shape: ImageShape) -> Vec<String> {
     }
     if !report.classes.is_empty() {
         lines.push(of_classes(report));
+    }
+    if let ([only], [_, _, ..]) = (report.classes.as_slice(), report.inner_folders.as_slice()) {
+        lines.push(format!(
+            "one class, {}, with all that lies in {}: name that folder alone where these are the classes",
+            only.name,
+            few(&report.inner_folders)
+        ));
     }
     if !report.empty_folders.is_empty() {
         lines.push(format!(

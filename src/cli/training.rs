@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::reading::DataArguments;
 use crate::data::{Dataset, Reading};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::{Config, Storage, Training};
 use crate::graph::update::Rule;
 use crate::models::Model;
@@ -109,9 +109,9 @@ pub(super) struct TrainingArguments {
     /// Weight decay
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f32,
-    /// Momentum, of sgd and rmsprop
-    #[arg(long, default_value_t = 0.0)]
-    momentum: f32,
+    /// Momentum, of sgd and rmsprop [default: 0]
+    #[arg(long)]
+    momentum: Option<f32>,
     /// Keep a moving average of the weights with this decay, and take it as the model; 0 for none [default: none, diffusion 0.999]
     #[arg(long)]
     ema: Option<f64>,
@@ -148,8 +148,31 @@ pub(super) struct TrainingArguments {
 }
 
 impl TrainingArguments {
+    /// Refuses constants of another optimiser, which would do nothing.
+    fn check_optimizer(&self) -> Result<()> {
+        let moments = matches!(self.optimizer, OptimizerName::Adam | OptimizerName::Adamw);
+        let of_others = [
+            ("momentum", self.momentum, !moments, "sgd and rmsprop"),
+            ("beta1", self.beta1, moments, "adam and adamw"),
+            ("beta2", self.beta2, moments, "adam and adamw"),
+        ];
+        for (field, given, has, whose) in of_others {
+            if let (Some(value), false) = (given, has) {
+                let optimizer = self.optimizer.to_possible_value();
+                let name = optimizer.map_or_else(String::new, |v| v.get_name().to_owned());
+                return Err(Error::field(
+                    field,
+                    format!(
+                        "{value} is a constant of {whose}, and --optimizer is {name}: leave it out, or choose one of these"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn optimizer(&self, defaults: Defaults) -> Rule {
-        let (decay, momentum) = (self.weight_decay, self.momentum);
+        let (decay, momentum) = (self.weight_decay, self.momentum.unwrap_or(0.0));
         let beta1 = self.beta1.unwrap_or(defaults.beta1);
         let beta2 = self.beta2.unwrap_or(defaults.beta2);
         match self.optimizer {
@@ -185,6 +208,7 @@ impl TrainingArguments {
         dataset: &Dataset,
         reading: Reading,
     ) -> Result<Config> {
+        self.check_optimizer()?;
         let defaults = arguments.defaults();
         let epochs = self.steps.is_none().then_some(defaults.epochs);
         let (beta, beta_warmup) = arguments.weight();

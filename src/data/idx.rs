@@ -19,10 +19,10 @@
 //! ```
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::{Dataset, ImageShape};
 use crate::error::{Error, Result};
@@ -40,16 +40,25 @@ pub struct Idx {
     pub bytes: Vec<u8>,
 }
 
+/// Types of elements.
+const BYTE: u8 = 8;
+const INT: u8 = 0x0c;
+
 /// Reads an IDX file of bytes, unpacking it where it is gzip'd.
 ///
 /// # Errors
 /// When it is missing, empty, cut short, too long, of another magic number or element type, or its sizes are absurd.
 pub fn read(path: &Path) -> Result<Idx> {
+    Ok(read_of(path, &[BYTE])?.1)
+}
+
+/// Reads a file of elements of one of these types: which, and the array with the bytes of its elements.
+fn read_of(path: &Path, kinds: &[u8]) -> Result<(u8, Idx)> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
     let mut head = [0_u8; 2];
     let got = file.read(&mut head).map_err(|e| Error::io(path, e))?;
-    unpack(path, &head[..got], file, size)
+    unpack(path, &head[..got], BufReader::new(file), size, kinds)
 }
 
 /// As [`read`], from memory; `path` is for messages alone.
@@ -58,10 +67,36 @@ pub fn read(path: &Path) -> Result<Idx> {
 /// As [`read`].
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Idx> {
     let (head, rest) = bytes.split_at(bytes.len().min(2));
-    unpack(path, head, rest, bytes.len() as u64)
+    Ok(unpack(path, head, rest, bytes.len() as u64, &[BYTE])?.1)
 }
 
-fn unpack(path: &Path, head: &[u8], rest: impl Read, packed_size: u64) -> Result<Idx> {
+/// A gzip'd file: one member after the other, as `gzip` and `bgzip` write them. What follows the last is no part of it, as `gzip` has it.
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let mut rest = self.0.take().map(GzDecoder::into_inner);
+            let more = rest.as_mut().map(BufRead::fill_buf).transpose()?;
+            if more.and_then(<[u8]>::first) == Some(&0x1f) {
+                self.0 = rest.map(GzDecoder::new);
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn unpack(
+    path: &Path,
+    head: &[u8],
+    rest: impl BufRead,
+    packed_size: u64,
+    kinds: &[u8],
+) -> Result<(u8, Idx)> {
     if head.is_empty() {
         return Err(Error::format(path, "the file is empty"));
     }
@@ -69,15 +104,16 @@ fn unpack(path: &Path, head: &[u8], rest: impl Read, packed_size: u64) -> Result
     // Deflate packs at most 1,032 to 1, so nothing is allocated beyond what the file can hold.
     if head == [0x1f, 0x8b] {
         let bound = packed_size.saturating_mul(1032).min(MAX_BYTES);
-        parse(path, GzDecoder::new(source).take(MAX_BYTES + 1), bound)
+        let members = Members(Some(GzDecoder::new(source)));
+        parse(path, members.take(MAX_BYTES + 1), bound, kinds)
     } else {
         let bound = packed_size.min(MAX_BYTES);
-        parse(path, source.take(MAX_BYTES + 1), bound)
+        parse(path, source.take(MAX_BYTES + 1), bound, kinds)
     }
 }
 
 /// Parses the stream of an IDX file that unpacks to at most `bound` bytes.
-fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
+fn parse(path: &Path, mut source: impl Read, bound: u64, kinds: &[u8]) -> Result<(u8, Idx)> {
     let fail = |message: String| Err(Error::format(path, message));
     let mut magic = [0_u8; 4];
     if let Err(error) = source.read_exact(&mut magic) {
@@ -88,9 +124,14 @@ fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
             "the magic number is {magic:02x?}; an IDX file begins with 00 00"
         ));
     };
-    if kind != 8 {
+    if !kinds.contains(&kind) {
         return fail(format!(
-            "elements are of type {kind:#04x}; only unsigned bytes (0x08) are read"
+            "elements are of type {kind:#04x}; only unsigned bytes (0x08) are read{}",
+            if kinds.contains(&INT) {
+                ", and of labels integers of 32 bits (0x0c)"
+            } else {
+                ""
+            }
         ));
     }
     if rank == 0 || rank > 4 {
@@ -106,7 +147,9 @@ fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
     }
     let count = dims
         .iter()
-        .try_fold(1_u64, |n, &d| n.checked_mul(d as u64))
+        .try_fold(if kind == INT { 4_u64 } else { 1 }, |n, &d| {
+            n.checked_mul(d as u64)
+        })
         .unwrap_or(u64::MAX);
     if count > bound {
         return fail(format!(
@@ -128,7 +171,7 @@ fn parse(path: &Path, mut source: impl Read, bound: u64) -> Result<Idx> {
     }
     let mut rest = [0_u8; 1];
     match source.read(&mut rest) {
-        Ok(0) => Ok(Idx { dims, bytes }),
+        Ok(0) => Ok((kind, Idx { dims, bytes })),
         Ok(_) => fail(format!(
             "has more than the {count} bytes that its sizes {dims:?} want"
         )),
@@ -167,6 +210,8 @@ fn named(path: &Path) -> Option<Named> {
         ("-images-idx3", false),
         ("-images-idx4", false),
         ("-labels-idx1", true),
+        // QMNIST's.
+        ("-labels-idx2-int", true),
     ]
     .into_iter()
     .find_map(|(end, labels)| Some((stem.strip_suffix(end)?, labels)))?;
@@ -318,6 +363,44 @@ fn find(dir: &Path, part: Part) -> Result<(PathBuf, Option<PathBuf>)> {
     }
 }
 
+/// The most classes that labels name.
+const MAX_CLASSES: u32 = 4096;
+
+/// Labels of `rows` images: bytes, or the first of each row of integers (QMNIST: the class, then who wrote it and when).
+fn labels(path: &Path, rows: usize) -> Result<Vec<u32>> {
+    let (kind, labels) = read_of(path, &[BYTE, INT])?;
+    let columns = match *labels.dims.as_slice() {
+        [all] if all == rows => 1,
+        [all, columns] if kind == INT && all == rows && columns > 0 => columns,
+        _ => {
+            return Err(Error::format(
+                path,
+                format!("has sizes {:?}, but there are {rows} images", labels.dims),
+            ));
+        }
+    };
+    if kind == BYTE {
+        return Ok(labels.bytes.into_iter().map(u32::from).collect());
+    }
+    let (integers, _) = labels.bytes.as_chunks::<4>();
+    let first = integers
+        .iter()
+        .step_by(columns)
+        .map(|b| u32::from_be_bytes(*b));
+    let classes: Vec<u32> = first.collect();
+    match classes.iter().find(|&&c| c >= MAX_CLASSES) {
+        Some(class) => Err(Error::format(
+            path,
+            format!(
+                "has the label {}, which is no class from 0 to {}",
+                class.cast_signed(),
+                MAX_CLASSES - 1
+            ),
+        )),
+        None => Ok(classes),
+    }
+}
+
 /// Reads the images and labels of one part from a folder of IDX files: under MNIST's names, with a set's name before them
 /// (`emnist-letters-`), in folders of their own. Where a folder has several sets, `DIR/SET` names one. Images without labels are read as
 /// such.
@@ -346,17 +429,7 @@ pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
     }
     let labels = match labels_path {
         None => None,
-        Some(path) => {
-            let labels = read(&path)?;
-            if labels.dims != [rows] {
-                let sizes = labels.dims;
-                return Err(Error::format(
-                    &path,
-                    format!("has sizes {sizes:?}, but there are {rows} images"),
-                ));
-            }
-            Some(labels.bytes)
-        }
+        Some(path) => Some(labels(&path, rows)?),
     };
     let classes = labels.iter().flatten().max().map_or(0, |&m| m as usize + 1);
     Ok(Dataset {
@@ -367,7 +440,7 @@ pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
             channels,
         },
         values: Data::U8(images.bytes),
-        labels: labels.map(|l| l.into_iter().map(u32::from).collect()),
+        labels,
         classes: (0..classes).map(|c| c.to_string()).collect(),
     })
 }

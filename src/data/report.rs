@@ -46,6 +46,8 @@ pub struct Report {
     pub classes: Vec<Class>,
     /// Folders of classes that have no pictures, and are therefore none.
     pub empty_folders: Vec<String>,
+    /// Folders with pictures in the only class, which are no classes: perhaps that folder alone was meant.
+    pub inner_folders: Vec<String>,
     /// Of a folder of pictures: what was in their files.
     pub pictures: Option<Pictures>,
     /// What was not read, a line a reason.
@@ -154,6 +156,7 @@ impl Report {
             parts: Vec::new(),
             classes: data.class_counts(),
             empty_folders: Vec::new(),
+            inner_folders: Vec::new(),
             pictures: None,
             passed_over: Vec::new(),
             broken: Vec::new(),

@@ -99,9 +99,11 @@ impl Config {
             Some(own) if own != digest => Err(Error::field(
                 "data",
                 format!(
-                    "{} has other examples or labels than what the run was begun with, {} (digest {digest}, not {own}); go on with that, or \
-                     begin another run in another `folder`",
-                    dataset.name, self.data
+                    "{}, of {} to train on, has other examples or labels than what the run was begun with, {} (digest {digest}, not {own}); \
+                     go on with that, or begin another run in another `folder`",
+                    dataset.name,
+                    dataset.rows(),
+                    self.data
                 ),
             )),
             _ => Ok(()),

@@ -243,12 +243,10 @@ impl RunFolder {
             Err(_) if self.fresh && has_figures(&self.path) => "the run has figures".to_owned(),
             Err(_) => return Ok(()),
         };
-        Err(Error::format(
-            self.checkpoints(),
-            format!(
-                "has no checkpoint to go on from, though {had}; bring it back, or begin another run in another `folder`"
-            ),
-        ))
+        Err(Error::Usage(format!(
+            "{}: has no checkpoint to go on from, though {had}; bring it back, or begin another run in another `folder`",
+            self.checkpoints().display()
+        )))
     }
 
     /// The checkpoints that are there, in words.

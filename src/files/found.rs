@@ -116,9 +116,30 @@ fn none(folder: &Path, single: &str, names: &BTreeSet<String>) -> Error {
             Some(shard) => format!(
                 "has no {single}; {shard} is one of several, whose index {single}.index.json is missing"
             ),
-            None => format!("has no {single}"),
+            None => format!("has no {single}{}", others(folder, single)),
         },
     )
+}
+
+/// What else in a folder may be weights, in words that go on from what is not there: other programs have other names for them.
+fn others(folder: &Path, single: &str) -> String {
+    const ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut others: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| {
+            let ending = Path::new(name).extension();
+            ending.is_some_and(|e| ENDINGS.iter().any(|known| e == *known))
+        })
+        .collect();
+    others.sort_unstable();
+    match others.as_slice() {
+        [] => String::new(),
+        [one] if one.ends_with(ENDING) => {
+            format!("; there is {one}: name it {single} if these are the model's weights")
+        }
+        some => format!("; there is {}", some.join(", ")),
+    }
 }
 
 fn file(path: PathBuf) -> Result<Found> {

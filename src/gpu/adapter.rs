@@ -255,11 +255,12 @@ pub(super) fn open(choice: &Choice) -> Result<(wgpu::Adapter, AdapterSummary)> {
             )));
         }
         None if adapters.is_empty() => {
-            return Err(Error::NoAdapter(
-                "no Vulkan, Metal or DX12 driver was found; install one (Debian: apt-get install mesa-vulkan-drivers) or use \
+            return Err(Error::NoAdapter(match environment::drivers_named() {
+                Some(named) => format!("no driver was found: {named}, or use `device` cpu"),
+                None => "no Vulkan, Metal or DX12 driver was found; install one (Debian: apt-get install mesa-vulkan-drivers) or use \
                  `device` cpu"
                     .to_owned(),
-            ));
+            }));
         }
         None if adapters[0].get_info().device_type == wgpu::DeviceType::Cpu => (
             0,

@@ -42,6 +42,27 @@ pub(super) fn backends() -> Result<wgpu::Backends> {
     Ok(backends)
 }
 
+/// Which drivers the Vulkan loader looks at, where a variable says so: in words for whom no driver is found.
+pub(super) fn drivers_named() -> Option<String> {
+    const NAMES: [&str; 5] = [
+        "VK_DRIVER_FILES",
+        "VK_ICD_FILENAMES",
+        "VK_LOADER_DRIVERS_SELECT",
+        "VK_LOADER_DRIVERS_DISABLE",
+        "VK_ADD_DRIVER_FILES",
+    ];
+    let (name, value) = NAMES.iter().find_map(|n| Some((n, variable(n)?)))?;
+    let missing = std::env::split_paths(&value).find(|path| !path.exists());
+    let missing = match missing.filter(|_| name.ends_with("S") && !name.contains("SELECT")) {
+        Some(path) => format!(", and there is no {}", path.display()),
+        None => String::new(),
+    };
+    Some(format!(
+        "the environment variable {name} is '{}'{missing}; correct it or unset it",
+        value.display()
+    ))
+}
+
 /// Whether a weak adapter is wanted before a strong one: `WGPU_POWER_PREF`.
 pub(super) fn saves_power() -> Result<bool> {
     let Some(value) = variable("WGPU_POWER_PREF") else {

@@ -44,6 +44,13 @@ pub use kernel::{Bound, BufferSlice, Resource};
 pub use pipeline::Prepared;
 pub use timing::Clock;
 
+/// Whether environment variables say which adapter it has to be.
+pub(crate) fn asked_by_environment() -> bool {
+    ["WGPU_ADAPTER_NAME", "WGPU_BACKEND"]
+        .iter()
+        .any(|name| environment::variable(name).is_some())
+}
+
 /// A wgpu device and queue with their capabilities and pipelines. Cheap to clone.
 #[derive(Clone)]
 pub struct Gpu {

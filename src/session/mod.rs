@@ -78,7 +78,8 @@ pub enum Device {
 }
 
 impl Device {
-    /// Opens what `choice` names. `Auto` falls back to the CPU where there is no adapter, and the log says so.
+    /// Opens what `choice` names. `Auto` falls back to the CPU where there is no adapter, and the log says so; what the environment asks for
+    /// (`WGPU_ADAPTER_NAME`, `WGPU_BACKEND`) has to be there.
     ///
     /// # Errors
     /// When a named adapter is not there, or a driver refuses.
@@ -88,9 +89,7 @@ impl Device {
             Choice::Named(_) => Gpu::new(choice).map(Self::Gpu),
             Choice::Auto => match Gpu::new(choice) {
                 Ok(gpu) => Ok(Self::Gpu(gpu)),
-                Err(Error::NoAdapter(why))
-                    if std::env::var_os("WGPU_ADAPTER_NAME").is_none_or(|n| n.is_empty()) =>
-                {
+                Err(Error::NoAdapter(why)) if !crate::gpu::asked_by_environment() => {
                     log::warn!("no GPU: {why}; running on the CPU");
                     Ok(Self::Cpu)
                 }

@@ -24,8 +24,37 @@ const LEFT: &[&str] = &[
     "$recycle.bin",
     "system volume information",
     "__pycache__",
-    "icon\r",
+    r"icon\r",
 ];
+
+/// Endings of copies that programs keep, and of downloads that have not ended.
+const LEFT_ENDINGS: &[&str] = &[
+    "~",
+    ".bak",
+    ".orig",
+    ".part",
+    ".partial",
+    ".crdownload",
+    ".download",
+    ".tmp",
+];
+
+/// Words beside `train` or `test` in the name of a folder that is a part: `train_images`, `TestSet`.
+const BESIDE: &[&str] = &[
+    "image", "images", "img", "imgs", "pictures", "data", "dataset", "set", "split", "png", "jpg",
+    "jpeg",
+];
+
+/// The word that makes a folder a part of the data by its name, if it has no other: `train` of `train`, `Train_Images`, `train2017`.
+fn part_word(name: &str) -> Option<String> {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphabetic());
+    let mut words = words.filter(|w| !w.is_empty() && !BESIDE.contains(w));
+    let word = words.next().filter(|_| words.next().is_none())?;
+    let word = word.strip_suffix("set").unwrap_or(word);
+    let known = [TRAINING, TEST, VALIDATION].concat();
+    known.contains(&word).then(|| word.to_owned())
+}
 
 /// Pictures of a folder, of classes where it has folders.
 #[derive(Debug, Default)]
@@ -40,6 +69,8 @@ pub(super) struct Tree {
     pub(super) classes: Vec<String>,
     /// Folders that have none.
     pub(super) empty: Vec<String>,
+    /// Folders with pictures in the only class.
+    pub(super) inner: Vec<String>,
     passed: Passed,
 }
 
@@ -67,11 +98,21 @@ pub(super) struct Folder {
     pub(super) parts: Vec<(String, usize)>,
 }
 
+/// The name of a file or folder; bytes that are no text and characters that steer a terminal are spelt out, so that names that differ do.
 fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    let bytes = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut name = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                name.extend(c.escape_default());
+            } else {
+                name.push(c);
+            }
+        }
+        name.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    name
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -82,6 +123,13 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         .map_err(|e| Error::io(dir, e))?;
     paths.sort();
     Ok(paths)
+}
+
+/// Whether it is what systems and programs leave.
+fn is_left(name: &str, path: &Path) -> bool {
+    let lower = name.to_lowercase();
+    let ends = || LEFT_ENDINGS.iter().any(|e| lower.ends_with(e));
+    LEFT.contains(&lower.as_str()) || ends() && path.is_file()
 }
 
 /// What one folder holds, without what is passed over.
@@ -97,7 +145,7 @@ fn level(dir: &Path, passed: &mut Passed) -> Result<Level> {
         let name = name(&path);
         if name.starts_with('.') {
             passed.add(Reason::Hidden, &path);
-        } else if LEFT.contains(&name.to_lowercase().as_str()) {
+        } else if is_left(&name, &path) {
             passed.add(Reason::System, &path);
         } else if path.is_dir() {
             level.folders.push(path);
@@ -190,17 +238,45 @@ fn tree(root: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The only one of `folders` that has one of `names`.
+/// The only one of `folders` that is the part of one of `names`.
 fn part<'a>(folders: &'a [String], names: &[&str]) -> Option<&'a String> {
-    let mut named = folders
-        .iter()
-        .filter(|f| names.contains(&f.to_lowercase().as_str()));
+    let fits = |f: &&String| part_word(f).is_some_and(|word| names.contains(&word.as_str()));
+    let mut named = folders.iter().filter(fits);
     named.next().filter(|_| named.next().is_none())
 }
 
+/// The parts of a folder by the names of its folders.
+struct Parts<'a> {
+    training: &'a String,
+    /// What is not trained on, where there is such.
+    test: Option<&'a String>,
+}
+
+impl<'a> Parts<'a> {
+    /// Where all folders are named as parts; or one to train on and one to test on are, and what lies beside them (`unlabeled`, `extra`) is
+    /// another part. `train` among other names is a class, as `car` is.
+    fn of(dir: &Path, folders: &'a [String]) -> Result<Option<Self>> {
+        let training = part(folders, TRAINING);
+        let test = part(folders, TEST).or_else(|| part(folders, VALIDATION));
+        let all = !folders.is_empty() && folders.iter().all(|f| part_word(f).is_some());
+        match training {
+            Some(training) if all || test.is_some() => Ok(Some(Self { training, test })),
+            None if all => Err(Error::format(
+                dir,
+                format!(
+                    "has {} but no train: which of them is to be trained on? Rename it, or name it alone ({})",
+                    folders.join(", "),
+                    dir.join(&folders[0]).display()
+                ),
+            )),
+            _ => Ok(None),
+        }
+    }
+}
+
 impl Folder {
-    /// Looks through a folder. Folders in it are classes, but where all of them are named as parts (`train`, `test`, `val`) and one is to be
-    /// trained on.
+    /// Looks through a folder. Folders in it are classes, but where they are named as parts (`train`, `test`, `val`). The only folder in it
+    /// may have the parts (what an archive unpacks to).
     pub(super) fn survey(dir: &Path) -> Result<Self> {
         if dir.is_file() {
             return Err(Error::format(
@@ -208,23 +284,20 @@ impl Folder {
                 "is a file; images:DIR wants the folder that it lies in",
             ));
         }
-        let whole = tree(dir)?;
-        let known = [TRAINING, TEST, VALIDATION].concat();
-        let all = whole
-            .classes
-            .iter()
-            .all(|c| known.contains(&c.to_lowercase().as_str()));
-        let training = part(&whole.classes, TRAINING).filter(|_| all);
-        let Some(training) = training else {
-            if all && !whole.classes.is_empty() {
-                let found = whole.classes.join(", ");
-                return Err(Error::format(
-                    dir,
-                    format!(
-                        "has {found} but no train: which of them is to be trained on? Rename it, or name it alone ({})",
-                        dir.join(&whole.classes[0]).display()
-                    ),
-                ));
+        let mut whole = tree(dir)?;
+        let Some(Parts { training, test }) = Parts::of(dir, &whole.classes)? else {
+            if let [only] = whole.classes.as_slice() {
+                let inner = dir.join(only);
+                let folders = if inner.is_dir() {
+                    tree(&inner)
+                } else {
+                    Ok(Tree::default())
+                };
+                // Pictures beside its folders are no fault of a class.
+                whole.inner = folders.map(|t| t.classes).unwrap_or_default();
+                if Parts::of(&inner, &whole.inner).is_ok_and(|parts| parts.is_some()) {
+                    return Self::survey(&inner);
+                }
             }
             return Ok(Self {
                 training: whole,
@@ -233,7 +306,6 @@ impl Folder {
                 parts: Vec::new(),
             });
         };
-        let test = part(&whole.classes, TEST).or_else(|| part(&whole.classes, VALIDATION));
         let others = whole
             .classes
             .iter()
