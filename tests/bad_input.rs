@@ -1,34 +1,14 @@
 //! Bad input on the command line: an error that names the thing, exit status 2, nothing written or lost.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Everything here runs on the CPU: what is tested does not depend on a device, and a run takes no time to start.
-fn wgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgen"))
-        .args(["--device", "cpu"])
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// The command must fail with status 2 and a message that contains each of `words`.
-fn refused(arguments: &[&str], words: &[&str]) -> String {
-    let out = wgen(arguments);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(2), "{arguments:?}: {message}");
-    for word in words {
-        assert!(
-            message.contains(word),
-            "{arguments:?}: no '{word}' in: {message}"
-        );
-    }
-    assert!(!message.contains("panicked"), "{message}");
-    message
-}
+use common::calls::{refused, wgen};
 
 struct Folder(TempDir);
 

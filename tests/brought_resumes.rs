@@ -1,22 +1,14 @@
 //! Going on with a run: refused where it could not be what the run would have been, with what differs; and at its own speed.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use tempfile::TempDir;
 
-fn wgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgen"))
-        .args(["--device", "cpu"])
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn words(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout)
-}
+use common::calls::{wgen, words};
 
 /// A run of 6 steps on 60 digits, and how it was asked for.
 struct Begun {

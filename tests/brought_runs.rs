@@ -1,46 +1,20 @@
 //! What a run knows of its data, and what the commands make of it: how pictures are read, what is held out, what classes are called.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn wgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgen"))
-        .args(["--device", "cpu"])
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn words(out: &Output) -> String {
-    [&out.stdout[..], &out.stderr]
-        .map(String::from_utf8_lossy)
-        .join("\n")
-}
-
-fn done(arguments: &[&str]) -> String {
-    let out = wgen(arguments);
-    assert!(out.status.success(), "{arguments:?}: {}", words(&out));
-    words(&out)
-}
+use common::calls::{done, refused, wgen, words};
 
 fn answer(arguments: &[&str]) -> Value {
     let out = wgen(&[arguments, &["--json"]].concat());
     assert!(out.status.success(), "{arguments:?}: {}", words(&out));
     serde_json::from_slice(&out.stdout).unwrap()
-}
-
-fn refused(arguments: &[&str], expected: &[&str]) {
-    let out = wgen(arguments);
-    let error = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(2), "{arguments:?}: {error}");
-    for word in expected {
-        assert!(error.contains(word), "'{word}' is not in '{error}'");
-    }
 }
 
 struct Folder(TempDir);

@@ -21,6 +21,12 @@ use wgen::session::Device;
 use wgen::tensor::{Data, TensorType, Value};
 use wgen::train::{Summary, Trainer};
 
+pub(crate) mod calls;
+pub(crate) mod folder;
+#[cfg(unix)]
+pub(crate) mod place;
+pub(crate) mod saved;
+
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
 pub(crate) fn gpu() -> Gpu {
     Gpu::new(&Choice::Auto)
