@@ -38,6 +38,10 @@ pub(super) struct Defaults {
     pub(super) learning_rate: f64,
     pub(super) beta1: f32,
     pub(super) beta2: f32,
+    pub(super) epsilon: f32,
+    pub(super) shape: Shape,
+    pub(super) warmup: u64,
+    pub(super) batch: usize,
     pub(super) epochs: u64,
     pub(super) ema: Option<f64>,
 }
@@ -48,6 +52,10 @@ impl Default for Defaults {
             learning_rate: 1e-3,
             beta1: 0.9,
             beta2: 0.999,
+            epsilon: 1e-8,
+            shape: Shape::Constant,
+            warmup: 0,
+            batch: 128,
             epochs: 10,
             ema: None,
         }
@@ -79,18 +87,18 @@ pub(super) struct TrainingArguments {
     /// Training steps, instead of epochs
     #[arg(long)]
     pub(super) steps: Option<u64>,
-    /// Examples of a step
-    #[arg(long, default_value_t = 128)]
-    batch: usize,
+    /// Examples of a step [default: 128]
+    #[arg(long)]
+    batch: Option<usize>,
     /// Learning rate
     #[arg(long)]
     lr: Option<f64>,
-    /// How the learning rate moves
-    #[arg(long, value_enum, default_value_t = Shape::Constant)]
-    lr_schedule: Shape,
-    /// Steps over which the learning rate rises from 0
-    #[arg(long, default_value_t = 0)]
-    lr_warmup: u64,
+    /// How the learning rate moves [default: constant]
+    #[arg(long, value_enum)]
+    lr_schedule: Option<Shape>,
+    /// Steps over which the learning rate rises from 0 [default: 0]
+    #[arg(long)]
+    lr_warmup: Option<u64>,
     /// Seed of initial weights, shuffles and noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -175,17 +183,18 @@ impl TrainingArguments {
         let (decay, momentum) = (self.weight_decay, self.momentum.unwrap_or(0.0));
         let beta1 = self.beta1.unwrap_or(defaults.beta1);
         let beta2 = self.beta2.unwrap_or(defaults.beta2);
+        let epsilon = defaults.epsilon;
         match self.optimizer {
             OptimizerName::Adam => Rule::Adam {
                 beta1,
                 beta2,
-                epsilon: 1e-8,
+                epsilon,
                 decay,
             },
             OptimizerName::Adamw => Rule::AdamW {
                 beta1,
                 beta2,
-                epsilon: 1e-8,
+                epsilon,
                 decay,
             },
             OptimizerName::Sgd => Rule::Sgd {
@@ -221,13 +230,13 @@ impl TrainingArguments {
             training: Training {
                 steps: self.steps,
                 epochs: self.epochs.or(epochs),
-                batch: self.batch,
+                batch: self.batch.unwrap_or(defaults.batch),
                 seed: self.seed,
                 optimizer: self.optimizer(defaults),
                 learning_rate: LearningRate {
                     peak: self.lr.unwrap_or(defaults.learning_rate),
-                    shape: self.lr_schedule,
-                    warmup: self.lr_warmup,
+                    shape: self.lr_schedule.unwrap_or(defaults.shape),
+                    warmup: self.lr_warmup.unwrap_or(defaults.warmup),
                 },
                 beta,
                 beta_warmup,

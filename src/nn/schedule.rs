@@ -23,6 +23,10 @@ pub enum Shape {
     Constant,
     /// It falls to zero along half a cosine (Loshchilov & Hutter 2017, without restarts).
     Cosine,
+    /// It falls to a tenth, by the same factor each step (Mildenhall et al. 2020).
+    Exponential,
+    /// It falls to 0.33 of itself at 1/2, 3/4 and 9/10 of the steps (nerfacc's for hash grids).
+    Stairs,
 }
 
 /// The learning rate by step.
@@ -48,6 +52,13 @@ impl LearningRate {
                 let length = total.saturating_sub(self.warmup).max(1) as f64;
                 let progress = ((step - self.warmup) as f64 / length).min(1.0);
                 self.peak * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+            Shape::Exponential => self.peak * 0.1_f64.powf(step as f64 / total.max(1) as f64),
+            Shape::Stairs => {
+                let passed = [(1, 2), (3, 4), (9, 10)]
+                    .iter()
+                    .filter(|(of, all)| step * all >= total * of);
+                self.peak * 0.33_f64.powi(passed.count() as i32)
             }
         }
     }
@@ -82,6 +93,22 @@ mod tests {
         assert!((rate.at(10, 110) - 1e-3).abs() < 1e-12);
         assert!((rate.at(60, 110) - 5e-4).abs() < 1e-12);
         assert!(rate.at(110, 110) < 1e-12);
+        let exponential = LearningRate {
+            shape: Shape::Exponential,
+            warmup: 0,
+            ..rate
+        };
+        assert_eq!(exponential.at(0, 200), 1e-3);
+        assert!((exponential.at(100, 200) - 1e-3 * 0.1_f64.sqrt()).abs() < 1e-12);
+        let stairs = LearningRate {
+            shape: Shape::Stairs,
+            ..rate
+        };
+        // Of 3,500 steps: 1,750, 2,625 and 3,150.
+        let at = |step| (stairs.at(step, 3500) * 1e6).round();
+        assert_eq!([at(4), at(10), at(1749)], [500.0, 1000.0, 1000.0]);
+        assert_eq!([at(1750), at(2624), at(2625)], [330.0, 330.0, 109.0]);
+        assert_eq!([at(3149), at(3150), at(3499)], [109.0, 36.0, 36.0]);
         assert_eq!(warm_up(2.0, 0, 0), 2.0);
         assert_eq!(warm_up(2.0, 4, 1), 1.0);
         assert!((ema_decay(0.999, 0) - 0.1).abs() < 1e-12);
