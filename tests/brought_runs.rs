@@ -454,6 +454,10 @@ fn colour_does_not_get_the_network_of_digits_without_a_word() {
         said.contains("--channels 32,64 --latent 64 --decoder gaussian"),
         "{said}"
     );
+    // The variance begins at the data's: one channel of three has 10 / 255 to both sides of its mean.
+    let variance = ((10.0_f64 / 255.0).powi(2) / 3.0).ln();
+    let begins = model["decoder_log_variance"].as_f64().unwrap();
+    assert!((begins - variance).abs() < 1e-5, "{begins}, {variance}");
     let (model, said) = run("ae", "ae", &data, &["--latent", "7"]);
     assert_eq!(
         (&model["channels"], &model["latent"]),
@@ -487,4 +491,5 @@ fn colour_does_not_get_the_network_of_digits_without_a_word() {
         (&json!([400]), &json!("bernoulli"), &json!(20))
     );
     assert!(!said.contains("for these pictures"), "{said}");
+    assert_eq!(model.get("decoder_log_variance"), None);
 }
