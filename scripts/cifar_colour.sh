@@ -31,12 +31,11 @@ train cifar-diffusion diffusion --conditional --prediction v --schedule cosine -
 train cifar-classifier classifier --epochs 20 --lr-schedule cosine
 $wgen eval runs/cifar-vae --data "images:$data"
 $wgen eval runs/cifar-classifier --data "images:$data"
-$wgen eval runs/cifar-diffusion --data "images:$data" --bound 20
+$wgen eval runs/cifar-diffusion --data "images:$data" --bound 20 --examples 300
 for run in cifar-vae cifar-dcgan; do
     $wgen eval runs/$run --data "images:$data" --judge runs/cifar-classifier --samples 1000
 done
-$wgen eval runs/cifar-diffusion --data "images:$data" --judge runs/cifar-classifier --samples 1000 --steps 25 --guidance 2
-$wgen reconstruct runs/cifar-vae --data "images:$data" --n 40 --out runs/cifar-vae/reconstructions.png
-$wgen sample runs/cifar-vae --n 60 --out runs/cifar-vae/samples.png
-$wgen sample runs/cifar-dcgan --n 100 --out runs/cifar-dcgan/samples.png
-$wgen sample runs/cifar-diffusion --n 100 --guidance 2 --out runs/cifar-diffusion/samples.png
+$wgen reconstruct runs/cifar-vae --data "images:$data" --n 32 --out runs/cifar-vae/reconstructions.png
+$wgen sample runs/cifar-vae --n 50 --out runs/cifar-vae/samples.png
+$wgen sample runs/cifar-dcgan --n 50 --out runs/cifar-dcgan/samples.png
+$wgen sample runs/cifar-diffusion --n 50 --guidance 2 --steps 25 --out runs/cifar-diffusion/samples.png
