@@ -47,6 +47,7 @@ use op::MergeKey;
 pub use op::Op;
 pub use ops::conv2d::Conv2dOptions;
 use ops::leaf::{Leaf, LeafKind};
+pub use ops::stratified::Depths;
 use update::Update;
 
 /// A node's position in its graph.

@@ -42,6 +42,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "conv2d",
     "commit",
     "ema",
+    "frequency_encode",
     "gather",
     "group_norm",
     "guard",
@@ -56,8 +57,10 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "resize",
     "reverse_step",
     "rmsprop",
+    "sample_pdf",
     "scatter_add",
     "sgd",
+    "spherical_harmonics",
     "timestep_embedding",
     "top_k",
     "shared/bindings",
@@ -71,7 +74,9 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/philox",
     "shared/plain",
     "shared/product",
+    "shared/sine",
     "shared/update",
+    "shared/wide",
 ];
 
 /// Every template that has entry points, by stem: the kernel families.

@@ -258,6 +258,30 @@ impl Real for Tracked {
         let value = self.value.tanh();
         self.builtin(value, 1.0, 1e-5)
     }
+    fn sin(self) -> Self {
+        // `shared/sine.wgsl`. Within 0.78 the argument is taken as it is: a last sum, beside it terms of a tenth with five roundings, and
+        // a polynomial cut at 0.13 unit roundoffs. Else its rest within an eighth of a turn has three roundings, of at most pi / 4, and is
+        // cut at 2^-32 turns: 1.4 unit roundoffs where the slope is as large as there, and the polynomial's 1.2.
+        let own = if self.value.abs() + self.tolerance() < 0.78 {
+            2.0 * UNIT_ROUNDOFF * self.value.abs()
+        } else {
+            3.5 * UNIT_ROUNDOFF
+        };
+        self.builtin(self.value.sin(), 1.0, own)
+    }
+    fn cos(self) -> Self {
+        // The same with a polynomial of at most 1.4 unit roundoffs.
+        self.builtin(self.value.cos(), 1.0, 3.5 * UNIT_ROUNDOFF)
+    }
+    fn scaled(self, exponent: i32) -> Self {
+        let by = 2_f64.powi(exponent);
+        Self {
+            value: self.value * by,
+            bias: self.bias * by,
+            variance: self.variance * by * by,
+            choice: self.choice * by,
+        }
+    }
     fn abs(self) -> Self {
         Self {
             value: self.value.abs(),
@@ -293,6 +317,28 @@ impl Real for Tracked {
     }
     fn is_finite(self) -> bool {
         self.value.is_finite() && self.value.abs() <= f64::from(f32::MAX)
+    }
+    fn sort(values: &mut [Self]) {
+        // Whatever the device has of each, its k-th is no less than the k-th of the lower ends and no more than that of the upper ones.
+        let ordered = |of: fn(&Self) -> f64| {
+            let mut all: Vec<f64> = values.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let middles = ordered(|x| x.value);
+        let by_error = [
+            ordered(|x| x.value - x.error()),
+            ordered(|x| x.value + x.error()),
+        ];
+        let by_all = [
+            ordered(|x| x.value - x.tolerance()),
+            ordered(|x| x.value + x.tolerance()),
+        ];
+        for (i, (value, &middle)) in values.iter_mut().zip(&middles).enumerate() {
+            let within = |[low, high]: &[Vec<f64>; 2]| (middle - low[i]).max(high[i] - middle);
+            let (error, all) = (within(&by_error), within(&by_all));
+            *value = Self::with_bias(middle, error).or_within((all - error).max(0.0));
+        }
     }
     fn into_data(values: Vec<Self>) -> Data {
         Data::Tracked(values)

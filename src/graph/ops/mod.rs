@@ -6,6 +6,7 @@ pub(crate) mod concat;
 pub(crate) mod conv2d;
 pub(crate) mod decompose;
 pub(crate) mod elementwise;
+pub(crate) mod frequency_encode;
 pub(crate) mod gather;
 pub(crate) mod group_norm;
 pub(crate) mod leaf;
@@ -21,7 +22,10 @@ pub(crate) mod reparameterize;
 pub(crate) mod reshape;
 pub(crate) mod resize;
 pub(crate) mod reverse_step;
+pub(crate) mod sample_pdf;
 pub(crate) mod scatter_add;
+pub(crate) mod spherical_harmonics;
+pub(crate) mod stratified;
 pub(crate) mod timestep_embedding;
 pub(crate) mod top_k;
 
