@@ -32,6 +32,7 @@ macro_rules! families {
 families! {
     adam advance attention cast ceiling commit concat ema gan gather group_norm guard map matmul pool present q_sample rearrange reduce
     reparameterize resize reverse_step rmsprop scatter_add sgd timestep_embedding top_k vae chains
+    frequency_encode sample_pdf spherical_harmonics
 }
 
 #[test]

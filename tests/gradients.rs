@@ -246,6 +246,12 @@ fn middles() -> Vec<(&'static str, Middle)> {
         }),
         ("softmax", |_, a, _| (a * 2.0).softmax()),
         ("cross_entropy", |_, a, b| a.cross_entropy(b)),
+        ("frequency_encode", |_, a, b| {
+            a.frequency_encode(2) * b.slice(1, 0, 1)
+        }),
+        ("spherical_harmonics", |_, a, b| {
+            (a + b).reshape([8, 3]).spherical_harmonics()
+        }),
         ("keep_top_k", |_, a, b| (a * b).keep_top_k(1, 2)),
         ("dropout", |_, a, _| a.dropout("drop", 0.4)),
         ("random mask", |g, a, _| {

@@ -157,8 +157,11 @@ pub(super) fn sample_pdf(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 continue;
             };
             for weights in kinds {
-                // Both sizes of a workgroup that devices have, and every weight in one of them.
-                for workgroup in [kernel.workgroup, 64 + 8 - kernel.workgroup] {
+                // Both sizes of a workgroup that devices have.
+                let other = 64 + 8 - kernel.workgroup;
+                let once = matches!(weights, Weights::Some(1.0));
+                let workgroups = [Some(kernel.workgroup), once.then_some(other)];
+                for workgroup in workgroups.into_iter().flatten() {
                     let kernel = SamplePdf {
                         workgroup,
                         ..kernel.clone()
