@@ -24,7 +24,10 @@ struct Params {
 }
 
 //# include "shared/bindings.wgsl"
+
+
 //# include "shared/sine.wgsl"
+
 
 @compute @workgroup_size(WORKGROUP)
 fn frequency_encode(

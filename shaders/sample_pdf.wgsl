@@ -32,6 +32,7 @@ struct Params {
 
 //# include "shared/bindings.wgsl"
 
+
 var<workgroup> sums: array<f32, SAMPLES>;
 var<workgroup> keys: array<u32, MERGED>;
 

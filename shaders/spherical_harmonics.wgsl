@@ -35,6 +35,7 @@ const H: f32 = 0.3731763325901154;
 
 //# include "shared/bindings.wgsl"
 
+
 @compute @workgroup_size(WORKGROUP)
 fn spherical_harmonics(
     @builtin(global_invocation_id) id: vec3<u32>,

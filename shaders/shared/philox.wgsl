@@ -2,6 +2,7 @@
 
 //# include "shared/wide.wgsl"
 
+
 fn philox4x32(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     var c = counter;
     var k = key;

@@ -1,8 +1,10 @@
 // Sine and cosine of 2^octave x, whatever a driver makes of large arguments. x / 2 pi is taken in integers, so that no reassociation or
 // contraction of floats can spoil the reduction, and so that an octave is a shift. The polynomials are Cephes' sinf and cosf, as in
-// shared/normal.wgsl. The twins are Real::sin and Real::cos in src/real.rs, which state the error bound.
+// shared/normal.wgsl. The twins are Real::sin and Real::cos; src/real/tracked.rs
+// has the error bound.
 
 //# include "shared/wide.wgsl"
+
 
 // 2^octave x / 2 pi modulo 1 as a fraction of 2^32, for x >= 0 and 2^octave x < 2^30, rounded down, from 64 bits of 1 / 2 pi.
 fn turn_of(x: f32, octave: u32) -> u32 {

@@ -415,4 +415,58 @@ mod tests {
         assert!((scaled.choice() - 0.3).abs() < 1e-12);
         assert!(scaled.error() >= 0.5 * UNIT_ROUNDOFF);
     }
+
+    #[test]
+    fn a_sorted_number_may_be_what_its_neighbours_may_be() {
+        // 1 and 1.2, each known to 0.3; 5, which is exact, and 4.9 or anything within 1 of it.
+        let known = |x: f64, bias: f64| Tracked::with_bias(x, bias);
+        let mut values = [
+            known(5.0, 0.0),
+            known(1.2, 0.3),
+            known(4.9, 0.0).or_within(1.0),
+            known(1.0, 0.3),
+        ];
+        Tracked::sort(&mut values);
+        let is = |i: usize, value: f64, error: f64, choice: f64| {
+            let got = values[i];
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+            assert!(
+                near(got.value, value) && near(got.error(), error) && near(got.choice(), choice),
+                "{i}: {got:?}"
+            );
+        };
+        is(0, 1.0, 0.3, 0.0);
+        is(1, 1.2, 0.3, 0.0);
+        // From 3.9 to 5, or from 5 to 5.9.
+        is(2, 4.9, 0.0, 1.0);
+        is(3, 5.0, 0.0, 0.9);
+        let mut plain = [2.0_f32, -0.0, 0.0, -1.0];
+        f32::sort(&mut plain);
+        assert_eq!(
+            plain.map(f32::to_bits),
+            [-1.0_f32, -0.0, 0.0, 2.0].map(f32::to_bits)
+        );
+    }
+
+    #[test]
+    fn scaling_by_powers_of_two_adds_no_error() {
+        let x = Tracked::with_bias(3.0, 1e-7).or_within(0.5);
+        let scaled = (x + x).scaled(-3);
+        assert_eq!(scaled.value, 0.75);
+        assert_eq!(scaled.error(), (x + x).error() / 8.0);
+        assert_eq!(scaled.choice(), 0.125);
+        assert_eq!(
+            (0.3_f32.scaled(9), 0.3_f64.scaled(-2)),
+            (0.3 * 512.0, 0.3 / 4.0)
+        );
+    }
+
+    #[test]
+    fn the_sine_of_a_small_angle_keeps_its_accuracy() {
+        let of = |x: f64| Tracked::with_bias(x, 0.0).sin();
+        assert!(of(1e-6).tolerance() < 1.3e-13);
+        assert!(of(3000.0).tolerance() < 2.2e-7);
+        let inexact = Tracked::with_bias(0.2, 1e-3);
+        assert!(inexact.sin().error() >= 1e-3 && inexact.cos().error() >= 1e-3);
+    }
 }
