@@ -94,7 +94,7 @@ fn sample_pdf(
                 high = middle;
             }
         }
-        let j = select(max(low, 1u) - 1u, last, u >= 1.0);
+        let j = max(low, 1u) - 1u;
         var value = edge(first, j);
         if j < last {
             let mass = weights[first + j + 1u] + 1e-5;

@@ -70,7 +70,10 @@ fn progress_names_every_case_and_every_line_once_it_is_done() {
         }
     })
     .unwrap();
-    assert_eq!(lines, ["cast", "concat", "scatter_add"]);
+    assert_eq!(
+        lines,
+        ["cast", "concat", "scatter_add", "spherical_harmonics"]
+    );
     assert_eq!(cases, report.lines.iter().map(|l| l.cases).sum::<usize>());
 }
 

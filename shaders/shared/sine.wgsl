@@ -1,7 +1,6 @@
 // Sine and cosine of 2^octave x, whatever a driver makes of large arguments. x / 2 pi is taken in integers, so that no reassociation or
 // contraction of floats can spoil the reduction, and so that an octave is a shift. The polynomials are Cephes' sinf and cosf, as in
-// shared/normal.wgsl. The twins are Real::sin and Real::cos; src/real/tracked.rs
-// has the error bound.
+// shared/normal.wgsl. The twins are Real::sin and Real::cos; src/real/tracked.rs has the error bound.
 
 //# include "shared/wide.wgsl"
 

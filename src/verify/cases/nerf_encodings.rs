@@ -88,8 +88,8 @@ pub(super) fn spherical_harmonics(cases: &mut Vec<Case>) {
 enum Weights {
     /// Everywhere, and large or small.
     Some(f32),
-    /// In one sample, all of it: the masses elsewhere count as none.
-    Opaque,
+    /// In one sample. Where that is all of it, the masses elsewhere count as none; where a little is left, they barely count.
+    Opaque(f32),
     /// Nowhere.
     None,
 }
@@ -100,7 +100,7 @@ impl Weights {
         let one = |(i, w): (usize, f32)| match self {
             // Every fifth is none.
             Self::Some(scale) if i % 5 > 0 => w * scale,
-            Self::Opaque if i % samples == (7 * (i / samples) + samples / 2) % samples => 1.0,
+            Self::Opaque(w) if i % samples == (7 * (i / samples) + samples / 2) % samples => w,
             _ => 0.0,
         };
         drawn.into_iter().enumerate().map(one).collect()
@@ -113,7 +113,7 @@ impl Weights {
             (1, _) => 0.0,
             (2, _) => 1.0 - 2_f32.powi(-24),
             (3, _) => 1.0,
-            (4 | 5, Self::Opaque) => (i % 11) as f32 * 0.97e-5 + 4.3e-6,
+            (4 | 5, Self::Opaque(_)) => (i % 11) as f32 * 0.97e-5 + 4.3e-6,
             _ => u - 0.1,
         };
         drawn.into_iter().enumerate().map(one).collect()
@@ -146,9 +146,11 @@ pub(super) fn sample_pdf(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
     }
     let kinds = [
         Weights::Some(1.0),
-        Weights::Some(0.01),
+        // As much as what is added to each.
+        Weights::Some(1e-5),
         Weights::Some(1000.0),
-        Weights::Opaque,
+        Weights::Opaque(1.0),
+        Weights::Opaque(0.9994),
         Weights::None,
     ];
     for [rays, samples, count] in sizes {
