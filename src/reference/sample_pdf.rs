@@ -21,6 +21,7 @@ fn of_ray<T: Real>(z: &[T], weights: &[T], uniforms: &[T]) -> Vec<T> {
     let total = sums[last];
     let mut samples = z.to_vec();
     for &u in uniforms {
+        // All of it is reached: the product is the total itself, and no rounding decides.
         if u.to_f64() >= 1.0 {
             samples.push(edge(last));
             continue;
@@ -33,9 +34,9 @@ fn of_ray<T: Real>(z: &[T], weights: &[T], uniforms: &[T]) -> Vec<T> {
         };
         // From edge to edge for as long as the sum is reached.
         let mut sample = between(0);
-        for j in 1..=last {
+        for (j, sum) in sums.iter().enumerate().skip(1) {
             let next = if j < last { between(j) } else { edge(last) };
-            sample = sums[j].greater(reached).select(sample, next);
+            sample = sum.greater(reached).select(sample, next);
         }
         samples.push(sample);
     }
