@@ -164,6 +164,8 @@ fn main() {
             "shared/noise_terms" | "shared/functions" => vec!["map"],
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
             "shared/product" => vec!["matmul", "conv2d"],
+            "shared/sine" => vec!["frequency_encode"],
+            "shared/wide" => vec!["frequency_encode", "reparameterize"],
             "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
                 wgen::program::template::families()

@@ -125,7 +125,8 @@ fn depths(rays: usize, samples: usize) -> Vec<f32> {
     let drawn = reals(&numbers(Values::Positive, 40, rays * samples));
     let mut z = Vec::with_capacity(drawn.len());
     for (ray, steps) in drawn.chunks_exact(samples).enumerate() {
-        let mut at = 2.0 + 0.3 * ray as f32;
+        // Every second one from behind its origin: numbers of both signs.
+        let mut at = 2.0 + 0.3 * ray as f32 - if ray % 2 == 1 { 5.0 } else { 0.0 };
         for (i, step) in steps.iter().enumerate() {
             at += if i % 9 == 4 {
                 0.0
