@@ -47,6 +47,7 @@ pub(crate) mod gather;
 pub(crate) mod group_norm;
 pub(crate) mod guard;
 pub(crate) mod half;
+pub(crate) mod hash_encoding;
 pub(crate) mod map;
 pub(crate) mod matmul;
 pub(crate) mod piece;

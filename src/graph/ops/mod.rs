@@ -8,6 +8,7 @@ pub(crate) mod decompose;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 pub(crate) mod group_norm;
+pub(crate) mod hash_encoding;
 pub(crate) mod leaf;
 pub(crate) mod loss;
 pub(crate) mod matmul;
