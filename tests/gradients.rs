@@ -4,6 +4,7 @@ use wgen::graph::Conv2dOptions;
 use wgen::graph::op::EvalContext;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::functions::{Distribution, Function};
+use wgen::kernels::hash_encoding::HashGrid;
 use wgen::kernels::matmul::Layout;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;
@@ -44,6 +45,11 @@ fn step_of<'g>(g: &'g Graph, b: Var<'g>) -> Var<'g> {
             b.slice(0, 3, COLUMNS),
         ],
     )
+}
+
+/// A dense level of 8 entries and a hashed one of 16.
+fn hash_grid() -> HashGrid {
+    HashGrid::new(2, 2, 4, 2, 5).unwrap()
 }
 
 /// Operators of two smooth operands of shape [4, 6], the second one positive.
@@ -131,6 +137,16 @@ fn middles() -> Vec<(&'static str, Middle)> {
             a.reshape([6, 4])
                 .slice(0, 0, 5)
                 .scatter_add(g.input("index5", TensorType::u32([5])), 4)
+        }),
+        ("hash_encode", |g, a, b| {
+            // No gradient goes to positions, so they may not depend on an operand.
+            let x = g.input("positions", TensorType::f32([5, 3]));
+            let table = g.concat(0, &[a, b]).reshape([24, 2]);
+            x.hash_encode(table, &hash_grid())
+        }),
+        ("hash_scatter", |g, a, _| {
+            let x = g.input("positions", TensorType::f32([5, 3]));
+            x.hash_scatter(a.slice(1, 0, 5).reshape([5, 4]), &hash_grid())
         }),
         ("reparameterize", |_, a, b| a.reparameterize("z", b)),
         ("reparameterize by example", |_, a, b| {
@@ -312,6 +328,10 @@ fn gradients_of_first_and_second_order_agree_with_finite_differences() {
             Value::new([12, 2], numbers(Values::Normal, 3, 24)).unwrap(),
         ),
         ("t", Value::new([4], integers(2, 12, 4)).unwrap()),
+        (
+            "positions",
+            Value::new([5, 3], numbers(Values::Positive, 4, 15)).unwrap(),
+        ),
         ("index5", Value::new([5], integers(2, 4, 5)).unwrap()),
     ];
     for (name, middle) in middles() {

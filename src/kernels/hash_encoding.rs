@@ -347,16 +347,20 @@ pub fn bounds(samples: usize, width: usize) -> (Reduce, Option<Reduce>) {
     (first, Some(second))
 }
 
-impl Kernel for HashCells {
-    fn family(&self) -> &'static str {
-        "hash_encoding"
+impl HashGrid {
+    /// Elements of the table that so many samples can meet: a table of which only some is met is not read as a whole.
+    fn met(&self, samples: usize) -> f64 {
+        (8 * samples * self.width()).min(self.elements()) as f64
     }
 
-    fn variant(&self) -> String {
-        self.grid.variant("cells")
+    /// Samples times levels.
+    fn rows(&self, samples: usize) -> f64 {
+        (samples * self.levels.len()) as f64
     }
+}
 
-    fn bindings(&self) -> Vec<Binding> {
+impl HashCells {
+    fn storage(&self) -> Vec<Binding> {
         let count = self.samples * self.grid.levels.len() * 6;
         vec![
             HashGrid::positions(self.samples),
@@ -364,30 +368,16 @@ impl Kernel for HashCells {
         ]
     }
 
-    fn launch(&self) -> Launch {
-        let bindings = self.bindings();
-        self.grid
-            .launch("cells", "hash_cells", self.samples, &bindings)
-    }
-
-    fn cost(&self) -> Cost {
+    fn work(&self) -> Cost {
         Cost {
-            flops: 60.0 * (self.samples * self.grid.levels.len()) as f64,
-            bytes: bytes_of(&self.bindings()),
+            flops: 60.0 * self.grid.rows(self.samples),
+            bytes: bytes_of(&self.storage()),
         }
     }
 }
 
-impl Kernel for HashEncode {
-    fn family(&self) -> &'static str {
-        "hash_encoding"
-    }
-
-    fn variant(&self) -> String {
-        self.grid.variant("encode")
-    }
-
-    fn bindings(&self) -> Vec<Binding> {
+impl HashEncode {
+    fn storage(&self) -> Vec<Binding> {
         let (grid, vector) = (&self.grid, self.grid.vector());
         let count = self.samples * grid.width();
         vec![
@@ -397,96 +387,53 @@ impl Kernel for HashEncode {
         ]
     }
 
-    fn launch(&self) -> Launch {
-        let bindings = self.bindings();
-        self.grid
-            .launch("encode", "hash_encode", self.samples, &bindings)
-    }
-
-    fn cost(&self) -> Cost {
-        let rows = (self.samples * self.grid.levels.len()) as f64;
-        let features = self.grid.features as f64;
-        // A table of which only some is met is not read as a whole.
-        let met = (8.0 * rows * features).min(self.grid.elements() as f64);
+    fn work(&self) -> Cost {
+        let (grid, samples) = (&self.grid, self.samples);
+        let own = samples * (3 + grid.width());
         Cost {
-            flops: (16.0 * features + 12.0) * rows,
-            bytes: 4.0 * (3.0 * self.samples as f64 + met + rows * features),
+            flops: (16 * grid.features + 12) as f64 * grid.rows(samples),
+            bytes: 4.0 * (own as f64 + grid.met(samples)),
         }
     }
 }
 
-impl Kernel for HashClear {
-    fn family(&self) -> &'static str {
-        "hash_encoding"
-    }
-
-    fn variant(&self) -> String {
-        self.grid.variant("clear")
-    }
-
-    fn bindings(&self) -> Vec<Binding> {
+impl HashClear {
+    fn storage(&self) -> Vec<Binding> {
         vec![Binding::write("sums", DType::U32, self.grid.elements())]
     }
 
-    fn launch(&self) -> Launch {
-        let bindings = self.bindings();
-        self.grid.launch("clear", "hash_clear", 0, &bindings)
-    }
-
-    fn cost(&self) -> Cost {
+    fn work(&self) -> Cost {
         Cost {
             flops: 0.0,
-            bytes: bytes_of(&self.bindings()),
+            bytes: bytes_of(&self.storage()),
         }
     }
 }
 
-impl Kernel for HashScatter {
-    fn family(&self) -> &'static str {
-        "hash_encoding"
-    }
-
-    fn variant(&self) -> String {
-        self.grid.variant("scatter")
-    }
-
-    fn bindings(&self) -> Vec<Binding> {
-        let count = self.samples * self.grid.width();
+impl HashScatter {
+    fn storage(&self) -> Vec<Binding> {
+        let (grid, vector) = (&self.grid, self.grid.vector());
+        let count = self.samples * grid.width();
         vec![
             HashGrid::positions(self.samples),
-            Binding::read("gradient", DType::F32, count).vector(self.grid.vector()),
-            self.grid.bounds(),
-            Binding::atomic("sums", self.grid.elements()),
+            Binding::read("gradient", DType::F32, count).vector(vector),
+            grid.bounds(),
+            Binding::atomic("sums", grid.elements()),
         ]
     }
 
-    fn launch(&self) -> Launch {
-        let bindings = self.bindings();
-        self.grid
-            .launch("scatter", "hash_scatter", self.samples, &bindings)
-    }
-
-    fn cost(&self) -> Cost {
-        let rows = (self.samples * self.grid.levels.len()) as f64;
-        let features = self.grid.features as f64;
-        let met = (8.0 * rows * features).min(self.grid.elements() as f64);
+    fn work(&self) -> Cost {
+        let (grid, samples) = (&self.grid, self.samples);
+        let own = samples * (3 + grid.width());
         Cost {
-            flops: (24.0 * features + 12.0) * rows,
-            bytes: 4.0 * (3.0 * self.samples as f64 + rows * features + 2.0 * met),
+            flops: (24 * grid.features + 12) as f64 * grid.rows(samples),
+            bytes: 4.0 * (own as f64 + 2.0 * grid.met(samples)),
         }
     }
 }
 
-impl Kernel for HashFinish {
-    fn family(&self) -> &'static str {
-        "hash_encoding"
-    }
-
-    fn variant(&self) -> String {
-        self.grid.variant("finish")
-    }
-
-    fn bindings(&self) -> Vec<Binding> {
+impl HashFinish {
+    fn storage(&self) -> Vec<Binding> {
         let count = self.grid.elements();
         vec![
             Binding::read("sums", DType::U32, count),
@@ -495,15 +442,45 @@ impl Kernel for HashFinish {
         ]
     }
 
-    fn launch(&self) -> Launch {
-        let bindings = self.bindings();
-        self.grid.launch("finish", "hash_finish", 0, &bindings)
-    }
-
-    fn cost(&self) -> Cost {
+    fn work(&self) -> Cost {
         Cost {
             flops: 2.0 * self.grid.elements() as f64,
-            bytes: bytes_of(&self.bindings()),
+            bytes: bytes_of(&self.storage()),
         }
     }
+}
+
+/// The stages of the one template.
+macro_rules! stages {
+    ($($kernel:ident $stage:literal $entry:literal $samples:expr;)*) => {$(
+        impl Kernel for $kernel {
+            fn family(&self) -> &'static str {
+                "hash_encoding"
+            }
+
+            fn variant(&self) -> String {
+                self.grid.variant($stage)
+            }
+
+            fn bindings(&self) -> Vec<Binding> {
+                self.storage()
+            }
+
+            fn launch(&self) -> Launch {
+                let samples: fn(&Self) -> usize = $samples;
+                self.grid.launch($stage, $entry, samples(self), &self.storage())
+            }
+
+            fn cost(&self) -> Cost {
+                self.work()
+            }
+        }
+    )*};
+}
+stages! {
+    HashCells "cells" "hash_cells" |k| k.samples;
+    HashEncode "encode" "hash_encode" |k| k.samples;
+    HashClear "clear" "hash_clear" |_| 0;
+    HashScatter "scatter" "hash_scatter" |k| k.samples;
+    HashFinish "finish" "hash_finish" |_| 0;
 }

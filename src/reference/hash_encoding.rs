@@ -236,3 +236,115 @@ pub(crate) fn gradient<T: Real>(grid: &HashGrid, positions: &Data, gradient: &Da
     }
     T::into_data(scatter(grid, T::of(positions), T::of(gradient)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash alone: a level whose table has so many entries.
+    fn hash(vertex: [u32; 3], log2: u32) -> usize {
+        let level = Level {
+            scale: 2047.0,
+            resolution: 2048,
+            entries: 1 << log2,
+            first: 0,
+            hashed: true,
+        };
+        entry_of(&level, vertex)
+    }
+
+    #[test]
+    fn hashes_are_instant_ngps() {
+        for (vertex, of_19_bits) in [
+            ([1, 0, 0], 1),
+            ([0, 1, 0], 489_905),
+            ([0, 0, 1], 153_493),
+            ([1, 2, 3], 128_476),
+            ([123, 456, 789], 470_282),
+            ([2047, 2047, 2047], 285_147),
+        ] {
+            assert_eq!(hash(vertex, 19), of_19_bits, "{vertex:?}");
+        }
+        assert_eq!(hash([1, 2, 3], 14), 13_788);
+        assert_eq!(
+            hash([1, 2, 3], 31),
+            (2_892_625_372_u32 & 0x7fff_ffff) as usize
+        );
+    }
+
+    #[test]
+    fn levels_are_those_of_both_configurations() {
+        let column = |grid: &HashGrid, f: fn(&Level) -> u32| -> Vec<u32> {
+            grid.levels.iter().map(f).collect()
+        };
+        let grid = HashGrid::new(8, 4, 19, 16, 2048).unwrap();
+        let powers: Vec<u32> = (4..12).map(|n| 1 << n).collect();
+        assert_eq!(column(&grid, |l| l.resolution), powers);
+        let mut entries = vec![4096, 32768, 262_144];
+        entries.resize(8, 524_288);
+        assert_eq!(column(&grid, |l| l.entries), entries);
+        assert_eq!((grid.entries(), grid.elements()), (2_920_448, 11_681_792));
+        assert_eq!(grid.levels.iter().position(|l| l.hashed), Some(3));
+
+        let grid = HashGrid::new(16, 2, 19, 16, 2048).unwrap();
+        let resolutions = [
+            16, 23, 31, 43, 59, 81, 112, 154, 213, 295, 407, 562, 777, 1073, 1483, 2048,
+        ];
+        assert_eq!(column(&grid, |l| l.resolution), resolutions);
+        let mut entries = vec![4096, 12168, 29792, 79512, 205_384];
+        entries.resize(16, 524_288);
+        assert_eq!(column(&grid, |l| l.entries), entries);
+        assert_eq!(grid.entries(), 6_098_120);
+        assert_eq!(grid.levels.iter().position(|l| l.hashed), Some(5));
+
+        // 511.0000000001 in f64 is 511 in f32.
+        let last = HashGrid::new(8, 4, 17, 16, 512).unwrap().levels[7];
+        assert_eq!((last.scale, last.resolution), (511.0, 512));
+    }
+
+    #[test]
+    fn the_example_wraps_where_the_last_cell_ends() {
+        let grid = HashGrid::new(4, 1, 9, 4, 32).unwrap();
+        let entry = |e: usize| (e % 17) as f64 / 16.0 - 0.5;
+        let table: Vec<f64> = (0..grid.entries()).map(entry).collect();
+        let x = [0.31_f32, 0.62, 0.87].map(f64::from);
+        let y = encode(&grid, &x, &table);
+        let expected = [0.0125, 0.189_375, 0.009_312_5, 0.005_843_5];
+        for (y, expected) in y.iter().zip(expected) {
+            assert!((y - expected).abs() < 1e-6, "{y}, not {expected}");
+        }
+        let corners = |level: usize| {
+            let level = &grid.levels[level];
+            Place::of(level, &x)
+                .corners
+                .map(|c| c - level.first as usize)
+        };
+        assert_eq!(cell_along(&grid.levels[0], x[2]).0, 3);
+        assert_eq!(corners(0), [57, 58, 61, 62, 9, 10, 13, 14]);
+        assert_eq!(corners(1), [418, 419, 426, 427, 482, 483, 490, 491]);
+        assert_eq!(corners(2), [429, 430, 126, 125, 282, 281, 201, 202]);
+    }
+
+    #[test]
+    fn scales_are_held_exactly() {
+        for (levels, base, finest) in [(16, 16, 2048), (32, 1, 2), (7, 3, 1 << 20), (5, 1, 1)] {
+            for level in HashGrid::new(levels, 2, 14, base, finest).unwrap().levels {
+                let (integer, shift) = level.fixed();
+                assert!((1..=31).contains(&shift), "{level:?}");
+                let again = f64::from(integer) * 2_f64.powi(-(shift as i32) - 1);
+                assert_eq!(again, f64::from(level.scale), "{level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn units_are_powers_of_two_that_leave_room() {
+        assert_eq!(unit_exponent(0.0), -126);
+        assert_eq!(unit_exponent(1.0 - 1.0 / 1024.0), -30);
+        // Within the bound's own rounding of a power of two: the next one.
+        assert_eq!(unit_exponent(1.0 - 1.0 / 8192.0), -29);
+        assert_eq!(unit_exponent(1.0), -29);
+        assert_eq!(unit_exponent(f32::MAX), 98);
+        assert_eq!(unit_exponent(1e-38), -126);
+    }
+}
