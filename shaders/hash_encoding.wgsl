@@ -26,8 +26,10 @@
 // Nothing is rounded that a compiler may round otherwise: a product is either by a power of two, or goes through `as_rounded`, so that
 // factors are not taken in another order. An entry with n contributions is within n (unit / 2 + 2^-22 max |w g|) of the exact sum.
 //
-//# if stage == "finish" or stage == "clear"
-// One invocation ${"four elements" if stage == "finish" else "an element"}. Dispatch: a line over the elements, folded into x and y.
+//# if stage == "finish"
+// One invocation a feature of 8 entries. Dispatch: ceil(entries / 8 * F / WORKGROUP), folded into x and y.
+//# elif stage == "clear"
+// One invocation an element. Dispatch: ceil(entries * F / WORKGROUP), folded into x and y.
 //# else
 // One invocation a sample and level; workgroups go through the samples of one level after another, so that neighbours read one table.
 // Dispatch: L ceil(samples / WORKGROUP), folded into x and y.
@@ -94,22 +96,28 @@ fn hash_${stage}(
         sums[element] = 0u;
     }
     //# elif stage == "finish"
-    let first = (number * WORKGROUP + local) * 4u;
+    // Levels have a multiple of 8 entries: these 8 are of one level.
+    let block = (number * WORKGROUP + local) / ${features}u;
+    let feature = local % ${features}u;
+    let first = block * ${8 * features}u + feature;
     if first >= params.elements {
         return;
     }
-    // Tables have a multiple of 8 entries: all four are of one level.
-    let entry = first / ${features}u;
     var level = 0u;
-    while level + 1u < params.levels && entry >= params.grid[level + 1u].first {
+    while level + 1u < params.levels && 8u * block >= params.grid[level + 1u].first {
         level++;
     }
-    for (var element = first; element < first + 4u; element++) {
-        let bound = bounds[level * ${features}u + element % ${features}u];
-        let sum = f32(bitcast<i32>(sums[element])) * power_of_two(unit_exponent(bound));
+    let bound = bounds[level * ${features}u + feature];
+    let unit = power_of_two(unit_exponent(bound));
+    let lost = is_lost(bound);
+    //# for entry in range(8)
+    {
+        let element = first + ${entry * features}u;
+        let sum = f32(bitcast<i32>(sums[element])) * unit;
         // A gradient that is no number is one in all of the level's feature, for the guard to see.
-        out[element] = bitcast<f32>(select(bitcast<u32>(sum), 0x7fc00000u, is_lost(bound)));
+        out[element] = bitcast<f32>(select(bitcast<u32>(sum), 0x7fc00000u, lost));
     }
+    //# endfor
     //# else
     let which = number / params.groups;
     let sample = number % params.groups * WORKGROUP + local;
@@ -131,15 +139,15 @@ fn hash_${stage}(
     //# for part in range(features // lanes)
     var sum${part} = ${real}(0.0);
     //# endfor
-    //# for corner in range(8)
-    {
-        let entry = level.first + entry_of(level, place.near + vec3<u32>(${corner % 2}u, ${corner // 2 % 2}u, ${corner // 4}u));
-        let weight = place.${"far" if corner % 2 else "near"}_weight.x * place.${"far" if corner // 2 % 2 else "near"}_weight.y * place.${"far" if corner // 4 else "near"}_weight.z;
+    for (var corner = 0u; corner < 8u; corner++) {
+        let far = vec3<u32>(corner & 1u, (corner >> 1u) & 1u, corner >> 2u);
+        let entry = level.first + entry_of(level, place.near + far);
+        let weights = select(place.near_weight, place.far_weight, far == vec3<u32>(1u));
+        let weight = weights.x * weights.y * weights.z;
         //# for part in range(features // lanes)
         sum${part} += weight * table[entry * ${features // lanes}u + ${part}u];
         //# endfor
     }
-    //# endfor
     //# for part in range(features // lanes)
     out[row + ${part}u] = sum${part};
     //# endfor
@@ -161,16 +169,15 @@ fn hash_${stage}(
         return;  // a row without a sample
     }
     let place = place_of(level, sample);
-    //# for corner in range(8)
-    {
-        let entry = level.first + entry_of(level, place.near + vec3<u32>(${corner % 2}u, ${corner // 2 % 2}u, ${corner // 4}u));
-        let xy = as_rounded(place.${"far" if corner % 2 else "near"}_weight.x * place.${"far" if corner // 2 % 2 else "near"}_weight.y);
-        let weight = as_rounded(xy * place.${"far" if corner // 4 else "near"}_weight.z);
+    for (var corner = 0u; corner < 8u; corner++) {
+        let far = vec3<u32>(corner & 1u, (corner >> 1u) & 1u, corner >> 2u);
+        let entry = level.first + entry_of(level, place.near + far);
+        let weights = select(place.near_weight, place.far_weight, far == vec3<u32>(1u));
+        let weight = as_rounded(as_rounded(weights.x * weights.y) * weights.z);
         //# for feature in range(features)
         atomicAdd(&sums[entry * ${features}u + ${feature}u], bitcast<u32>(i32(round(weight * g${feature}))));
         //# endfor
     }
-    //# endfor
     //# endif
     //# endif
     //# endif

@@ -232,7 +232,8 @@ impl HashGrid {
         let groups = samples.div_ceil(WORKGROUP as usize);
         let units = match stage {
             "clear" => self.elements(),
-            "finish" => self.elements() / 4,
+            // Entries of a level are a multiple of 8.
+            "finish" => self.elements() / 8,
             _ => groups * self.levels.len() * WORKGROUP as usize,
         };
         let mut params = vec![
