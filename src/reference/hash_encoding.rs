@@ -14,7 +14,7 @@ const STEP: f64 = 1.0 / (1 << 24) as f64;
 pub(crate) fn cell_along(level: &Level, x: f64) -> (u32, u32) {
     let steps = (x.clamp(0.0, 1.0) * 2_f64.powi(31)) as u64;
     let (scale, shift) = level.fixed();
-    let p = (steps * u64::from(scale) >> shift) + (1 << 31);
+    let p = ((steps * u64::from(scale)) >> shift) + (1 << 31);
     ((p >> 32) as u32, p as u32 >> 8)
 }
 
@@ -164,7 +164,7 @@ fn units_of<T: Real>(grid: &HashGrid, gradient: &[T]) -> Vec<f64> {
 /// The unit of a sum whose terms' magnitudes add up to `bound` is 2 to this.
 pub(crate) fn unit_exponent(bound: f32) -> i32 {
     let raised = bound.abs().to_bits() + 0x1000;
-    let exponent = (raised + 0x007f_ffff >> 23) as i32 - 127;
+    let exponent = ((raised + 0x007f_ffff) >> 23) as i32 - 127;
     (exponent - BITS as i32).max(-126)
 }
 
