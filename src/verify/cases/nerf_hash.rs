@@ -142,6 +142,8 @@ fn finish(grid: &Arc<HashGrid>) -> Case {
             f32::MAX,
             1e-20,
             1.0 - 0.000_3,
+            // Raised it is 1, and not a bit more.
+            1.0 - 1.0 / 4096.0,
             7.3,
         ];
         inputs[1] = Data::F32((0..width).map(|i| special[i % special.len()]).collect());
@@ -184,16 +186,9 @@ fn lost(cases: &mut Vec<Case>) {
         return;
     };
     let (grid, samples) = (Arc::new(grid), 70);
-    let bad = [
-        f32::INFINITY,
-        1.0,
-        f32::NAN,
-        2.0,
-        3.0,
-        f32::INFINITY,
-        4.0,
-        5.0,
-    ];
+    // A NaN with its last bit set.
+    let nan = f32::from_bits(0x7fc0_0001);
+    let bad = [f32::INFINITY, 1.0, nan, 2.0, 3.0, f32::INFINITY, 4.0, 5.0];
     let kernel = HashScatter {
         grid: grid.clone(),
         samples,
