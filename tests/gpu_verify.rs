@@ -30,8 +30,9 @@ macro_rules! families {
     ($($name:ident)*) => { $(#[test] fn $name() { verify(stringify!($name)); })* };
 }
 families! {
-    adam advance attention cast ceiling commit concat ema gan gather group_norm guard map matmul pool present q_sample rearrange reduce
-    reparameterize resize reverse_step rmsprop scatter_add sgd timestep_embedding top_k vae chains
+    adam advance attention cast ceiling commit concat ema gan gather group_norm guard map march matmul occupancy pool present q_sample ray_budget ray_of
+    rearrange reduce
+    reparameterize resize reverse_step rmsprop scan scatter_add sgd timestep_embedding top_k vae chains
 }
 
 #[test]

@@ -37,17 +37,22 @@ pub mod gather;
 pub mod group_norm;
 pub(crate) mod guard;
 pub mod map;
+pub mod march;
 pub mod matmul;
+pub mod occupancy;
 pub mod philox;
 pub mod pool;
 pub mod present;
 pub mod q_sample;
+pub mod ray_budget;
+pub mod ray_of;
 pub mod rearrange;
 pub mod reduce;
 pub mod reparameterize;
 pub mod resize;
 pub mod reverse_step;
 pub mod rmsprop;
+pub mod scan;
 pub mod scatter_add;
 pub mod sgd;
 pub mod timestep_embedding;
@@ -122,6 +127,8 @@ pub enum Access {
     Write,
     /// Read and written in place.
     ReadWrite,
+    /// Words that invocations of any order add to, or otherwise change, atomically: `array<atomic<u32>>`. What was in them before counts.
+    Atomic,
     /// A storage texture that is written, its values four a pixel.
     Texture {
         /// Its format.
@@ -131,6 +138,13 @@ pub enum Access {
         /// Its rows.
         height: u32,
     },
+}
+
+impl Access {
+    /// Whether what the binding holds before is read.
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite | Self::Atomic)
+    }
 }
 
 /// A format of storage textures that every device can write.
@@ -241,6 +255,11 @@ impl Binding {
         Self::new(name, Access::ReadWrite, dtype, count)
     }
 
+    /// Words that are changed atomically.
+    pub fn atomic(name: impl Into<String>, count: usize) -> Self {
+        Self::new(name, Access::Atomic, DType::U32, count)
+    }
+
     /// The same, reals loaded and stored four at a time where `vector` says so.
     #[must_use]
     pub fn vector(self, vector: bool) -> Self {
@@ -257,6 +276,9 @@ impl Binding {
 
     /// What the shader's array is of.
     fn wgsl(&self) -> &'static str {
+        if self.access == Access::Atomic {
+            return "atomic<u32>";
+        }
         match (self.dtype, self.vector) {
             (DType::F32, false) => "f32",
             (DType::F32, true) => "vec4<f32>",
@@ -339,16 +361,13 @@ pub trait Kernel: Debug + Send + Sync {
 
 /// Sum of the bytes of all bindings: the memory traffic of a kernel that reads and writes each once.
 pub fn bytes_of(bindings: &[Binding]) -> f64 {
+    let times = |access| match access {
+        Access::ReadWrite | Access::Atomic => 2.0,
+        _ => 1.0,
+    };
     bindings
         .iter()
-        .map(|b| {
-            b.bytes() as f64
-                * if b.access == Access::ReadWrite {
-                    2.0
-                } else {
-                    1.0
-                }
-        })
+        .map(|b| b.bytes() as f64 * times(b.access))
         .sum()
 }
 
