@@ -47,32 +47,23 @@ fn counts(kind: Counts, rays: usize) -> Vec<u32> {
 
 fn scans(quick: bool, cases: &mut Vec<Case>) {
     // One more and one less than a tile; 257 tiles take two turns.
-    let mut sizes = vec![1, 2, 67, TILE - 1, TILE, TILE + 1, 5 * TILE + 3];
-    sizes.push(256 * TILE + 5);
+    let mut sizes = vec![1, 67, TILE, TILE + 1, 256 * TILE + 5];
     if !quick {
-        sizes.push((1 << 20) + 1);
+        sizes.extend([2, TILE - 1, 5 * TILE + 3, (1 << 20) + 1]);
     }
     for rays in sizes {
         for kind in [Counts::Some, Counts::Zero, Counts::Huge] {
-            let sum: u64 = counts(kind, rays).iter().map(|&c| u64::from(c)).sum();
-            let first = counts(kind, rays)[0] as usize;
+            let counts = counts(kind, rays);
+            let sum: u64 = counts.iter().map(|&c| u64::from(c)).sum();
             let most = (sum as usize).min(scan::MOST_CAPACITY);
-            // All fit, the last does not, half of them, not even the first, no room at all.
-            let mut room = vec![
-                most,
-                most.saturating_sub(1),
-                most / 2,
-                most.min(first.saturating_sub(1)),
-                0,
-            ];
-            room.sort_unstable();
-            room.dedup();
-            // The large ones for their tiles alone.
-            if rays > 2 * TILE {
-                room.drain(..room.len().saturating_sub(2));
-            } else if quick && rays > 2 && rays < TILE && room.len() > 2 {
-                room.drain(1..room.len() - 1);
-            }
+            // Half of them fit, all, all but the last, none but empty ones, no room at all.
+            let before_first = (counts[0] as usize).saturating_sub(1).min(most);
+            let mut room = vec![most / 2, most, most.saturating_sub(1), before_first, 0];
+            room.truncate(match (kind, rays == 67 || !quick) {
+                (Counts::Some, true) if rays < 2 * TILE => 5,
+                (Counts::Some, _) => 2,
+                _ => 1,
+            });
             for capacity in room {
                 let name = format!("{rays} rays, {kind:?} counts, room for {capacity}");
                 scan_in(&name, rays, capacity, kind, cases);
