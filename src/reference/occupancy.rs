@@ -33,7 +33,7 @@ pub(crate) fn pick<T: Real>(
             words(kernel, state, 3 * i + attempt / 4)[attempt as usize % 4] & within
         });
         let above = |cell: &u32| values[*cell as usize].to_f64() > threshold.to_f64();
-        let last = tried.clone().last().unwrap_or(0);
+        let last = tried.clone().next_back().unwrap_or(0);
         tried.find(above).unwrap_or(last)
     });
     permuted.chain(occupied).collect()
