@@ -45,6 +45,7 @@ pub mod update;
 
 use op::MergeKey;
 pub use op::Op;
+pub use ops::composite::Rows;
 pub use ops::conv2d::Conv2dOptions;
 use ops::leaf::{Leaf, LeafKind};
 use update::Update;

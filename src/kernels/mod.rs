@@ -28,6 +28,7 @@ pub mod attention;
 pub mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod commit;
+pub mod composite;
 pub mod concat;
 pub mod conv2d;
 pub mod ema;

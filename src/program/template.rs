@@ -38,6 +38,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "attention",
     "cast",
     "ceiling",
+    "composite",
     "concat",
     "conv2d",
     "commit",

@@ -204,12 +204,13 @@ impl Real for Tracked {
     }
     fn exp_m1(self) -> Self {
         // A series next to 0: its last sum, the products before it at most half as large, and a cut of 1e-8. Else the error of exp,
-        // and a rounding.
+        // which falls with it below 0, and the rounding of the difference.
         let value = self.value.exp_m1();
         let own = if self.value.abs() < 0.5 - self.tolerance() {
             4.0 * UNIT_ROUNDOFF * value.abs()
         } else {
-            ((3.0 + 2.0 * self.value.abs()) * 2.0 + 1.0) * UNIT_ROUNDOFF * self.value.exp().max(1.0)
+            let exp = (3.0 + 2.0 * self.value.abs()) * 2.0 * self.value.exp();
+            UNIT_ROUNDOFF * (exp + value.abs())
         };
         self.builtin(value, (self.value + self.tolerance().min(1.0)).exp(), own)
     }

@@ -38,6 +38,7 @@ pub(crate) mod attention;
 pub(crate) mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod commit;
+pub(crate) mod composite;
 pub(crate) mod concat;
 pub(crate) mod conv2d;
 pub(crate) mod ema;
