@@ -36,6 +36,7 @@ use crate::tensor::Value;
 
 pub mod bound;
 pub mod codes;
+pub mod image_metrics;
 pub mod judge;
 pub mod reverse;
 pub mod statistics;
