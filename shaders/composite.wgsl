@@ -45,15 +45,17 @@ struct Params {
     epsilon: f32,
 }
 
-alias real = f32;
-
 //# include "shared/bindings.wgsl"
+
+alias real = f32;
 //# include "shared/functions.wgsl"
 
 // A ray's light on its way.
 struct Light {
     left: f32,       // T: the share that came so far
+    //# if not epsilon
     thickness: f32,  // the sum of tau
+    //# endif
 }
 
 // The weight of the sample that the light meets next.
@@ -88,7 +90,7 @@ fn composite_${stage}(
         return;
     }
     let end = first_sample(ray + 1u);
-    var light = Light(1.0, 0.0);
+    var light = Light(1.0${"" if epsilon else ", 0.0"});
     //# if stage == "value" or stage == "tau"
     var rgb = vec3<f32>(0.0);
     var opacity = 0.0;

@@ -2,14 +2,14 @@
 
 use wgen::graph::Conv2dOptions;
 use wgen::graph::op::EvalContext;
-use wgen::graph::{Graph, Var};
+use wgen::graph::{Graph, Rows, Var};
 use wgen::kernels::functions::{Distribution, Function};
 use wgen::kernels::matmul::Layout;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;
 use wgen::kernels::reverse_step::COLUMNS;
 use wgen::real::Precision;
-use wgen::tensor::{TensorType, Value};
+use wgen::tensor::{Data, TensorType, Value};
 use wgen::verify::cases::{Values, integers, numbers};
 
 type Middle = for<'g> fn(&'g Graph, Var<'g>, Var<'g>) -> Var<'g>;
@@ -31,6 +31,13 @@ fn norm<'g>(a: Var<'g>, b: Var<'g>, groups: usize, silu: bool, of_images: bool) 
     };
     a.reshape([2, 3, 4])
         .group_norm(groups, affine(0), affine(1) - 0.5, 0.1, silu)
+}
+
+/// Eight samples along rays.
+fn along<'g>(a: Var<'g>, b: Var<'g>, rows: Rows<'g>) -> Var<'g> {
+    let b = b.reshape([24]);
+    let (tau, t) = (b.slice(0, 0, 8), b.slice(0, 16, 24));
+    tau.composite(a.reshape([8, 3]), t, rows)
 }
 
 /// Coefficients of a reverse step whose clip is out of reach: a difference across its kink is no derivative.
@@ -181,6 +188,25 @@ fn middles() -> Vec<(&'static str, Middle)> {
             let step = step_of(g, b);
             x.reverse_step_with(p, step, x.square())
         }),
+        ("composite", |_, a, b| {
+            let samples = 4;
+            along(
+                a,
+                b,
+                Rows::Dense {
+                    samples,
+                    epsilon: 0.0,
+                },
+            )
+        }),
+        ("composite with nerf-pytorch's epsilon", |_, a, b| {
+            // Large enough to be seen.
+            let (samples, epsilon) = (2, 0.05);
+            along(a, b, Rows::Dense { samples, epsilon })
+        }),
+        ("composite of packed samples", |g, a, b| {
+            along(a, b, Rows::Packed(g.input("base", TensorType::u32([6]))))
+        }),
         ("conv2d", |_, a, b| conv(a, b, Conv2dOptions::new(1, 1))),
         ("conv2d strided", |_, a, b| {
             conv(a, b, Conv2dOptions::new(2, 2))
@@ -264,10 +290,7 @@ fn evaluate(graph: &Graph, wanted: Var<'_>, p: &[f64], indices: &[(&str, Value)]
         },
     };
     let mut leaves: Vec<(&str, Value)> = indices.to_vec();
-    leaves.push((
-        "p",
-        Value::new([4, 6], wgen::tensor::Data::F64(p.to_vec())).unwrap(),
-    ));
+    leaves.push(("p", Value::new([4, 6], Data::F64(p.to_vec())).unwrap()));
     graph.interpret(&[wanted.id()], &leaves, &cx).unwrap()[0]
         .data
         .to_f64()
@@ -313,6 +336,11 @@ fn gradients_of_first_and_second_order_agree_with_finite_differences() {
         ),
         ("t", Value::new([4], integers(2, 12, 4)).unwrap()),
         ("index5", Value::new([5], integers(2, 4, 5)).unwrap()),
+        // Rays of 3, 0 and 4 samples, one that was dropped, a sample that belongs to none.
+        (
+            "base",
+            Value::new([6], Data::U32(vec![0, 3, 3, 7, 7, 3])).unwrap(),
+        ),
     ];
     for (name, middle) in middles() {
         let graph = Graph::new(Domain::Training);

@@ -56,7 +56,7 @@ impl Composite {
                 };
                 let takes = match wanted {
                     Some(wanted) => shapes(&wanted.iter().collect::<Vec<_>>()),
-                    None => "tau [samples], a whole number of rays' and none empty,".to_owned(),
+                    None => "tau [samples] of whole rays, at least one,".to_owned(),
                 };
                 let why = format!("takes {takes} with {samples}, got {}", shapes(inputs));
                 Err(Error::shape(self.name(), why))
