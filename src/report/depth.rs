@@ -15,8 +15,6 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use std::io;
-
 use crate::error::{Error, Result};
 
 /// The keyword of the text in a depth's PNG that is what one step of grey stands for.
@@ -109,17 +107,14 @@ pub fn depth_png(
         writer.write_image_data(&data)?;
         writer.finish()
     };
-    written().map_err(|e| match e {
-        png::EncodingError::IoError(e) if e.kind() == io::ErrorKind::OutOfMemory => {
-            Error::Usage("the depth's picture does not fit into memory".to_owned())
-        }
-        e => Error::Usage(format!("the depth's picture cannot be encoded: {e}")),
-    })?;
+    written().map_err(|e| Error::Usage(format!("the depth's picture cannot be encoded: {e}")))?;
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
