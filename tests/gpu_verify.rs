@@ -30,7 +30,7 @@ macro_rules! families {
     ($($name:ident)*) => { $(#[test] fn $name() { verify(stringify!($name)); })* };
 }
 families! {
-    adam advance attention cast ceiling commit concat ema gan gather group_norm guard map matmul pool present q_sample rearrange reduce
+    adam advance attention camera_rays cast ceiling commit concat ema gan gather group_norm guard map matmul pool present q_sample rearrange reduce
     reparameterize resize reverse_step rmsprop scatter_add sgd timestep_embedding top_k vae chains
 }
 

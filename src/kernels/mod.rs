@@ -25,6 +25,7 @@ use crate::tensor::DType;
 pub mod adam;
 pub(crate) mod advance;
 pub mod attention;
+pub mod camera_rays;
 pub mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod commit;

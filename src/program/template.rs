@@ -36,6 +36,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "adam",
     "advance",
     "attention",
+    "camera_rays",
     "cast",
     "ceiling",
     "concat",

@@ -35,6 +35,7 @@ use crate::tensor::Data;
 pub(crate) mod adam;
 pub(crate) mod advance;
 pub(crate) mod attention;
+pub(crate) mod camera_rays;
 pub(crate) mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod commit;

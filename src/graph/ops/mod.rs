@@ -1,6 +1,7 @@
 //! One file an operator family, with the stem of its kernels; each adds its functions to [`Var`](super::Var).
 
 pub(crate) mod attention;
+pub(crate) mod camera_rays;
 pub(crate) mod cast;
 pub(crate) mod concat;
 pub(crate) mod conv2d;

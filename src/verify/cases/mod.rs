@@ -30,6 +30,7 @@ mod images;
 mod layers;
 mod maps;
 mod moves;
+mod nerf_rays;
 mod products;
 mod reductions;
 mod updates;
@@ -62,6 +63,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     diffusion::q_sample(&mut cases);
     diffusion::timestep_embedding(&mut cases);
     diffusion::reverse_step(quick, &mut cases);
+    nerf_rays::camera_rays(&mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);
