@@ -137,6 +137,7 @@ fn gradients_of_whole_models_agree_with_pytorch() {
             scale: 1.0,
             shift: 0.0,
             classes: if labels.is_some() { CLASSES } else { 0 },
+            cameras: None,
         };
         let about = model.phases().swap_remove(phase);
         let update = Update {

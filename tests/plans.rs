@@ -71,6 +71,7 @@ const DATA: DataType = DataType {
     scale: 1.0 / 255.0,
     shift: 0.0,
     classes: 10,
+    cameras: None,
 };
 
 /// A graph as text.

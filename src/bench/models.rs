@@ -90,6 +90,7 @@ pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Resu
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,

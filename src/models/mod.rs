@@ -33,7 +33,7 @@ mod model;
 pub mod registry;
 pub mod vae;
 
-pub use model::{DataType, Figures, Model, Phase};
+pub use model::{DataType, Figures, Model, Phase, Rays};
 pub use registry::Entry;
 
 /// All models.

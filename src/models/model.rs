@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use crate::data::scene::{Cameras, POSE_FLOATS, ROW_BYTES};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Parameter, Role};
 use crate::graph::update::Update;
@@ -28,6 +29,19 @@ pub struct DataType {
     pub shift: f32,
     /// Classes of the labels; 0 where there are none.
     pub classes: usize,
+    /// Of rays: the cameras that they are of.
+    pub cameras: Option<Cameras>,
+}
+
+/// The step's batch of rays.
+#[derive(Clone, Copy, Debug)]
+pub struct Rays<'g> {
+    /// Their rows `[batch, 8]`, bytes 0 to 255 as f32: red, green, blue, alpha, the pixel's number.
+    pub rows: Var<'g>,
+    /// The poses of all views, `[views, 12]`: input `poses`.
+    pub poses: Var<'g>,
+    /// What is known of the views.
+    pub cameras: Cameras,
 }
 
 impl DataType {
@@ -42,20 +56,48 @@ impl DataType {
         width: usize,
         batch: usize,
     ) -> Result<Var<'g>> {
+        if self.cameras.is_some() {
+            return Err(Error::Usage(format!(
+                "{model}: the model takes pictures or points; the data is rays of posed pictures, which only models of radiance fields take"
+            )));
+        }
         if self.width != width {
             return Err(Error::Usage(format!(
                 "{model}: the model takes {width} values an input, the data has {}",
                 self.width
             )));
         }
+        Ok(self.gathered(graph, batch))
+    }
+
+    /// The step's batch of rays, gathered from inputs `data` and `index`, and the poses of their views, input `poses`.
+    ///
+    /// # Errors
+    /// When the data is no rays.
+    pub fn rays<'g>(&self, graph: &'g Graph, model: &str, batch: usize) -> Result<Rays<'g>> {
+        let Some(cameras) = self.cameras.filter(|_| self.width == ROW_BYTES) else {
+            return Err(Error::Usage(format!(
+                "{model}: the model takes posed pictures (scene:DIR or analytic); the data has {} values an example and no cameras",
+                self.width
+            )));
+        };
+        let poses = TensorType::f32([cameras.count, POSE_FLOATS]);
+        Ok(Rays {
+            rows: self.gathered(graph, batch),
+            poses: graph.input("poses", poses),
+            cameras,
+        })
+    }
+
+    fn gathered<'g>(&self, graph: &'g Graph, batch: usize) -> Var<'g> {
         let ty = TensorType {
             shape: [self.rows, self.width].into(),
             dtype: self.dtype,
         };
         let index = graph.input("index", TensorType::u32([self.indices]));
-        Ok(graph
+        graph
             .input("data", ty)
-            .gather_batch(index, batch, self.scale, self.shift))
+            .gather_batch(index, batch, self.scale, self.shift)
     }
 
     /// The labels of the step's batch, `[batch, classes]`: 1 at the class, else 0. Input `labels` has a row an example.
@@ -86,6 +128,23 @@ impl DataType {
         Ok(graph
             .input("labels", ty)
             .gather_batch(index, batch, 1.0, 0.0))
+    }
+}
+
+impl<'g> Rays<'g> {
+    /// Colours `[batch, 3]` in [0, 1], straight: not yet over anything.
+    pub fn colours(&self) -> Var<'g> {
+        self.rows.slice(1, 0, 3) * (1.0 / 255.0)
+    }
+
+    /// How opaque the pixels are, `[batch, 1]` in [0, 1].
+    pub fn alpha(&self) -> Var<'g> {
+        self.rows.slice(1, 3, 4) * (1.0 / 255.0)
+    }
+
+    /// Origins and directions `[batch, 6]`, as [`Var::camera_rays`] has them.
+    pub fn rays(&self) -> Var<'g> {
+        self.rows.camera_rays(self.poses, &self.cameras.camera)
     }
 }
 

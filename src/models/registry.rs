@@ -109,6 +109,7 @@ impl Case {
             scale: 1.0 / 255.0,
             shift: 0.0,
             classes: CLASSES,
+            cameras: None,
         }
     }
 }
