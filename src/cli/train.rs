@@ -87,6 +87,7 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
         output.say(&line);
     }
     let dataset = read.data;
+    check_kind(&all.model.name(), model.takes_rays(), &dataset)?;
     let config = match resumed {
         Some(config) => resume::continued(&all.model.name(), model, config, &dataset)?,
         None => arguments.config(model, &dataset, reading)?,
@@ -118,6 +119,21 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
         },
     )?;
     output.result(&summary)
+}
+
+/// Refuses rays for models of pictures, and the other way round, before networks are chosen for what they are not.
+fn check_kind(model: &str, takes_rays: bool, dataset: &Dataset) -> Result<()> {
+    let name = &dataset.name;
+    match (takes_rays, dataset.views.is_some()) {
+        (false, true) => Err(Error::Usage(format!(
+            "{model}: {name} is rays of posed pictures, which only models of radiance fields take; to learn the pictures themselves, give the \
+             folder as images:DIR"
+        ))),
+        (true, false) => Err(Error::Usage(format!(
+            "{model}: takes posed pictures (scene:DIR or analytic), {name} has no cameras"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Trains with progress, sample grids, curves and a film of the samples; Ctrl-C saves and ends.

@@ -26,6 +26,11 @@ pub(super) trait ModelArguments {
         Defaults::default()
     }
 
+    /// Whether it learns from rays of posed pictures instead of examples.
+    fn takes_rays(&self) -> bool {
+        false
+    }
+
     /// The weight of the model's regulariser, and the steps over which it rises.
     fn weight(&self) -> (f64, u64) {
         (1.0, 0)
