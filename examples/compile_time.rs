@@ -49,6 +49,7 @@ fn main() -> wgen::Result<()> {
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let phase = model.phases().swap_remove(0);
     let update = Update {

@@ -160,10 +160,14 @@ fn main() {
     // Shared functions are exercised through the families that include them.
     let families = |template: &str| -> Vec<&str> {
         match template {
+            "shared/hash_grid" | "shared/fixed_point" => vec!["hash_encoding"],
+            "shared/mul_wide" => vec!["hash_encoding", "reparameterize", "map"],
             "shared/philox" | "shared/normal" | "shared/noise" => vec!["reparameterize", "map"],
             "shared/noise_terms" | "shared/functions" => vec!["map"],
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
             "shared/product" => vec!["matmul", "conv2d"],
+            "shared/sine" => vec!["frequency_encode"],
+            "shared/wide" => vec!["frequency_encode", "reparameterize"],
             "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
                 wgen::program::template::families()

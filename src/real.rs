@@ -70,6 +70,12 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// The sine. Devices compute it by `shaders/shared/sine.wgsl`, of arguments below 2^30.
+    fn sin(self) -> Self;
+    /// The cosine, likewise.
+    fn cos(self) -> Self;
+    /// Times 2^`exponent`, which is exact.
+    fn scaled(self, exponent: i32) -> Self;
     /// The magnitude.
     fn abs(self) -> Self;
     /// The larger.
@@ -84,6 +90,8 @@ pub trait Real:
     fn select(self, a: Self, b: Self) -> Self;
     /// Whether the exponent bits are not all ones.
     fn is_finite(self) -> bool;
+    /// Puts numbers into ascending order, by their bits where they are not finite or zeros.
+    fn sort(values: &mut [Self]);
     /// As a host array.
     fn into_data(values: Vec<Self>) -> Data;
     /// The elements of a host array of this type.
@@ -129,6 +137,15 @@ macro_rules! plain_real {
             fn tanh(self) -> Self {
                 $t::tanh(self)
             }
+            fn sin(self) -> Self {
+                $t::sin(self)
+            }
+            fn cos(self) -> Self {
+                $t::cos(self)
+            }
+            fn scaled(self, exponent: i32) -> Self {
+                self * $t::powi(2.0, exponent)
+            }
             fn abs(self) -> Self {
                 $t::abs(self)
             }
@@ -149,6 +166,9 @@ macro_rules! plain_real {
             }
             fn is_finite(self) -> bool {
                 $t::is_finite(self)
+            }
+            fn sort(values: &mut [Self]) {
+                values.sort_by($t::total_cmp);
             }
             fn into_data(values: Vec<Self>) -> Data {
                 Data::$variant(values)

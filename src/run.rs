@@ -179,6 +179,7 @@ impl Run {
             scale: 1.0,
             shift: 0.0,
             classes: self.classes(),
+            cameras: None,
         };
         let plan = self.plan(gpu, &self.model().encoding(&data, count)?)?;
         plan.write("index", &Data::U32((0..count as u32).collect()))?;

@@ -55,6 +55,7 @@ impl Case<'_> {
             scale,
             shift,
             classes: self.dataset.classes(),
+            cameras: None,
         }
     }
 

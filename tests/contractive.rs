@@ -162,6 +162,7 @@ fn the_penalised_loss_has_the_gradient_of_finite_differences() {
             scale: 1.0,
             shift: 0.0,
             classes: 0,
+            cameras: None,
         };
         let update = Update {
             rule: Rule::ADAM,

@@ -73,6 +73,7 @@ fn step(accumulate: usize) -> (Vec<Vec<f32>>, f64, u64) {
         scale: 1.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,

@@ -256,3 +256,36 @@ fn running_statistics_follow_pytorch_over_twenty_steps() {
     let difference = relative_difference(&got, &tensors["running/y"].data.to_f64());
     assert!(difference < 2e-6, "{difference:e}");
 }
+
+#[test]
+fn image_metrics_agree_with_scikit_image() {
+    use wgen::evaluate::image_metrics::{psnr, ssim};
+    use wgen::tensor::ImageShape;
+
+    let tensors = golden("image_metrics");
+    let names = names(&tensors);
+    assert_eq!(names.len(), 6);
+    for name in names {
+        let of = |what: &str| &tensors[&format!("{name}/{what}")];
+        let (image, truth) = (of("x0").data.to_f32(), of("x1").data.to_f32());
+        let &[height, width, channels] = of("x0").shape.dims() else {
+            panic!("{name} is no image");
+        };
+        let shape = ImageShape {
+            height,
+            width,
+            channels,
+        };
+        let got = [
+            psnr(&image, &truth).unwrap(),
+            ssim(&image, &truth, shape).unwrap(),
+        ];
+        for (got, what) in got.into_iter().zip(["psnr", "ssim"]) {
+            let expected = of(what).data.to_f64()[0];
+            assert!(
+                (got - expected).abs() < 1e-12,
+                "{name}: {what} {got}, {expected}"
+            );
+        }
+    }
+}

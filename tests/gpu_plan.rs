@@ -73,6 +73,7 @@ fn parity_run(gpu: &Gpu, options: PlanOptions) -> (Vec<[f64; 3]>, Vec<Vec<f32>>,
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,
@@ -361,6 +362,7 @@ fn the_vae_step_stays_within_28_dispatches_and_slots_never_overlap() {
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,

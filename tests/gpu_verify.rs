@@ -30,8 +30,9 @@ macro_rules! families {
     ($($name:ident)*) => { $(#[test] fn $name() { verify(stringify!($name)); })* };
 }
 families! {
-    adam advance attention cast ceiling commit concat ema gan gather group_norm guard map matmul pool present q_sample rearrange reduce
-    reparameterize resize reverse_step rmsprop scatter_add sgd timestep_embedding top_k vae chains
+    adam advance attention camera_rays cast ceiling chains commit composite concat ema frequency_encode gan gather group_norm guard
+    hash_encoding map march matmul nerf ngp occupancy pool present q_sample ray_budget ray_of rearrange reduce reparameterize resize reverse_step
+    rmsprop sample_pdf scan scatter_add sgd spherical_harmonics timestep_embedding top_k vae
 }
 
 #[test]
@@ -69,7 +70,17 @@ fn progress_names_every_case_and_every_line_once_it_is_done() {
         }
     })
     .unwrap();
-    assert_eq!(lines, ["cast", "concat", "scatter_add"]);
+    assert_eq!(
+        lines,
+        [
+            "camera_rays",
+            "cast",
+            "concat",
+            "scan",
+            "scatter_add",
+            "spherical_harmonics"
+        ]
+    );
     assert_eq!(cases, report.lines.iter().map(|l| l.cases).sum::<usize>());
 }
 

@@ -2,14 +2,15 @@
 
 use wgen::graph::Conv2dOptions;
 use wgen::graph::op::EvalContext;
-use wgen::graph::{Graph, Var};
+use wgen::graph::{Graph, Rows, Var};
 use wgen::kernels::functions::{Distribution, Function};
+use wgen::kernels::hash_encoding::HashGrid;
 use wgen::kernels::matmul::Layout;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::resize::Interpolation;
 use wgen::kernels::reverse_step::COLUMNS;
 use wgen::real::Precision;
-use wgen::tensor::{TensorType, Value};
+use wgen::tensor::{Data, TensorType, Value};
 use wgen::verify::cases::{Values, integers, numbers};
 
 type Middle = for<'g> fn(&'g Graph, Var<'g>, Var<'g>) -> Var<'g>;
@@ -33,6 +34,13 @@ fn norm<'g>(a: Var<'g>, b: Var<'g>, groups: usize, silu: bool, of_images: bool) 
         .group_norm(groups, affine(0), affine(1) - 0.5, 0.1, silu)
 }
 
+/// Eight samples along rays.
+fn along<'g>(a: Var<'g>, b: Var<'g>, rows: Rows<'g>) -> Var<'g> {
+    let b = b.reshape([24]);
+    let (tau, t) = (b.slice(0, 0, 8), b.slice(0, 16, 24));
+    tau.composite(a.reshape([8, 3]), t, rows)
+}
+
 /// Coefficients of a reverse step whose clip is out of reach: a difference across its kink is no derivative.
 fn step_of<'g>(g: &'g Graph, b: Var<'g>) -> Var<'g> {
     let b = b.reshape([24]).slice(0, 3, 3 + COLUMNS);
@@ -44,6 +52,11 @@ fn step_of<'g>(g: &'g Graph, b: Var<'g>) -> Var<'g> {
             b.slice(0, 3, COLUMNS),
         ],
     )
+}
+
+/// A dense level of 8 entries and a hashed one of 16.
+fn hash_grid() -> HashGrid {
+    HashGrid::new(2, 2, 4, 2, 5).unwrap()
 }
 
 /// Operators of two smooth operands of shape [4, 6], the second one positive.
@@ -132,6 +145,16 @@ fn middles() -> Vec<(&'static str, Middle)> {
                 .slice(0, 0, 5)
                 .scatter_add(g.input("index5", TensorType::u32([5])), 4)
         }),
+        ("hash_encode", |g, a, b| {
+            // No gradient goes to positions, so they may not depend on an operand.
+            let x = g.input("positions", TensorType::f32([5, 3]));
+            let table = g.concat(0, &[a, b]).reshape([24, 2]);
+            x.hash_encode(table, &hash_grid())
+        }),
+        ("hash_scatter", |g, a, _| {
+            let x = g.input("positions", TensorType::f32([5, 3]));
+            x.hash_scatter(a.slice(1, 0, 5).reshape([5, 4]), &hash_grid())
+        }),
         ("reparameterize", |_, a, b| a.reparameterize("z", b)),
         ("reparameterize by example", |_, a, b| {
             a.reparameterize_by_example("z", 2, b)
@@ -180,6 +203,25 @@ fn middles() -> Vec<(&'static str, Middle)> {
             let p = g.concat(0, &[a, b]).slice(0, 1, 5).reshape([2, 3, 4]);
             let step = step_of(g, b);
             x.reverse_step_with(p, step, x.square())
+        }),
+        ("composite", |_, a, b| {
+            let samples = 4;
+            along(
+                a,
+                b,
+                Rows::Dense {
+                    samples,
+                    epsilon: 0.0,
+                },
+            )
+        }),
+        ("composite with nerf-pytorch's epsilon", |_, a, b| {
+            // Large enough to be seen.
+            let (samples, epsilon) = (2, 0.05);
+            along(a, b, Rows::Dense { samples, epsilon })
+        }),
+        ("composite of packed samples", |g, a, b| {
+            along(a, b, Rows::Packed(g.input("base", TensorType::u32([6]))))
         }),
         ("conv2d", |_, a, b| conv(a, b, Conv2dOptions::new(1, 1))),
         ("conv2d strided", |_, a, b| {
@@ -246,6 +288,12 @@ fn middles() -> Vec<(&'static str, Middle)> {
         }),
         ("softmax", |_, a, _| (a * 2.0).softmax()),
         ("cross_entropy", |_, a, b| a.cross_entropy(b)),
+        ("frequency_encode", |_, a, b| {
+            a.frequency_encode(2) * b.slice(1, 0, 1)
+        }),
+        ("spherical_harmonics", |_, a, b| {
+            (a + b).reshape([8, 3]).spherical_harmonics()
+        }),
         ("keep_top_k", |_, a, b| (a * b).keep_top_k(1, 2)),
         ("dropout", |_, a, _| a.dropout("drop", 0.4)),
         ("random mask", |g, a, _| {
@@ -264,10 +312,7 @@ fn evaluate(graph: &Graph, wanted: Var<'_>, p: &[f64], indices: &[(&str, Value)]
         },
     };
     let mut leaves: Vec<(&str, Value)> = indices.to_vec();
-    leaves.push((
-        "p",
-        Value::new([4, 6], wgen::tensor::Data::F64(p.to_vec())).unwrap(),
-    ));
+    leaves.push(("p", Value::new([4, 6], Data::F64(p.to_vec())).unwrap()));
     graph.interpret(&[wanted.id()], &leaves, &cx).unwrap()[0]
         .data
         .to_f64()
@@ -312,7 +357,16 @@ fn gradients_of_first_and_second_order_agree_with_finite_differences() {
             Value::new([12, 2], numbers(Values::Normal, 3, 24)).unwrap(),
         ),
         ("t", Value::new([4], integers(2, 12, 4)).unwrap()),
+        (
+            "positions",
+            Value::new([5, 3], numbers(Values::Positive, 4, 15)).unwrap(),
+        ),
         ("index5", Value::new([5], integers(2, 4, 5)).unwrap()),
+        // Rays of 3, 0 and 4 samples, one that was dropped, a sample that belongs to none.
+        (
+            "base",
+            Value::new([6], Data::U32(vec![0, 3, 3, 7, 7, 3])).unwrap(),
+        ),
     ];
     for (name, middle) in middles() {
         let graph = Graph::new(Domain::Training);

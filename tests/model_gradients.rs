@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{golden, gpu};
-use wgen::graph::layout::{Layout, Role};
+use common::{golden, gpu, gradients};
+use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::models::autoencoder::contractive::{self, Contractive};
 use wgen::models::autoencoder::sparse::{self, Sparse, Sparsity};
@@ -137,6 +137,7 @@ fn gradients_of_whole_models_agree_with_pytorch() {
             scale: 1.0,
             shift: 0.0,
             classes: if labels.is_some() { CLASSES } else { 0 },
+            cameras: None,
         };
         let about = model.phases().swap_remove(phase);
         let update = Update {
@@ -151,18 +152,7 @@ fn gradients_of_whole_models_agree_with_pytorch() {
         };
         let graph = model.training(phase, &ty, &update).unwrap();
         let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
-        let weights: Vec<Vec<f32>> = layout
-            .parameters
-            .iter()
-            .map(|p| match tensors.get(&format!("{name}/w/{}", p.name)) {
-                Some(value) => {
-                    assert_eq!(value.shape, p.file_shape(), "{name} {}", p.name);
-                    p.from_border(&value.data.to_f32())
-                }
-                // A counter, which PyTorch has as an integer.
-                None => vec![0.0; p.shape.count()],
-            })
-            .collect();
+        let weights = gradients::weights(name, &tensors, &layout);
         let options = StoreOptions {
             training: true,
             ema: false,
@@ -192,37 +182,8 @@ fn gradients_of_whole_models_agree_with_pytorch() {
             "{name}: loss {loss}, PyTorch's {expected}"
         );
 
-        let gradients = store.read(Flat::Gradients).unwrap();
-        let trained = layout.parameters.iter().zip(&gradients);
-        let trained: Vec<_> = trained
-            .filter(|(p, _)| p.role == Role::Trained(about.set))
-            .collect();
-        let wanted = |p: &wgen::graph::layout::Parameter| {
-            tensors[&format!("{name}/g/{}", p.name)].data.to_f64()
-        };
-        let range = |x: &[f64]| x.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-        let largest = trained
-            .iter()
-            .map(|(p, _)| range(&wanted(p)))
-            .fold(0.0, f64::max);
-        for (parameter, gradient) in trained {
-            let expected = wanted(parameter);
-            let bound = 1e-4 * range(&expected).max(1e-3 * largest);
-            for (i, (got, expected)) in parameter
-                .to_border(gradient)
-                .iter()
-                .zip(&expected)
-                .enumerate()
-            {
-                let difference = (f64::from(*got) - expected).abs();
-                assert!(
-                    difference <= bound,
-                    "{name}, gradient of {} [{i}]: {got}, PyTorch's {expected}; {difference:e} above {bound:e}",
-                    parameter.name
-                );
-            }
-            compared += 1;
-        }
+        let found = store.read(Flat::Gradients).unwrap();
+        compared += gradients::agree(name, &tensors, &layout, &found, about.set).0;
     }
     assert!(compared > 60, "{compared} gradients");
 }

@@ -11,13 +11,12 @@ use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::Update;
 use wgen::kernels::Caps;
-use wgen::models::registry::Case;
-use wgen::models::{ALL, DataType, Model};
+use wgen::models::registry::{Case, Examples};
+use wgen::models::{ALL, Model};
 use wgen::nn::init::hash;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
 use wgen::program::{PlanOptions, explain::explain, memory};
-use wgen::tensor::DType;
 use wgen::verify::{cases, chains};
 
 /// lavapipe of Mesa 22.3.6, as `wgen info --json` describes it.
@@ -61,17 +60,6 @@ fn devices() -> [(&'static str, Caps); 3] {
         ("hardware", hardware()),
     ]
 }
-
-/// 200 drawn digits, as `verify` has them.
-const DATA: DataType = DataType {
-    rows: 200,
-    width: 784,
-    dtype: DType::U8,
-    indices: 200,
-    scale: 1.0 / 255.0,
-    shift: 0.0,
-    classes: 10,
-};
 
 /// A graph as text.
 fn text(graph: &Graph, model: &dyn Model, caps: &Caps, options: PlanOptions) -> String {
@@ -125,16 +113,21 @@ fn update(step: &Case) -> Update {
 /// All graphs of a step's model: its training, and once a model the graphs that do not train.
 fn graphs(step: &Case, others: bool) -> Vec<(&'static str, wgen::Result<Graph>)> {
     let model = step.model.as_ref();
-    let mut graphs = vec![("training", model.training(step.phase, &DATA, &update(step)))];
+    // 200 drawn digits or rays, as `verify` has them.
+    let data = Examples::data_type(model, 200);
+    let training = model.training(step.phase, &data, &update(step));
+    let mut graphs = vec![("training", Ok(training.unwrap()))];
     if others {
         graphs.extend([
-            ("evaluation", model.evaluation(&DATA, 6)),
-            ("encoding", model.encoding(&DATA, 5)),
+            ("evaluation", model.evaluation(&data, 6)),
+            ("encoding", model.encoding(&data, 5)),
             ("decoding", model.decoding(3)),
             ("sampling", model.sampling(4).map(|s| s.graph)),
-            ("importance", model.importance(&DATA, 3, 2)),
+            ("importance", model.importance(&data, 3, 2)),
         ]);
         graphs.extend(model.filters().map(|graph| ("filters", Ok(graph))));
+        let views = model.camera().map(|camera| model.rendering(&camera, 8));
+        graphs.extend(views.map(|graph| ("rendering", graph)));
     }
     graphs
 }

@@ -47,6 +47,7 @@ fn vae_step(sabotage: Sabotage<'_>) -> Comparison {
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,

@@ -42,6 +42,7 @@ const DATA: DataType = DataType {
     scale: 1.0 / 255.0,
     shift: 0.0,
     classes: 0,
+    cameras: None,
 };
 
 fn vae(hidden: usize) -> Vae {

@@ -5,12 +5,13 @@ use std::process::Command;
 
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
+use wgen::kernels::camera_rays::Camera;
 use wgen::kernels::{Caps, Launch};
 use wgen::models::ALL;
 use wgen::models::diffusion::process::Variance;
 use wgen::models::diffusion::samplers::SamplerSettings;
 use wgen::models::diffusion::{self, Diffusion};
-use wgen::models::registry::Case;
+use wgen::models::registry::{Case, Examples};
 use wgen::program::PlanOptions;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
@@ -89,7 +90,7 @@ fn guided() -> Case {
 /// The kernels of every graph of a case's model: its training, evaluation, encoding, decoding, sampling, and what it has beside.
 fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
     let model = case.model.as_ref();
-    let data = Case::data_type(640);
+    let data = Examples::data_type(model, 640);
     let update = case.update();
     let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
     let mut graphs = vec![model.training(case.phase, &data, &update).unwrap()];
@@ -99,6 +100,7 @@ fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
         model.decoding(5),
         model.sampling(10).map(|s| s.graph),
         model.importance(&data, 8, 5),
+        model.rendering(&model.camera().unwrap_or(Camera::centred(1, 1, 1.0)), 32),
     ];
     graphs.extend(others.into_iter().flatten());
     graphs.extend(model.filters());

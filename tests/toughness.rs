@@ -225,6 +225,7 @@ fn vae_training(batch: usize) -> (Vae, DataType, Graph) {
         scale: 1.0 / 255.0,
         shift: 0.0,
         classes: 0,
+        cameras: None,
     };
     let update = Update {
         rule: Rule::ADAM,

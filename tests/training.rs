@@ -449,6 +449,7 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_vae() {
         values: Data::F32(x),
         labels: None,
         classes: Vec::new(),
+        views: None,
     };
     for device in [Device::Gpu(gpu()), Device::Cpu] {
         // Over several seeds: what is left of the noise of the draws is far below what K changes.
@@ -489,6 +490,7 @@ fn a_value_that_overflows_on_the_device_is_named_by_its_dispatch() {
         values: Data::F32(vec![3e25; 8 * 64]),
         labels: None,
         classes: Vec::new(),
+        views: None,
     };
     let training = Training {
         steps: Some(3),

@@ -1,16 +1,7 @@
 // Philox4x32-10 (Salmon et al. 2011). WGSL has no 64-bit product, so it is made of 16-bit halves.
 
-// a * b as (low word, high word).
-fn mul_wide(a: u32, b: u32) -> vec2<u32> {
-    let a0 = a & 0xffffu;
-    let a1 = a >> 16u;
-    let b0 = b & 0xffffu;
-    let b1 = b >> 16u;
-    let low = a0 * b0;
-    let middle = a1 * b0 + (low >> 16u);
-    let cross = a0 * b1 + (middle & 0xffffu);
-    return vec2<u32>(a * b, a1 * b1 + (middle >> 16u) + (cross >> 16u));
-}
+//# include "shared/mul_wide.wgsl"
+
 
 fn philox4x32(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     var c = counter;

@@ -15,6 +15,8 @@
 //! assert_eq!(buffers[2], Data::F64(vec![1.0, -2.0, 1.0, -1.0]));
 //! ```
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::kernels::adam::Adam;
 use crate::kernels::cast::Cast;
@@ -24,6 +26,7 @@ use crate::kernels::ema::Ema;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::{Distribution, Function};
 use crate::kernels::gather::Gather;
+use crate::kernels::hash_encoding::{HashClear, HashEncode, HashFinish, HashGrid, HashScatter};
 use crate::kernels::map::Map;
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::philox::Key;
@@ -143,6 +146,41 @@ fn case(name: impl Into<String>, kernel: impl Twin + 'static) -> Case {
         product: None,
         convolution: None,
     }
+}
+
+/// A step of a small field: 2^14 samples, 8 levels of 4 features from 16 to 512 vertices, tables of 2^17 entries.
+fn hash_encodings() -> Vec<Case> {
+    let Ok(grid) = HashGrid::new(8, 4, 17, 16, 512) else {
+        return Vec::new();
+    };
+    let (grid, samples) = (Arc::new(grid), 1 << 14);
+    let mut encode = case(
+        "hash encoding of 16,384 positions, 8 levels of 4",
+        HashEncode {
+            grid: grid.clone(),
+            samples,
+        },
+    );
+    // Positive numbers are up to 1.1: some of them are outside.
+    encode.instead = Some(|inputs| inputs[0] = repeated(Values::Positive, 7, inputs[0].len()));
+    let mut scatter = case(
+        "its gradient, added up in fixed point",
+        HashScatter {
+            grid: grid.clone(),
+            samples,
+        },
+    );
+    scatter.instead = Some(|inputs| {
+        inputs[0] = repeated(Values::Positive, 7, inputs[0].len());
+        // A little more than the magnitudes of 2^14 normal numbers add up to.
+        inputs[2] = Data::F32(vec![16_000.0; inputs[2].len()]);
+        inputs[3] = Data::U32(vec![0; inputs[3].len()]);
+    });
+    let clear = HashClear { grid: grid.clone() };
+    let mut finish = case("sums in fixed point as reals", HashFinish { grid });
+    finish.instead = Some(|inputs| inputs[1] = Data::F32(vec![16_000.0; inputs[1].len()]));
+    let clear = case("zeros for sums in fixed point", clear);
+    vec![encode, clear, scatter, finish]
 }
 
 /// What buffer number `i` holds.
@@ -314,6 +352,7 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
     );
     scatter.instead = Some(|inputs| inputs[2] = Data::U32(rank_positions(inputs[1].as_u32())));
     cases.push(scatter);
+    cases.extend(hash_encodings());
     let adam = Adam {
         count,
         beta1: 0.9,

@@ -15,7 +15,6 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use crate::data::digits::digits;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::interpreter::evaluate;
@@ -24,13 +23,13 @@ use crate::graph::op::EvalContext;
 use crate::graph::update::{Rule, Update};
 use crate::graph::{Graph, Sink};
 use crate::kernels::philox::RandomState;
-use crate::models::registry::{CLASSES, Usual};
-use crate::models::{ALL, DataType, Model};
+use crate::models::registry::{Examples, Usual};
+use crate::models::{ALL, Model};
 use crate::nn::init;
 use crate::plan::{Plan, Store, StoreOptions};
 use crate::program::{Flat, PlanOptions};
 use crate::real::Precision;
-use crate::tensor::{DType, Data, Value};
+use crate::tensor::{Data, Value};
 use crate::verify::step::{Setup, leaves};
 
 /// Examples of the resident data set.
@@ -81,16 +80,7 @@ pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Resu
     };
     let (model, phase) = (&usual.model, usual.phase);
     let batch = batch.unwrap_or(usual.batch);
-    let classes = CLASSES;
-    let data = DataType {
-        rows: ROWS,
-        width: 784,
-        dtype: DType::U8,
-        indices: ROWS,
-        scale: 1.0 / 255.0,
-        shift: 0.0,
-        classes,
-    };
+    let examples = Examples::of(model.as_ref(), ROWS)?;
     let update = Update {
         rule: Rule::ADAM,
         max_norm: 0.0,
@@ -101,19 +91,13 @@ pub fn training(gpu: &Gpu, name: &str, batch: Option<usize>, half: bool) -> Resu
         batch,
         loss_scale: half,
     };
-    let graph = model.training(phase, &data, &update)?;
-    let images = digits(ROWS, 1);
-    let labels = Data::U8(images.one_hot(classes)?);
-    let all = [
-        ("data", Value::new([ROWS, 784], images.values)?),
-        ("labels", Value::new([ROWS, classes], labels)?),
-        (
-            "index",
-            Value::new([ROWS], Data::U32((0..ROWS as u32).collect()))?,
-        ),
-    ];
-    let inputs = all
+    let graph = model.training(phase, &examples.data, &update)?;
+    let index = Data::U32((0..ROWS as u32).collect());
+    let index = ("index", Value::new([ROWS], index)?);
+    let inputs = examples
+        .inputs
         .into_iter()
+        .chain([index])
         .filter(|(n, _)| graph.has_input(n))
         .collect();
     ready(

@@ -11,7 +11,9 @@ use super::outputs::{self, Content, Outputs};
 use super::reading::ReadingArguments;
 use super::said::{counted, lines, used};
 use crate::data::idx::Part;
-use crate::data::{Dataset, Loaded, Spec};
+use crate::data::images::Background;
+use crate::data::scene::pictures;
+use crate::data::{Dataset, Loaded, Report, Spec};
 use crate::error::Result;
 use crate::report::grid;
 use crate::tensor::DType;
@@ -24,7 +26,7 @@ enum Which {
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
+    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR, images:DIR, scene:DIR or analytic[:VIEWS]
     #[arg(value_name = "SPEC", value_parser = spec)]
     data: Spec,
     #[command(flatten)]
@@ -32,7 +34,7 @@ pub(super) struct Arguments {
     /// Which part: the one that is trained on, or the one that is not
     #[arg(long, value_enum, default_value_t = Which::Training)]
     part: Which,
-    /// A picture: examples as a model sees them, of every class in turn; in the format of its ending, as with wgen sample
+    /// A picture: examples as a model sees them, of every class in turn, of a scene its views; in the format of its ending, as with wgen sample
     #[arg(long)]
     out: Option<PathBuf>,
     /// How many are in it
@@ -55,6 +57,9 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     output.say(&format!("{}: {}", arguments.data, used(&report)));
     for line in lines(&report, data.shape) {
         output.say(&line);
+    }
+    if data.views.is_some() {
+        return scene(output, arguments, &data, &report, n);
     }
     let statistics = data.channel_statistics();
     let all = |of: fn(&(f64, f64)) -> f64| {
@@ -97,6 +102,34 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
         "range": [low, high],
         "channels": statistics.iter().map(|(mean, deviation)| json!({"mean": mean, "deviation": deviation})).collect::<Vec<_>>(),
         "defaults": defaults.iter().map(|(m, o)| json!({"model": m, "options": o})).collect::<Vec<_>>(),
+        "file": arguments.out,
+    }))
+}
+
+/// What there is to be said and drawn of posed pictures alone: the first views over the background.
+fn scene(
+    output: &Output,
+    arguments: &Arguments,
+    data: &Dataset,
+    report: &Report,
+    n: usize,
+) -> Result<()> {
+    if let Some(path) = &arguments.out {
+        let views = data.views.as_ref().map_or(0, |v| v.poses.len());
+        let chosen: Vec<usize> = (0..views.min(n)).collect();
+        let white = Background::default().0;
+        if let Some((values, shape)) = pictures(data, &chosen, white) {
+            let columns = (chosen.len() as f64).sqrt().ceil() as usize;
+            outputs::check_size(path, grid::size(chosen.len(), shape, columns))?;
+            outputs::write_picture(path, &grid::picture(&values, shape, columns))?;
+            let count = counted(chosen.len(), "view");
+            output.say(&format!("{count} over white in {}", outputs::shown(path)));
+        }
+    }
+    output.result(&json!({
+        "data": arguments.data.to_string(),
+        "report": report,
+        "shape": data.shape,
         "file": arguments.out,
     }))
 }

@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::{Output, open};
-use super::outputs;
 use super::train::drive;
+use super::{demo_nerf, outputs};
 use crate::data::digits::digits;
 use crate::data::toy::{Toy, points};
 use crate::error::{Error, Result};
@@ -27,20 +27,43 @@ use crate::train::Trainer;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where to write; a demo that is there already is replaced
-    #[arg(long, default_value = "runs/demo")]
-    out: PathBuf,
+    /// Where to write; a demo that is there already is replaced [default: runs/demo, with --nerf runs/demo-nerf]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A radiance field of a scene that the program draws, instead: an orbit, and how far its depth is from the true one
+    #[arg(long)]
+    nerf: bool,
     /// Seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Training steps
-    #[arg(long, default_value_t = 2500)]
-    steps: u64,
+    /// Training steps [default: 2500, with --nerf 500]
+    #[arg(long)]
+    steps: Option<u64>,
 }
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+    let usual = if arguments.nerf {
+        "runs/demo-nerf"
+    } else {
+        "runs/demo"
+    };
+    let out = arguments.out.as_deref().unwrap_or(Path::new(usual));
+    outputs::check_folder(out, None)?;
+    if arguments.nerf {
+        let steps = arguments.steps.unwrap_or(demo_nerf::STEPS);
+        return demo_nerf::run(output, choice, out, arguments.seed, steps);
+    }
+    digits_and_spiral(output, choice, out, arguments)
+}
+
+fn digits_and_spiral(
+    output: &Output,
+    choice: &Choice,
+    out: &Path,
+    arguments: &Arguments,
+) -> Result<()> {
     let begin = Instant::now();
-    outputs::check_folder(&arguments.out, None)?;
+    let steps = arguments.steps.unwrap_or(2500);
     let device = open(output, choice)?;
     let training = digits(20_000, 1);
     let held_out = digits(2_000, 2);
@@ -49,23 +72,22 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         begin.elapsed().as_secs_f64()
     ));
     // Only a folder that a demo made is replaced.
-    if arguments.out.join("config.json").exists() {
-        let config = crate::files::folder::read_config(&arguments.out)?;
+    if out.join("config.json").exists() {
+        let config = crate::files::folder::read_config(out)?;
         if config.data != "digits, by wgen demo" {
-            let path = &arguments.out;
             return Err(Error::format(
-                path,
+                out,
                 "has a run that is no demo; choose another --out",
             ));
         }
-        std::fs::remove_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
+        std::fs::remove_dir_all(out).map_err(|e| Error::io(out, e))?;
     }
     let config = Config::new(
         Arc::new(Vae::new(vae::Config::mnist())?),
         training.shape,
         "digits, by wgen demo",
         Training {
-            steps: Some(arguments.steps),
+            steps: Some(steps),
             epochs: None,
             seed: arguments.seed,
             ..Training::default()
@@ -75,13 +97,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         return Err(Error::Usage("digits are bytes".to_owned()));
     };
     let baseline = mean_pixel_loss(pixels, held_out_pixels, 784);
-    let mut trainer = Trainer::new(
-        &device,
-        config.clone(),
-        training.clone(),
-        &arguments.out,
-        false,
-    )?;
+    let mut trainer = Trainer::new(&device, config.clone(), training.clone(), out, false)?;
     let summary = drive(output, &device, &mut trainer, true, None)?;
     if summary.ended == "interrupted" {
         return output.result(&json!({"training": summary}));
@@ -92,11 +108,11 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let figures = evaluator.figures(model, &held_out)?;
     let loss = model.validation_loss(&figures);
 
-    let samples = arguments.out.join("samples.png");
+    let samples = out.join("samples.png");
     let images = evaluator.samples(model, 100, None)?.images;
     let picture = grid::picture(&images, config.image, 10);
     write_synced(&samples, &grid::png(&picture)?)?;
-    let Some(animation) = diffusion(output, &device, &arguments.out, arguments)? else {
+    let Some(animation) = diffusion(output, &device, out, steps, arguments.seed)? else {
         return output.result(&json!({"training": summary}));
     };
     let seconds = begin.elapsed().as_secs_f64();
@@ -111,7 +127,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     ));
     output.say(&format!(
         "and at {}, curves.svg, samples/ beside it",
-        arguments.out.join("metrics.jsonl").display()
+        out.join("metrics.jsonl").display()
     ));
     output.result(&json!({
         "held_out_loss": loss, "mean_pixel_loss": baseline, "ratio": loss / baseline, "seconds": seconds,
@@ -124,7 +140,8 @@ fn diffusion(
     output: &Output,
     device: &Device,
     out: &Path,
-    arguments: &Arguments,
+    steps: u64,
+    seed: u64,
 ) -> Result<Option<PathBuf>> {
     const POINTS: usize = 2000;
     let data = points(Toy::SwissRoll, 20_000, 1);
@@ -144,17 +161,17 @@ fn diffusion(
         data.shape,
         "toy:swissroll, by wgen demo",
         Training {
-            steps: Some((arguments.steps * 4 / 5).max(1)),
+            steps: Some((steps * 4 / 5).max(1)),
             epochs: None,
             batch: 256,
-            seed: arguments.seed,
+            seed,
             learning_rate: LearningRate {
                 peak: 3e-3,
                 shape: Shape::Cosine,
                 warmup: 0,
             },
             ema: Some(0.99),
-            checkpoint_steps: arguments.steps.max(1),
+            checkpoint_steps: steps.max(1),
             ..Training::default()
         },
     );
@@ -163,7 +180,7 @@ fn diffusion(
         return Ok(None);
     }
     let weights = trainer.weights()?;
-    let mut evaluator = Evaluator::new(device, model.as_ref(), &weights, POINTS, arguments.seed)?;
+    let mut evaluator = Evaluator::new(device, model.as_ref(), &weights, POINTS, seed)?;
     let mut film = grid::Film::default();
     evaluator.samples_from(
         model.as_ref(),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::common::{Output, RunArguments, open};
 use super::reading::{DataArguments, class_of};
 use super::sampling::SamplingArguments;
+use super::views;
 use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
     data: DataArguments,
     #[command(flatten)]
     sampling: SamplingArguments,
-    /// Only the first so many examples of the data, for all figures but the judge's
+    /// Only the first so many examples of the data, for all figures but the judge's; of posed pictures so many views, spread evenly
     #[arg(long)]
     examples: Option<usize>,
     /// Also estimate the log-likelihood with this many importance samples an example
@@ -56,10 +57,13 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
     let class = class_of(&run, arguments.class.as_deref())?;
     let given = arguments.data.for_run(output, &run, Part::Test)?;
     let whole = &given.data;
-    let first = first_of(whole, arguments.examples)?;
-    let dataset = first.as_ref().unwrap_or(whole);
     let device = open(output, choice)?;
     let model = run.model();
+    if model.camera().is_some() {
+        return views::evaluate(output, &device, &run, &given, arguments.examples);
+    }
+    let first = first_of(whole, arguments.examples)?;
+    let dataset = first.as_ref().unwrap_or(whole);
     let mut evaluator = Evaluator::of(&device, &run, arguments.batch, arguments.seed)?;
     let report = model.report(&evaluator.figures(model, dataset)?);
     let mut result = json!({

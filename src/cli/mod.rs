@@ -14,6 +14,7 @@ mod bench;
 mod common;
 mod data;
 mod demo;
+mod demo_nerf;
 mod encode;
 mod eval;
 mod flags;
@@ -26,6 +27,7 @@ mod previews;
 mod progress;
 mod reading;
 mod reconstruct;
+mod render;
 mod resume;
 mod reverse;
 mod said;
@@ -36,6 +38,7 @@ mod signals;
 mod train;
 mod training;
 mod verify;
+mod views;
 
 use common::{Output, check_said, plain};
 
@@ -82,6 +85,8 @@ enum Command {
     Sample(sampling::SampleArguments),
     /// Inputs and what the model makes of them
     Reconstruct(reconstruct::Arguments),
+    /// Views and depth of a trained radiance field
+    Render(render::Arguments),
     /// From one input to another through latent space
     Interpolate(interpolate::Arguments),
     /// Codes of a data set as safetensors
@@ -181,6 +186,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Train(arguments) => train::run(&output, device, arguments),
         Command::Sample(arguments) => sample::run(&output, device, arguments),
         Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),
+        Command::Render(arguments) => render::run(&output, device, arguments),
         Command::Interpolate(arguments) => interpolate::run(&output, device, arguments),
         Command::Encode(arguments) => encode::run(&output, device, arguments),
         Command::Eval(arguments) => eval::run(&output, device, arguments),

@@ -133,6 +133,11 @@ impl<'a> Outputs<'a> {
             Some(Spec::Idx(folder)) if key.exists() && is_inside(folder, key) && is_idx(key) => {
                 refuse("is a file of --data".to_owned())
             }
+            // Only what is listed is read of a scene, so that a new file in it does no harm.
+            Some(Spec::Scene(folder)) if key.exists() && is_inside(folder, key) => refuse(format!(
+                "is there already, in the folder of --data, {}",
+                folder.display()
+            )),
             _ => Ok(()),
         }
     }

@@ -4,16 +4,24 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::progress::Progress;
+use crate::data::scene::Pose;
 use crate::error::{Error, Result};
+use crate::evaluate::views::Renderer;
 use crate::evaluate::{Evaluator, Previewed};
 use crate::files::pace::Pace;
 use crate::files::write_synced;
+use crate::kernels::camera_rays::Camera;
+use crate::models::Model;
 use crate::report::grid;
 use crate::session::Device;
+use crate::tensor::ImageShape;
 use crate::train::Trainer;
 
 /// Pictures of one grid.
 const COUNT: usize = 64;
+
+/// Pixels of the longer side of a radiance field's views.
+const VIEW: usize = 100;
 
 /// Between two by time.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -76,21 +84,55 @@ impl<'a> Previews<'a> {
         progress.busy(&format!("preview of step {step}"));
         let (config, weights) = (trainer.config(), trainer.weights()?);
         let model = trainer.model();
+        if let (Some(camera), Some(views)) = (model.camera(), &trainer.dataset().views) {
+            let picture = self.views(model, &weights, &camera, &views.poses)?;
+            return self.keep(step, picture).map(|()| None);
+        }
         let seed = config.training.seed;
         let mut evaluator = Evaluator::new(self.device, model, &weights, COUNT, seed)?
             .taking(config.reading.turns());
         match evaluator.preview(model, trainer.dataset(), COUNT, allowed)? {
             Previewed::Images(values, columns) => {
                 let picture = grid::picture(&values, config.image, columns);
-                let path = self.folder.join(format!("{step:08}.png"));
-                write_synced(&path, &grid::png(&picture)?)?;
-                self.film.push(picture);
-                self.newest = Some(step);
+                self.keep(step, picture)?;
             }
             Previewed::TooLong(cost) => return Ok(Some(cost)),
             Previewed::Nothing => {}
         }
         Ok(None)
+    }
+
+    fn keep(&mut self, step: u64, picture: image::RgbImage) -> Result<()> {
+        let path = self.folder.join(format!("{step:08}.png"));
+        write_synced(&path, &grid::png(&picture)?)?;
+        self.film.push(picture);
+        self.newest = Some(step);
+        Ok(())
+    }
+
+    /// What a radiance field shows from three of the places that it was taken from, small.
+    fn views(
+        &self,
+        model: &dyn Model,
+        weights: &[Vec<f32>],
+        camera: &Camera,
+        poses: &[Pose],
+    ) -> Result<image::RgbImage> {
+        let most = camera.width.max(camera.height);
+        let small = |side: usize| (side * VIEW.min(most)).div_ceil(most).max(1);
+        let camera = camera.resized(small(camera.width), small(camera.height));
+        let shape = ImageShape {
+            height: camera.height,
+            width: camera.width,
+            channels: 3,
+        };
+        let mut renderer = Renderer::new(self.device, model, weights, &camera)?;
+        let chosen = [0, poses.len() / 3, poses.len() * 2 / 3];
+        let pictures = chosen
+            .iter()
+            .map(|&i| Ok(grid::plain(&renderer.view(&poses[i])?.colour, shape)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(grid::beside(&pictures))
     }
 
     /// The last one, and the film of all.

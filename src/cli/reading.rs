@@ -10,6 +10,7 @@ use crate::data::held_out::HeldOut;
 use crate::data::idx::Part;
 use crate::data::images::{self, Background, Options};
 use crate::data::report::Used;
+use crate::data::scene;
 use crate::data::{Dataset, Loaded, Reading, Report, Spec};
 use crate::error::{Error, Result};
 use crate::files::Config;
@@ -53,7 +54,7 @@ pub(super) struct ReadingArguments {
 /// Data, and how it is read.
 #[derive(Debug, Args)]
 pub(super) struct DataArguments {
-    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR
+    /// digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR, images:DIR, scene:DIR or analytic[:VIEWS]
     #[arg(long, value_parser = spec)]
     pub(super) data: Spec,
     #[command(flatten)]
@@ -92,9 +93,15 @@ impl ReadingArguments {
             ("held_out", self.held_out.is_some()),
             ("held_out_seed", self.held_out_seed.is_some()),
         ];
-        let first = given.iter().find(|(_, given)| *given);
+        // The pictures of a scene may be broken, too.
+        let counts = |field: &str| field == "skip_broken" && matches!(spec, Spec::Scene(_));
+        let first = given.iter().find(|(field, given)| *given && !counts(field));
         match (spec, first) {
             (Spec::Images(_), _) | (_, None) => Ok(()),
+            (Spec::Scene(_), Some((field, _))) => Err(Error::field(
+                field,
+                "is for folders of pictures (images:DIR); the pictures of a scene are read as they are, with their alpha, its parts by its lists: leave it out",
+            )),
             (Spec::Idx(_), Some((field, _))) => Err(Error::field(
                 field,
                 "is for folders of pictures (images:DIR); the files of idx:DIR are read as they are, a part to test on among them: leave it out",
@@ -300,20 +307,19 @@ fn was_trained_on(spec: &Spec, part: &str, config: &Config) -> Result<bool> {
 
 /// Whether a folder is the one that a run was trained on: by its path, or by what lies in it. Other data is, as far as it goes.
 fn is_own(spec: &Spec, config: &Config) -> Result<bool> {
-    let Spec::Images(dir) = spec else {
-        return Ok(true);
+    let (dir, kind, fingerprint) = match spec {
+        Spec::Images(dir) => (dir, "images:", images::fingerprint(dir)),
+        Spec::Scene(dir) => (dir, "scene:", scene::fingerprint(dir)),
+        _ => return Ok(true),
     };
     let real = |dir: &std::path::Path| std::fs::canonicalize(dir).ok();
-    let of_run = config
-        .data
-        .strip_prefix("images:")
-        .map(std::path::Path::new);
+    let of_run = config.data.strip_prefix(kind).map(std::path::Path::new);
     if let (Some(here), Some(there)) = (real(dir), of_run.and_then(real))
         && here == there
     {
         return Ok(true);
     }
-    Ok(config.reading.folder == Some(images::fingerprint(dir)?))
+    Ok(config.reading.folder == Some(fingerprint?))
 }
 
 /// Classes have the run's numbers, where it knows their names.

@@ -19,6 +19,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("optimizer", "training.optimizer"),
     ("steps", "training.steps"),
     ("epochs", "training.epochs"),
+    ("scene_background", "model.background"),
+    ("lindisp", "model.inverse_distance"),
+    ("no_view_directions", "model.view_directions"),
+    ("precrop", "training.beta_warmup"),
+    ("occupancy", "model.grid"),
+    ("ray_steps", "model.steps"),
 ];
 
 /// Which optimiser it is, in a configuration.

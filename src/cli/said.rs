@@ -1,7 +1,8 @@
 //! What is said of data that was read.
 
 use crate::data::Report;
-use crate::data::report::{PassedOver, Pictures, Reason, Used};
+use crate::data::report::{PassedOver, Pictures, Posed, Reason, Used};
+use crate::data::scene::{RAY, ROW_BYTES};
 use crate::tensor::ImageShape;
 
 /// A number of things: `1 picture`, `2 pictures`.
@@ -15,20 +16,25 @@ pub(super) fn counted(n: usize, thing: &str) -> String {
 /// Which part it is.
 pub(super) fn used(report: &Report) -> String {
     let n = report.examples;
+    let thing = if report.posed.is_some() {
+        "ray"
+    } else {
+        "example"
+    };
     match &report.used {
         Used::All => match n {
-            1 => "1 example, none held out".to_owned(),
-            n => format!("all {n} examples, none held out"),
+            1 => format!("1 {thing}, none held out"),
+            n => format!("all {n} {thing}s, none held out"),
         },
         Used::Training if report.of > n => {
             format!(
                 "{} to train on of {}, {} held out",
-                counted(n, "example"),
+                counted(n, thing),
                 report.of,
                 report.of - n
             )
         }
-        Used::Training => format!("{} to train on", counted(n, "example")),
+        Used::Training => format!("{} to train on", counted(n, thing)),
         Used::HeldOut { seed } => {
             format!(
                 "{} of {} (seed {seed}), which training does not see",
@@ -36,7 +42,7 @@ pub(super) fn used(report: &Report) -> String {
                 report.of
             )
         }
-        Used::Part(name) => format!("{} of the part to test on ({name})", counted(n, "example")),
+        Used::Part(name) => format!("{} of the part to test on ({name})", counted(n, thing)),
     }
 }
 
@@ -59,6 +65,9 @@ pub(super) fn lines(report: &Report, shape: ImageShape) -> Vec<String> {
     }
     if let Some(pictures) = &report.pictures {
         lines.push(format!("pictures: {}", of_pictures(pictures, shape)));
+    }
+    if let Some(posed) = &report.posed {
+        lines.extend(of_views(posed));
     }
     if !report.classes.is_empty() {
         lines.push(of_classes(report));
@@ -128,6 +137,61 @@ fn of_pictures(pictures: &Pictures, shape: ImageShape) -> String {
     format!("{}; read as {}", words.join(", "), shown(shape))
 }
 
+fn of_views(posed: &Posed) -> Vec<String> {
+    let Posed {
+        views,
+        width,
+        height,
+        focal: [fx, fy],
+        centre: [cx, cy],
+        field_of_view: [across, down],
+        distances: [least, mean, most],
+        ..
+    } = posed;
+    let alpha = match posed.transparent {
+        0 => "none transparent: what is behind them is part of them".to_owned(),
+        n if n == *views => "all of them transparent somewhere".to_owned(),
+        n => format!("{n} of them transparent somewhere"),
+    };
+    let focal = if fx == fy {
+        format!("{fx:.3}")
+    } else {
+        format!("{fx:.3} x {fy:.3}")
+    };
+    let mut lines = vec![
+        format!(
+            "views: {} of {width} x {height}, {alpha}",
+            counted(*views, "picture")
+        ),
+        format!(
+            "camera: focal length {focal} pixels, field of view {across:.2} x {down:.2} degrees, axis at ({cx:.1}, {cy:.1})"
+        ),
+        format!(
+            "cameras are {least:.3} to {most:.3} from the origin, {mean:.3} in the mean (the world's units)"
+        ),
+    ];
+    if *across > 150.0 || *across < 3.0 {
+        lines.push(
+            "that is an unusual field of view: are focal length and picture size of one picture?"
+                .to_owned(),
+        );
+    }
+    if posed.missing > 0 {
+        lines.push(format!(
+            "{} of {} listed pictures are missing and passed over: {}{}",
+            posed.missing,
+            posed.listed,
+            posed.missing_names.join(", "),
+            if posed.missing > posed.missing_names.len() {
+                ", ..."
+            } else {
+                ""
+            }
+        ));
+    }
+    lines
+}
+
 fn of_classes(report: &Report) -> String {
     const MOST: usize = 20;
     let with: Vec<_> = report.classes.iter().filter(|c| c.examples > 0).collect();
@@ -185,6 +249,7 @@ fn passed_over(line: &PassedOver) -> String {
 /// A shape as a person has it.
 pub(super) fn shown(shape: ImageShape) -> String {
     match shape.channels {
+        ROW_BYTES if shape == RAY => "rays of posed pictures".to_owned(),
         1 if shape.height == 1 => format!("points of {} values", shape.width),
         1 => format!("{} x {} in grey", shape.width, shape.height),
         3 => format!("{} x {} in colour", shape.width, shape.height),

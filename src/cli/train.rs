@@ -18,7 +18,7 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::judge::{Judge, made_by};
 use crate::files::Config;
 use crate::files::folder::read_config;
-use crate::files::metrics;
+use crate::files::metrics::{self, Record};
 use crate::files::write_synced;
 use crate::gpu::Choice;
 use crate::report::curves;
@@ -87,6 +87,7 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
         output.say(&line);
     }
     let dataset = read.data;
+    check_kind(&all.model.name(), model.takes_rays(), &dataset)?;
     let config = match resumed {
         Some(config) => resume::continued(&all.model.name(), model, config, &dataset)?,
         None => arguments.config(model, &dataset, reading)?,
@@ -120,6 +121,21 @@ pub(super) fn run(output: &Output, choice: &Choice, all: &Arguments) -> Result<(
     output.result(&summary)
 }
 
+/// Refuses rays for models of pictures, and the other way round, before networks are chosen for what they are not.
+fn check_kind(model: &str, takes_rays: bool, dataset: &Dataset) -> Result<()> {
+    let name = &dataset.name;
+    match (takes_rays, dataset.views.is_some()) {
+        (false, true) => Err(Error::Usage(format!(
+            "{model}: {name} is rays of posed pictures, which only models of radiance fields take; to learn the pictures themselves, give the \
+             folder as images:DIR"
+        ))),
+        (true, false) => Err(Error::Usage(format!(
+            "{model}: takes posed pictures (scene:DIR or analytic), {name} has no cameras"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Trains with progress, sample grids, curves and a film of the samples; Ctrl-C saves and ends.
 pub(super) fn drive(
     output: &Output,
@@ -144,7 +160,7 @@ pub(super) fn drive(
         let line = judging.at(device, trainer, step)?;
         append_line(&folder.join("judged.jsonl"), &line)
     };
-    let mut reached = 0;
+    let (mut reached, mut warned) = (0, false);
     let training = signals::Training::begin();
     let summary = trainer.run(training.flag(), |trainer, event| {
         match event {
@@ -158,6 +174,9 @@ pub(super) fn drive(
                 training.at(step);
                 reached = step;
                 progress.step(step, total, per_epoch, record);
+                if let (Some(record), false) = (record, warned) {
+                    warned = warn(trainer, record);
+                }
                 let between = settled && step < total;
                 if let (Some(previews), true) = (&mut previews, between) {
                     previews.step(trainer, step, &mut progress)?;
@@ -189,6 +208,17 @@ pub(super) fn drive(
     }
     say_ending(output, &summary, &folder);
     Ok(summary)
+}
+
+/// Says what is wrong with a training whose figures are these. Returns whether anything was.
+fn warn(trainer: &Trainer, record: &Record) -> bool {
+    let values = record.values.iter();
+    let found = values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+    let warning = trainer.model().warning(record.step, &found.collect());
+    if let Some(text) = &warning {
+        log::warn!("{text}");
+    }
+    warning.is_some()
 }
 
 fn say_ending(output: &Output, summary: &Summary, folder: &Path) {

@@ -26,6 +26,11 @@ pub(super) trait ModelArguments {
         Defaults::default()
     }
 
+    /// Whether it learns from rays of posed pictures instead of examples.
+    fn takes_rays(&self) -> bool {
+        false
+    }
+
     /// The weight of the model's regulariser, and the steps over which it rises.
     fn weight(&self) -> (f64, u64) {
         (1.0, 0)
@@ -43,6 +48,8 @@ pub(super) struct Defaults {
     pub(super) warmup: u64,
     pub(super) batch: usize,
     pub(super) epochs: u64,
+    /// Instead of epochs.
+    pub(super) steps: Option<u64>,
     pub(super) ema: Option<f64>,
 }
 
@@ -57,6 +64,7 @@ impl Default for Defaults {
             warmup: 0,
             batch: 128,
             epochs: 10,
+            steps: None,
             ema: None,
         }
     }
@@ -219,7 +227,11 @@ impl TrainingArguments {
     ) -> Result<Config> {
         self.check_optimizer()?;
         let defaults = arguments.defaults();
-        let epochs = self.steps.is_none().then_some(defaults.epochs);
+        let steps = match self.epochs {
+            Some(_) => None,
+            None => self.steps.or(defaults.steps),
+        };
+        let epochs = steps.is_none().then_some(defaults.epochs);
         let (beta, beta_warmup) = arguments.weight();
         Ok(Config {
             model: arguments.model(dataset)?,
@@ -228,7 +240,7 @@ impl TrainingArguments {
             data_digest: None,
             reading,
             training: Training {
-                steps: self.steps,
+                steps,
                 epochs: self.epochs.or(epochs),
                 batch: self.batch.unwrap_or(defaults.batch),
                 seed: self.seed,

@@ -163,6 +163,7 @@ pub fn digits(count: usize, seed: u64) -> Dataset {
         labels: Some(drawn.iter().map(|(_, label)| *label).collect()),
         values: Data::U8(drawn.into_iter().flat_map(|(pixels, _)| pixels).collect()),
         classes: (0..10).map(|c| c.to_string()).collect(),
+        views: None,
     }
 }
 

@@ -442,5 +442,6 @@ pub fn load(dir: &Path, part: Part) -> Result<Dataset> {
         values: Data::U8(images.bytes),
         labels,
         classes: (0..classes).map(|c| c.to_string()).collect(),
+        views: None,
     })
 }

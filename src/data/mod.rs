@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
@@ -26,6 +27,7 @@ pub mod idx;
 pub mod images;
 pub mod reading;
 pub mod report;
+pub mod scene;
 pub(crate) mod spec;
 pub mod toy;
 
@@ -46,6 +48,8 @@ pub struct Dataset {
     pub labels: Option<Vec<u32>>,
     /// Names of the classes.
     pub classes: Vec<String>,
+    /// Of rays: the views that they are of. What an example is, [`scene`] says.
+    pub views: Option<Arc<scene::Views>>,
 }
 
 impl Dataset {
@@ -171,16 +175,22 @@ impl Dataset {
         };
         let labels = self.labels.iter().flatten();
         let all = hash_on(values, labels.flat_map(|label| label.to_le_bytes()));
+        let all = self.views.as_ref().map_or(all, |v| v.hashed_on(all));
         format!("{all:016x}")
     }
 
-    /// Factor and summand to the range of models: bytes to [0, 1], reals as they are.
+    /// Factor and summand to the range of models: bytes to [0, 1], reals as they are, and so the bytes of rays.
     pub fn scaling(&self) -> (f32, f32) {
-        if self.dtype() == DType::U8 {
+        if self.dtype() == DType::U8 && self.views.is_none() {
             (1.0 / 255.0, 0.0)
         } else {
             (1.0, 0.0)
         }
+    }
+
+    /// The poses of its views, `[views, 12]`; none of what is no rays.
+    pub fn poses(&self) -> Vec<f32> {
+        self.views.as_ref().map(|v| v.matrix()).unwrap_or_default()
     }
 
     /// All values in the range of models.
@@ -248,6 +258,7 @@ impl Dataset {
             labels,
             name: self.name.clone(),
             classes: self.classes.clone(),
+            views: self.views.clone(),
             ..*self
         }
     }

@@ -50,6 +50,8 @@ pub struct Report {
     pub inner_folders: Vec<String>,
     /// Of a folder of pictures: what was in their files.
     pub pictures: Option<Pictures>,
+    /// Of a scene: its views.
+    pub posed: Option<Posed>,
     /// What was not read, a line a reason.
     pub passed_over: Vec<PassedOver>,
     /// Pictures that could not be decoded and were passed over: name and reason.
@@ -114,6 +116,33 @@ pub struct Pictures {
     pub cropped: usize,
 }
 
+/// The views of a scene.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Posed {
+    /// How many there are.
+    pub views: usize,
+    /// How many were listed.
+    pub listed: usize,
+    /// Columns of their pictures.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Focal lengths along x and y, in pixels.
+    pub focal: [f64; 2],
+    /// Where the camera's axis meets the picture, in pixels from the left and the top.
+    pub centre: [f64; 2],
+    /// What a picture covers along x and y, in degrees.
+    pub field_of_view: [f64; 2],
+    /// How many are transparent anywhere.
+    pub transparent: usize,
+    /// Least, mean and greatest distance of the cameras from the origin, in the world's units.
+    pub distances: [f64; 3],
+    /// Pictures that are listed and not there.
+    pub missing: usize,
+    /// The first three of their names.
+    pub missing_names: Vec<String>,
+}
+
 /// Why something was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,6 +187,7 @@ impl Report {
             empty_folders: Vec::new(),
             inner_folders: Vec::new(),
             pictures: None,
+            posed: data.views.as_ref().map(|views| Posed::of(views)),
             passed_over: Vec::new(),
             broken: Vec::new(),
             folder: None,

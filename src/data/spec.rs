@@ -8,7 +8,7 @@ use super::held_out::HeldOut;
 use super::idx::{self, Part};
 use super::report::{Loaded, Report, Used};
 use super::toy::{self, Toy};
-use super::{Dataset, digits, images};
+use super::{Dataset, digits, images, scene};
 use crate::error::{Error, Result};
 
 /// Where data comes from.
@@ -22,6 +22,10 @@ pub enum Spec {
     Idx(PathBuf),
     /// `images:DIR`: a folder of images.
     Images(PathBuf),
+    /// `scene:DIR`: posed pictures.
+    Scene(PathBuf),
+    /// `analytic` or `analytic:VIEWS`: a scene drawn by the program.
+    Analytic(usize),
 }
 
 /// How many examples are drawn where SPEC does not say.
@@ -31,7 +35,7 @@ impl FromStr for Spec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let forms = "digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR or images:DIR";
+        let forms = "digits[:COUNT], toy:ring8|moons|swissroll[:COUNT], idx:DIR, images:DIR, scene:DIR or analytic[:VIEWS]";
         let wrong = |why: &str| {
             Err(Error::field(
                 "data",
@@ -65,6 +69,12 @@ impl FromStr for Spec {
             }
             ("idx", Some(dir)) if !dir.is_empty() => Ok(Self::Idx(dir.into())),
             ("images", Some(dir)) if !dir.is_empty() => Ok(Self::Images(dir.into())),
+            ("scene", Some(dir)) if !dir.is_empty() => Ok(Self::Scene(dir.into())),
+            ("analytic", rest) => match rest.map(str::parse::<usize>) {
+                None => Ok(Self::Analytic(scene::analytic::VIEWS)),
+                Some(Ok(views)) if (1..=10_000).contains(&views) => Ok(Self::Analytic(views)),
+                Some(_) => wrong("the number of views must be from 1 to 10,000"),
+            },
             _ => wrong("not understood"),
         }
     }
@@ -77,6 +87,8 @@ impl fmt::Display for Spec {
             Self::Toy(toy, n) => write!(f, "toy:{}:{n}", toy.name()),
             Self::Idx(dir) => write!(f, "idx:{}", dir.display()),
             Self::Images(dir) => write!(f, "images:{}", dir.display()),
+            Self::Scene(dir) => write!(f, "scene:{}", dir.display()),
+            Self::Analytic(views) => write!(f, "analytic:{views}"),
         }
     }
 }
@@ -105,6 +117,8 @@ impl Spec {
             Self::Toy(toy, n) => toy::points(*toy, count(*n), seed),
             Self::Idx(dir) => idx::load(dir, part)?,
             Self::Images(dir) => return images::read(dir, part, options),
+            Self::Scene(dir) => return scene::read(dir, part, options),
+            Self::Analytic(views) => scene::analytic::dataset(count(*views), seed),
         };
         let used = match (self, training) {
             (_, true) => Used::Training,

@@ -78,6 +78,7 @@ pub fn points(toy: Toy, count: usize, seed: u64) -> Dataset {
         values: Data::F32(values),
         labels: Some(labels),
         classes: (0..classes).map(|c| c.to_string()).collect(),
+        views: None,
     }
 }
 

@@ -298,6 +298,7 @@ pub fn as_images(values: &[f32], shape: ImageShape, name: &str) -> Dataset {
         values: Data::U8(values.iter().map(byte).collect()),
         labels: None,
         classes: Vec::new(),
+        views: None,
     }
 }
 

@@ -36,9 +36,11 @@ use crate::tensor::Value;
 
 pub mod bound;
 pub mod codes;
+pub mod image_metrics;
 pub mod judge;
 pub mod reverse;
 pub mod statistics;
+pub mod views;
 
 pub use codes::Previewed;
 pub use judge::{Judge, Judgement, Verdict};

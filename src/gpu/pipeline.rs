@@ -181,7 +181,7 @@ impl Gpu {
 fn letter(access: Access) -> &'static str {
     match access {
         Access::Read => "r",
-        Access::Write | Access::ReadWrite => "w",
+        Access::Write | Access::ReadWrite | Access::Atomic => "w",
         Access::Texture { texel, .. } => texel.name(),
     }
 }

@@ -45,8 +45,10 @@ pub mod update;
 
 use op::MergeKey;
 pub use op::Op;
+pub use ops::composite::Rows;
 pub use ops::conv2d::Conv2dOptions;
 use ops::leaf::{Leaf, LeafKind};
+pub use ops::stratified::Depths;
 use update::Update;
 
 /// A node's position in its graph.

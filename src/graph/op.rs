@@ -317,6 +317,12 @@ pub trait Op: Debug + Send + Sync {
         None
     }
 
+    /// Whether rounding of its operands may change its value by more than rounding: it decides something (which cells a ray meets), or divides
+    /// by what is left of numbers that cancel. Its value on a device is verified for itself, and what follows from it from that value on.
+    fn is_decision(&self) -> bool {
+        false
+    }
+
     /// What of this operator decides its value, beside the operands: nodes of the same operands whose keys are equal become one. `None`,
     /// as it is unless an operator says otherwise, if nodes of it must never merge.
     fn merge_key(&self) -> Option<MergeKey> {

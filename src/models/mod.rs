@@ -30,10 +30,11 @@ pub mod codes;
 pub mod diffusion;
 pub mod gan;
 mod model;
+pub mod nerf;
 pub mod registry;
 pub mod vae;
 
-pub use model::{DataType, Figures, Model, Phase};
+pub use model::{DataType, Figures, Model, Phase, Rays};
 pub use registry::Entry;
 
 /// All models.
@@ -45,6 +46,8 @@ pub const ALL: &[Entry] = &[
     classifier::ENTRY,
     gan::ENTRY,
     diffusion::ENTRY,
+    nerf::vanilla::ENTRY,
+    nerf::ngp::ENTRY,
 ];
 
 /// The entry of the model called `name`. Names with `_` for `-`, which configurations of before have, are found too.

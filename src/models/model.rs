@@ -4,10 +4,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use crate::data::scene::{Camera, Cameras, POSE_FLOATS, ROW_BYTES, Views};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Parameter, Role};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
+use crate::kernels::Caps;
 use crate::program::sampling::{Classes, Sampling};
 use crate::tensor::{DType, TensorType};
 
@@ -28,6 +30,19 @@ pub struct DataType {
     pub shift: f32,
     /// Classes of the labels; 0 where there are none.
     pub classes: usize,
+    /// Of rays: the cameras that they are of.
+    pub cameras: Option<Cameras>,
+}
+
+/// The step's batch of rays.
+#[derive(Clone, Copy, Debug)]
+pub struct Rays<'g> {
+    /// Their rows `[batch, 8]`, bytes 0 to 255 as f32: red, green, blue, alpha, the pixel's number.
+    pub rows: Var<'g>,
+    /// The poses of all views, `[views, 12]`: input `poses`.
+    pub poses: Var<'g>,
+    /// What is known of the views.
+    pub cameras: Cameras,
 }
 
 impl DataType {
@@ -42,20 +57,48 @@ impl DataType {
         width: usize,
         batch: usize,
     ) -> Result<Var<'g>> {
+        if self.cameras.is_some() {
+            return Err(Error::Usage(format!(
+                "{model}: the model takes pictures or points; the data is rays of posed pictures, which only models of radiance fields take"
+            )));
+        }
         if self.width != width {
             return Err(Error::Usage(format!(
                 "{model}: the model takes {width} values an input, the data has {}",
                 self.width
             )));
         }
+        Ok(self.gathered(graph, batch))
+    }
+
+    /// The step's batch of rays, gathered from inputs `data` and `index`, and the poses of their views, input `poses`.
+    ///
+    /// # Errors
+    /// When the data is no rays.
+    pub fn rays<'g>(&self, graph: &'g Graph, model: &str, batch: usize) -> Result<Rays<'g>> {
+        let Some(cameras) = self.cameras.filter(|_| self.width == ROW_BYTES) else {
+            return Err(Error::Usage(format!(
+                "{model}: the model takes posed pictures (scene:DIR or analytic); the data has {} values an example and no cameras",
+                self.width
+            )));
+        };
+        let poses = TensorType::f32([cameras.count, POSE_FLOATS]);
+        Ok(Rays {
+            rows: self.gathered(graph, batch),
+            poses: graph.input("poses", poses),
+            cameras,
+        })
+    }
+
+    fn gathered<'g>(&self, graph: &'g Graph, batch: usize) -> Var<'g> {
         let ty = TensorType {
             shape: [self.rows, self.width].into(),
             dtype: self.dtype,
         };
         let index = graph.input("index", TensorType::u32([self.indices]));
-        Ok(graph
+        graph
             .input("data", ty)
-            .gather_batch(index, batch, self.scale, self.shift))
+            .gather_batch(index, batch, self.scale, self.shift)
     }
 
     /// The labels of the step's batch, `[batch, classes]`: 1 at the class, else 0. Input `labels` has a row an example.
@@ -86,6 +129,23 @@ impl DataType {
         Ok(graph
             .input("labels", ty)
             .gather_batch(index, batch, 1.0, 0.0))
+    }
+}
+
+impl<'g> Rays<'g> {
+    /// Colours `[batch, 3]` in [0, 1], straight: not yet over anything.
+    pub fn colours(&self) -> Var<'g> {
+        self.rows.slice(1, 0, 3) * (1.0 / 255.0)
+    }
+
+    /// How opaque the pixels are, `[batch, 1]` in [0, 1].
+    pub fn alpha(&self) -> Var<'g> {
+        self.rows.slice(1, 3, 4) * (1.0 / 255.0)
+    }
+
+    /// Origins and directions `[batch, 6]`, as [`Var::camera_rays`] has them.
+    pub fn rays(&self) -> Var<'g> {
+        self.rows.camera_rays(self.poses, &self.cameras.camera)
     }
 }
 
@@ -176,6 +236,27 @@ pub trait Model: Debug + Send + Sync {
         Figures::new()
     }
 
+    /// Refuses views that a radiance field cannot learn from, before it is trained on them.
+    ///
+    /// # Errors
+    /// With the numbers that say why.
+    fn check_views(&self, _views: &Views) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses a device that has no room for one of the model's tensors, and says what size has.
+    ///
+    /// # Errors
+    /// Naming the field.
+    fn check_device(&self, _caps: &Caps) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the user should know of a training whose figures at `step` are these: that it goes wrong, and what may help. Said once.
+    fn warning(&self, _step: u64, _figures: &Figures) -> Option<String> {
+        None
+    }
+
     /// Prefixes of parameters that are also written to files of their own, without the prefix: networks that others know apart.
     fn parts(&self) -> Vec<&'static str> {
         Vec::new()
@@ -235,6 +316,31 @@ pub trait Model: Debug + Send + Sync {
     /// Names of the codes that [`Model::encoding`] gives.
     fn codes(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// The camera of the pictures that a radiance field has learned from, where it is one.
+    fn camera(&self) -> Option<Camera> {
+        None
+    }
+
+    /// What a radiance field shows of `count` pixels of `camera`: inputs `rows` `[count, 8]`, of which the pixels' numbers count, and `poses`
+    /// `[1, 12]`; outputs `colour` `[count, 3]`, `opacity`, `depth` (along the camera's axis) and `distance` (along the ray) `[count]`, in the
+    /// scene's units, and, of a model that may have room for fewer, `rays`: how many.
+    ///
+    /// # Errors
+    /// When the model is no radiance field.
+    fn rendering(&self, _camera: &Camera, _count: usize) -> Result<Graph> {
+        Err(self.cannot("show views: it is no radiance field"))
+    }
+
+    /// What lies behind the views of a radiance field: its name and its colour.
+    fn background(&self) -> (&'static str, [f32; 3]) {
+        ("white", [1.0; 3])
+    }
+
+    /// The most rays of a [`Model::rendering`] whose buffers have at most `limit` bytes each.
+    fn rays_at_once(&self, _limit: u64) -> usize {
+        1
     }
 
     /// What single units of the code stand for, as images: output `images` `[units, width]`. `None` where that cannot be drawn.

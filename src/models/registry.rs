@@ -25,11 +25,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::model::{DataType, Model};
+use crate::data::digits::digits;
+use crate::data::scene::{Cameras, POSE_FLOATS, ROW_BYTES, analytic};
 use crate::error::{Error, Result};
 use crate::graph::update::{Rule, Update};
 use crate::kernels::Caps;
 use crate::program::PlanOptions;
-use crate::tensor::{DType, ImageShape};
+use crate::tensor::{DType, Data, ImageShape, Value};
 
 /// A model's entry in [`ALL`](super::ALL).
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,7 @@ pub struct Entry {
 pub struct Case {
     /// What is special about it.
     pub name: String,
-    /// The model, of 28x28 grey images of ten classes ([`CLASSES`]).
+    /// The model, of 28x28 grey images of ten classes ([`CLASSES`]), or of rays.
     pub model: Arc<dyn Model>,
     /// Which of its updates.
     pub phase: usize,
@@ -98,17 +100,67 @@ impl Case {
             loss_scale: self.options.half,
         }
     }
+}
 
-    /// The data that it learns: `rows` grey images of bytes with their classes.
-    pub fn data_type(rows: usize) -> DataType {
+/// Examples that need no files: what models of [`Case`]s and [`Usual`] steps learn.
+#[derive(Debug)]
+pub struct Examples {
+    /// What graphs have to know of them.
+    pub data: DataType,
+    /// Inputs but `index`, those that a graph does not read among them.
+    pub inputs: Vec<(&'static str, Value)>,
+}
+
+impl Examples {
+    /// `rows` drawn digits with their classes; of a radiance field as many rays through the scene that the program draws.
+    ///
+    /// # Errors
+    /// When there are fewer rays than that.
+    pub fn of(model: &dyn Model, rows: usize) -> Result<Self> {
+        let data = Self::data_type(model, rows);
+        let Some(cameras) = data.cameras else {
+            let digits = digits(rows, 7);
+            let labels = Data::U8(digits.one_hot(CLASSES)?);
+            return Ok(Self {
+                data,
+                inputs: vec![
+                    ("data", Value::new([rows, IMAGE.count()], digits.values)?),
+                    ("labels", Value::new([rows, CLASSES], labels)?),
+                ],
+            });
+        };
+        let scene = analytic::dataset(cameras.count, 7);
+        // A stride that meets objects, edges and what is beside them in all views.
+        let all = scene.rows();
+        let chosen: Vec<usize> = (0..rows).map(|i| i * 7919 % all).collect();
+        let poses = scene.views.as_ref().map(|v| v.matrix()).unwrap_or_default();
+        let rays = scene.select(&chosen).values;
+        Ok(Self {
+            data,
+            inputs: vec![
+                ("data", Value::new([rows, ROW_BYTES], rays)?),
+                ("poses", Value::f32([cameras.count, POSE_FLOATS], poses)?),
+            ],
+        })
+    }
+
+    /// What graphs have to know of them.
+    pub fn data_type(model: &dyn Model, rows: usize) -> DataType {
+        let cameras = model.camera().map(|camera| Cameras {
+            camera,
+            count: 3,
+            alpha: true,
+        });
+        let rays = cameras.is_some();
         DataType {
             rows,
-            width: IMAGE.count(),
+            width: if rays { ROW_BYTES } else { IMAGE.count() },
             dtype: DType::U8,
             indices: rows,
-            scale: 1.0 / 255.0,
+            scale: if rays { 1.0 } else { 1.0 / 255.0 },
             shift: 0.0,
-            classes: CLASSES,
+            classes: if rays { 0 } else { CLASSES },
+            cameras,
         }
     }
 }

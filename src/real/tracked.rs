@@ -71,11 +71,18 @@ impl Tracked {
         }
     }
 
+    /// The error of a device that takes the smallest numbers for 0, as WGSL lets it take operands and results.
+    fn flushed(self) -> f64 {
+        let size = self.value.abs();
+        if size < SMALLEST_NORMAL { size } else { 0.0 }
+    }
+
     /// After one more rounded operation, whose exact result this is. What was chosen otherwise is rounded at its own magnitude.
     fn rounded(self) -> Self {
         let step = UNIT_ROUNDOFF * (self.value.abs() + self.choice).max(SMALLEST_NORMAL);
         // Uniform on [-step, step].
         Self {
+            bias: self.bias + self.flushed(),
             variance: self.variance + step * step / 3.0,
             ..self
         }
@@ -97,7 +104,7 @@ impl Add for Tracked {
     fn add(self, other: Self) -> Self {
         Self {
             value: self.value + other.value,
-            bias: self.bias + other.bias,
+            bias: self.bias + other.bias + self.flushed() + other.flushed(),
             variance: self.variance + other.variance,
             choice: self.choice + other.choice,
         }
@@ -126,11 +133,10 @@ impl Mul for Tracked {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
         let (a, b) = (self.value, other.value);
+        let (by_a, by_b) = (self.bias + self.flushed(), other.bias + other.flushed());
         Self {
             value: a * b,
-            bias: (a.abs() + self.choice) * other.bias
-                + (b.abs() + other.choice) * self.bias
-                + self.bias * other.bias,
+            bias: (a.abs() + self.choice) * by_b + (b.abs() + other.choice) * by_a + by_a * by_b,
             variance: a * a * other.variance
                 + b * b * self.variance
                 + self.variance * other.variance,
@@ -204,12 +210,13 @@ impl Real for Tracked {
     }
     fn exp_m1(self) -> Self {
         // A series next to 0: its last sum, the products before it at most half as large, and a cut of 1e-8. Else the error of exp,
-        // and a rounding.
+        // which falls with it below 0, and the rounding of the difference.
         let value = self.value.exp_m1();
         let own = if self.value.abs() < 0.5 - self.tolerance() {
             4.0 * UNIT_ROUNDOFF * value.abs()
         } else {
-            ((3.0 + 2.0 * self.value.abs()) * 2.0 + 1.0) * UNIT_ROUNDOFF * self.value.exp().max(1.0)
+            let exp = (3.0 + 2.0 * self.value.abs()) * 2.0 * self.value.exp();
+            UNIT_ROUNDOFF * (exp + value.abs())
         };
         self.builtin(value, (self.value + self.tolerance().min(1.0)).exp(), own)
     }
@@ -258,6 +265,30 @@ impl Real for Tracked {
         let value = self.value.tanh();
         self.builtin(value, 1.0, 1e-5)
     }
+    fn sin(self) -> Self {
+        // `shared/sine.wgsl`. Within 0.78 the argument is taken as it is: a last sum, beside it terms of a tenth with five roundings, and
+        // a polynomial cut at 0.13 unit roundoffs. Else its rest within an eighth of a turn has three roundings, of at most pi / 4, and is
+        // cut at 2^-32 turns: 1.4 unit roundoffs where the slope is as large as there, and the polynomial's 1.2.
+        let own = if self.value.abs() + self.tolerance() < 0.78 {
+            2.0 * UNIT_ROUNDOFF * self.value.abs()
+        } else {
+            3.5 * UNIT_ROUNDOFF
+        };
+        self.builtin(self.value.sin(), 1.0, own)
+    }
+    fn cos(self) -> Self {
+        // The same with a polynomial of at most 1.4 unit roundoffs.
+        self.builtin(self.value.cos(), 1.0, 3.5 * UNIT_ROUNDOFF)
+    }
+    fn scaled(self, exponent: i32) -> Self {
+        let by = 2_f64.powi(exponent);
+        Self {
+            value: self.value * by,
+            bias: self.bias * by,
+            variance: self.variance * by * by,
+            choice: self.choice * by,
+        }
+    }
     fn abs(self) -> Self {
         Self {
             value: self.value.abs(),
@@ -293,6 +324,28 @@ impl Real for Tracked {
     }
     fn is_finite(self) -> bool {
         self.value.is_finite() && self.value.abs() <= f64::from(f32::MAX)
+    }
+    fn sort(values: &mut [Self]) {
+        // Whatever the device has of each, its k-th is no less than the k-th of the lower ends and no more than that of the upper ones.
+        let ordered = |of: fn(&Self) -> f64| {
+            let mut all: Vec<f64> = values.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let middles = ordered(|x| x.value);
+        let by_error = [
+            ordered(|x| x.value - x.error()),
+            ordered(|x| x.value + x.error()),
+        ];
+        let by_all = [
+            ordered(|x| x.value - x.tolerance()),
+            ordered(|x| x.value + x.tolerance()),
+        ];
+        for (i, (value, &middle)) in values.iter_mut().zip(&middles).enumerate() {
+            let within = |[low, high]: &[Vec<f64>; 2]| (middle - low[i]).max(high[i] - middle);
+            let (error, all) = (within(&by_error), within(&by_all));
+            *value = Self::with_bias(middle, error).or_within((all - error).max(0.0));
+        }
     }
     fn into_data(values: Vec<Self>) -> Data {
         Data::Tracked(values)
@@ -368,5 +421,59 @@ mod tests {
         let scaled = picked * Tracked::with_bias(0.1, 0.0);
         assert!((scaled.choice() - 0.3).abs() < 1e-12);
         assert!(scaled.error() >= 0.5 * UNIT_ROUNDOFF);
+    }
+
+    #[test]
+    fn a_sorted_number_may_be_what_its_neighbours_may_be() {
+        // 1 and 1.2, each known to 0.3; 5, which is exact, and 4.9 or anything within 1 of it.
+        let known = |x: f64, bias: f64| Tracked::with_bias(x, bias);
+        let mut values = [
+            known(5.0, 0.0),
+            known(1.2, 0.3),
+            known(4.9, 0.0).or_within(1.0),
+            known(1.0, 0.3),
+        ];
+        Tracked::sort(&mut values);
+        let is = |i: usize, value: f64, error: f64, choice: f64| {
+            let got = values[i];
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+            assert!(
+                near(got.value, value) && near(got.error(), error) && near(got.choice(), choice),
+                "{i}: {got:?}"
+            );
+        };
+        is(0, 1.0, 0.3, 0.0);
+        is(1, 1.2, 0.3, 0.0);
+        // From 3.9 to 5, or from 5 to 5.9.
+        is(2, 4.9, 0.0, 1.0);
+        is(3, 5.0, 0.0, 0.9);
+        let mut plain = [2.0_f32, -0.0, 0.0, -1.0];
+        f32::sort(&mut plain);
+        assert_eq!(
+            plain.map(f32::to_bits),
+            [-1.0_f32, -0.0, 0.0, 2.0].map(f32::to_bits)
+        );
+    }
+
+    #[test]
+    fn scaling_by_powers_of_two_adds_no_error() {
+        let x = Tracked::with_bias(3.0, 1e-7).or_within(0.5);
+        let scaled = (x + x).scaled(-3);
+        assert_eq!(scaled.value, 0.75);
+        assert_eq!(scaled.error(), (x + x).error() / 8.0);
+        assert_eq!(scaled.choice(), 0.125);
+        assert_eq!(
+            (0.3_f32.scaled(9), 0.3_f64.scaled(-2)),
+            (0.3 * 512.0, 0.3 / 4.0)
+        );
+    }
+
+    #[test]
+    fn the_sine_of_a_small_angle_keeps_its_accuracy() {
+        let of = |x: f64| Tracked::with_bias(x, 0.0).sin();
+        assert!(of(1e-6).tolerance() < 1.3e-13);
+        assert!(of(3000.0).tolerance() < 2.2e-7);
+        let inexact = Tracked::with_bias(0.2, 1e-3);
+        assert!(inexact.sin().error() >= 1e-3 && inexact.cos().error() >= 1e-3);
     }
 }

@@ -13,6 +13,7 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+use std::io::Cursor;
 use std::path::Path;
 
 use image::codecs::gif::{GifEncoder, Repeat};
@@ -78,6 +79,19 @@ pub fn grid(values: &[f32], shape: ImageShape, columns: usize) -> RgbImage {
     picture
 }
 
+/// One image with values in [0, 1], pixel by pixel, nothing round it; values outside are clamped.
+pub fn plain(values: &[f32], shape: ImageShape) -> RgbImage {
+    let channels = shape.channels.max(1);
+    RgbImage::from_fn(shape.width as u32, shape.height as u32, |x, y| {
+        let at = (y as usize * shape.width + x as usize) * channels;
+        let byte = |c: usize| {
+            let value = values.get(at + c.min(channels - 1)).copied();
+            (value.unwrap_or(0.0).clamp(0.0, 1.0) * 255.0).round() as u8
+        };
+        Rgb([byte(0), byte(1), byte(2)])
+    })
+}
+
 /// Pixels of a scatter plot's side.
 const SIDE: u32 = 384;
 
@@ -97,6 +111,29 @@ pub fn scatter(points: &[f32], half: f32) -> RgbImage {
         }
     }
     picture
+}
+
+/// The bytes of a grey PNG of values in [0, 1], row after row; values outside are clamped.
+///
+/// # Errors
+/// When there are not as many values as pixels.
+pub fn grey_png(values: &[f32], width: usize, height: usize) -> Result<Vec<u8>> {
+    let bytes = values
+        .iter()
+        .map(|x| (x.clamp(0.0, 1.0) * 255.0).round() as u8);
+    let picture = image::GrayImage::from_raw(width as u32, height as u32, bytes.collect())
+        .ok_or_else(|| {
+            let why = format!(
+                "{width} x {height} pixels take as many values, got {}",
+                values.len()
+            );
+            Error::shape("grey_png", why)
+        })?;
+    let mut png = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|e| Error::Usage(format!("PNG: {e}")))?;
+    Ok(png.into_inner())
 }
 
 /// Images as a grid, points of the plane as a scatter plot.
@@ -229,7 +266,7 @@ impl Format {
     /// # Errors
     /// When it cannot be encoded.
     pub fn encode(self, picture: &RgbImage) -> Result<Vec<u8>> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut bytes = Cursor::new(Vec::new());
         let encoded = match self.0 {
             ImageFormat::Jpeg => {
                 picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))

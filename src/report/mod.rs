@@ -16,6 +16,7 @@
 
 #[cfg(feature = "cli")]
 pub mod curves;
+pub mod depth;
 pub mod grid;
 #[cfg(feature = "cli")]
 pub mod roofline;

@@ -25,6 +25,7 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+use crate::data::scene::POSE_FLOATS;
 use crate::data::{Dataset, epoch_order};
 use crate::error::Result;
 use crate::graph::Graph;
@@ -54,6 +55,8 @@ pub struct Feed {
     index: Box<dyn Resident>,
     /// Labels as rows of zeros and a one, where the model wants them.
     labels: Option<Box<dyn Resident>>,
+    /// Where the cameras of rays are.
+    poses: Option<Box<dyn Resident>>,
     /// Whether a smaller last batch of an epoch is left out.
     whole_batches: bool,
     /// The epoch whose order is at hand.
@@ -107,6 +110,14 @@ impl Feed {
                 session.upload("labels", value)
             })
             .transpose()?;
+        let poses = dataset
+            .views
+            .as_ref()
+            .map(|views| {
+                let shape = [views.poses.len(), POSE_FLOATS];
+                session.upload("poses", Value::f32(shape, views.matrix())?)
+            })
+            .transpose()?;
         if let Some(steps) = window {
             log::info!(
                 "{} has {bytes} bytes, above {limit}: streamed, {steps} steps at a time",
@@ -121,6 +132,7 @@ impl Feed {
             data,
             index,
             labels,
+            poses,
             whole_batches: wants.whole_batches,
             order: None,
             filled: None,
@@ -139,6 +151,7 @@ impl Feed {
     pub fn inputs(&self) -> Vec<(&str, &dyn Resident)> {
         let mut inputs = vec![("data", self.data.as_ref()), ("index", self.index.as_ref())];
         inputs.extend(self.labels.as_ref().map(|l| ("labels", l.as_ref())));
+        inputs.extend(self.poses.as_ref().map(|p| ("poses", p.as_ref())));
         inputs
     }
 
@@ -250,6 +263,7 @@ pub(crate) fn data_type(dataset: &Dataset, rows: usize) -> DataType {
         scale,
         shift,
         classes: dataset.classes(),
+        cameras: dataset.views.as_ref().map(|views| views.cameras()),
     }
 }
 

@@ -159,6 +159,7 @@ fn on_cpu(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Opti
         let data = match (&leaf.kind, leaf.name.as_str()) {
             (LeafKind::Input, "data") => part.values.clone(),
             (LeafKind::Input, "labels") => Data::U8(part.one_hot(data.classes)?),
+            (LeafKind::Input, "poses") => Data::F32(part.poses()),
             (LeafKind::Input, "index") => Data::U32((0..batch as u32).collect()),
             (LeafKind::Parameter, name) => match layout.find(name) {
                 Some(position) => Data::F32(weights[position].clone()),

@@ -72,6 +72,7 @@ impl Trainer {
         config.check_data(&dataset, &digest)?;
         let model = config.model.clone();
         let (dataset, validation) = set_aside(model.as_ref(), training, dataset)?;
+        model.check_device(&device.caps())?;
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
         let phases = model.phases();
         check(model.as_ref(), training, &phases, &dataset)?;
@@ -222,6 +223,8 @@ fn check(
         let message = format!("f16 scales one loss; {} has {}", model.name(), phases.len());
         return Err(Error::field("precision", message));
     }
+    let mut views = dataset.views.iter();
+    views.try_for_each(|views| model.check_views(views))?;
     for (i, phase) in phases.iter().enumerate() {
         let data = feed::data_type(dataset, dataset.rows());
         let update = update_of(training, phase, training.batch);

@@ -71,7 +71,7 @@ pub fn against<'a>(
         }
     }
     let inputs = inputs.into();
-    let read: Vec<usize> = positions(&bindings, |a| matches!(a, Access::Read | Access::ReadWrite));
+    let read: Vec<usize> = positions(&bindings, Access::reads);
     if inputs.arrays.len() != read.len() {
         let names = names(&bindings, &read);
         let got = inputs.arrays.len();
@@ -143,9 +143,7 @@ impl Inputs<'static> {
     /// gives the same ones, and is named in the message of a comparison that did not pass.
     pub fn drawn(kernel: &Wgsl, values: Values, seed: u64) -> Self {
         let bindings = kernel.bindings();
-        let read = bindings
-            .iter()
-            .filter(|b| matches!(b.access, Access::Read | Access::ReadWrite));
+        let read = bindings.iter().filter(|b| b.access.reads());
         // Seeds far apart, so that no array of one is one of the next.
         let of = |(i, b): (usize, &Binding)| {
             let seed = seed.wrapping_add((i as u64) << 32);

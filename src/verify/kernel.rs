@@ -174,7 +174,7 @@ impl<'a> Trial<'a> {
                     format!("'{name}' is only read, and changed")
                 });
             }
-            Access::Write | Access::ReadWrite => {}
+            Access::Write | Access::ReadWrite | Access::Atomic => {}
         }
         let (start, end) = (GUARD as usize, GUARD as usize + binding.bytes() as usize);
         let outside = after[..start] == before[..start] && after[end..] == before[end..];
@@ -220,8 +220,10 @@ fn check(family: &str, bindings: &[Binding], inputs: &[Data]) -> Result<()> {
             "{family} has {wanted} bindings, got {got} inputs"
         )));
     }
-    let read = |b: &Binding| matches!(b.access, Access::Read | Access::ReadWrite);
-    let read = bindings.iter().zip(inputs).filter(|(b, _)| read(b));
+    let read = bindings
+        .iter()
+        .zip(inputs)
+        .filter(|(b, _)| b.access.reads());
     read.into_iter()
         .try_for_each(|(binding, input)| fits(family, binding, input))
 }

@@ -2,13 +2,12 @@
 
 use super::Comparison;
 use super::step::{self, Setup};
-use crate::data::digits::digits;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::layout::{Init, Layout, Parameter, Role};
 use crate::kernels::philox::RandomState;
 use crate::kernels::schedule;
-use crate::models::registry::{CLASSES, Case, IMAGE};
+use crate::models::registry::{Case, Examples};
 use crate::nn::init;
 use crate::tensor::{Data, Value};
 
@@ -19,11 +18,9 @@ use crate::tensor::{Data, Value};
 pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
     const ROWS: usize = 200;
     let model = case.model.as_ref();
-    let data = digits(ROWS, 7);
-    let labels = Data::U8(data.one_hot(CLASSES)?);
-    let ty = Case::data_type(ROWS);
+    let examples = Examples::of(model, ROWS)?;
     let update = case.update();
-    let graph = model.training(case.phase, &ty, &update)?;
+    let graph = model.training(case.phase, &examples.data, &update)?;
     let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
     let weights = layout
         .parameters
@@ -59,17 +56,15 @@ pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
         row[schedule::LOSS_SCALE] = if case.options.half { 8.0 } else { 1.0 };
         row
     };
-    let inputs = [
-        ("data", Value::new([ROWS, IMAGE.count()], data.values)?),
-        ("labels", Value::new([ROWS, CLASSES], labels)?),
-        ("index", Value::new([ROWS], Data::U32(index))?),
-    ];
+    let index = ("index", Value::new([ROWS], Data::U32(index))?);
     let setup = Setup {
         graph: &graph,
         layout,
         weights,
-        inputs: inputs
+        inputs: examples
+            .inputs
             .into_iter()
+            .chain([index])
             .filter(|(name, _)| graph.has_input(name))
             .collect(),
         state,

@@ -23,6 +23,7 @@ use wgen::train::{Summary, Trainer};
 
 pub(crate) mod calls;
 pub(crate) mod folder;
+pub(crate) mod gradients;
 #[cfg(unix)]
 pub(crate) mod place;
 pub(crate) mod saved;

@@ -80,6 +80,16 @@ impl Place {
         assert!(!said.contains("device:"), "{arguments:?} began: {said}");
     }
 
+    /// As [`Place::refused`], of what is found after the device was opened.
+    pub(crate) fn refused_late(&self, arguments: &[&str], words: &[&str]) {
+        let out = self.run(arguments);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {message}");
+        for word in words {
+            assert!(message.contains(word), "no '{word}' in: {message}");
+        }
+    }
+
     /// Names in this folder, hidden ones too.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).unwrap();

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::training::ModelArguments;
 use crate::data::Dataset;
+use crate::data::scene::Camera;
 use crate::error::{Error, Result};
 
 mod ae;
@@ -12,6 +13,8 @@ mod contractive_ae;
 mod corruption;
 mod diffusion;
 mod gan;
+mod nerf;
+mod ngp;
 mod sparse_ae;
 pub(super) mod usual;
 mod vae;
@@ -52,6 +55,10 @@ models! {
     gan::Gan,
     /// A diffusion model (Ho et al. 2020): a U-Net on images, a perceptron on points
     diffusion::Diffusion,
+    /// A radiance field by two networks, coarse and fine (Mildenhall et al. 2020), of posed pictures
+    nerf::Nerf,
+    /// A radiance field by a hash grid (Müller et al. 2022), of posed pictures
+    ngp::Ngp,
     /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
     classifier::Classifier,
     /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
@@ -69,4 +76,15 @@ fn classes_of(dataset: &Dataset) -> Result<usize> {
         ))),
         classes => Ok(classes),
     }
+}
+
+/// The camera of posed pictures.
+fn camera_of(dataset: &Dataset) -> Result<Camera> {
+    let views = dataset.views.as_ref().ok_or_else(|| {
+        Error::Usage(format!(
+            "{} is no posed pictures, which this model needs; use scene:DIR or analytic",
+            dataset.name
+        ))
+    })?;
+    Ok(views.camera)
 }

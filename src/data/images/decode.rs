@@ -13,7 +13,7 @@ use super::gif;
 use super::jpeg::Jpeg;
 use super::kind::{self, HEAD};
 use super::orientation::orientation;
-use super::pixels::flat;
+use super::pixels::{flat, straight};
 use super::png;
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
@@ -94,6 +94,20 @@ pub(super) struct Picture {
 
 /// Reads and decodes a file.
 pub(super) fn read(path: &Path, options: &Options, room: &Room) -> Result<Picture> {
+    decode(path, &bytes_of(path)?, options, room)
+}
+
+/// Reads and decodes a file with its alpha: width, height and straight RGBA, upright, in 8 bits.
+pub(super) fn read_straight(path: &Path, room: &Room) -> Result<((u32, u32), Vec<u8>)> {
+    let wrong = |message: String| Error::format(path, message);
+    let (picture, orientation, taken) = opened(&bytes_of(path)?, room).map_err(wrong)?;
+    let picture = straight(picture, orientation);
+    drop(taken);
+    Ok((picture.dimensions(), picture.into_raw()))
+}
+
+/// What is in a file.
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
     let meta = std::fs::metadata(path).map_err(|e| {
         let link = path.symlink_metadata().is_ok_and(|m| m.is_symlink());
         if link && e.kind() == std::io::ErrorKind::NotFound {
@@ -116,7 +130,7 @@ pub(super) fn read(path: &Path, options: &Options, room: &Room) -> Result<Pictur
     File::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .map_err(|e| Error::io(path, e))?;
-    decode(path, &bytes, options, room)
+    Ok(bytes)
 }
 
 /// Decodes one picture from memory.

@@ -40,7 +40,7 @@ mod orientation;
 mod pixels;
 mod png;
 
-use decode::{Picture, Room, Stored, decode, read as read_picture};
+use decode::{Picture, Room, Stored, decode, read as read_picture, read_straight};
 use folder::{Folder, Tree};
 
 /// How pictures are read, and which of them.
@@ -132,7 +132,23 @@ pub fn fingerprint(dir: &Path) -> Result<String> {
 }
 
 /// Pictures that are read at a time.
-const AT_A_TIME: usize = 256;
+pub(super) const AT_A_TIME: usize = 256;
+
+/// Width, height and straight RGBA of a picture, upright, in 8 bits.
+type Straight = ((u32, u32), Vec<u8>);
+
+/// Decodes some pictures with their alpha.
+pub(super) fn straight(paths: &[&Path]) -> Vec<Result<Straight>> {
+    let room = Room::default();
+    let one = |path: &&Path| read_straight(path, &room);
+    paths.par_iter().map(one).collect()
+}
+
+/// Whether a file has the ending of a picture that is read.
+pub(super) fn has_ending(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str());
+    ending.is_some_and(|e| kind::ENDINGS.contains(&e.to_lowercase().as_str()))
+}
 
 /// Reads the part to train on, as [`read`] does, without the report.
 ///
@@ -178,6 +194,7 @@ pub fn read(dir: &Path, part: Part, options: &Options) -> Result<Loaded> {
         values: Data::U8(pictures.values),
         labels: labelled.then(|| pictures.kept.iter().map(kept).collect()),
         classes: tree.classes.clone(),
+        views: None,
     };
     let mut report = Report::of(&data, used);
     report.of = match report.used {

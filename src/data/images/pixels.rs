@@ -2,7 +2,7 @@
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageBuffer, Pixel, RgbImage};
+use image::{DynamicImage, GrayImage, ImageBuffer, Pixel, RgbImage, RgbaImage};
 
 /// A picture without alpha, in 8 bits.
 pub(super) enum Flat {
@@ -113,6 +113,23 @@ pub(super) fn flat(picture: DynamicImage, wants_grey: bool, background: [u8; 3])
             (rgba(&values), hidden(&values, 4))
         }
     }
+}
+
+/// The picture as straight RGBA in 8 bits, turned upright.
+pub(super) fn straight(picture: DynamicImage, orientation: Orientation) -> RgbaImage {
+    let (w, h) = (picture.width(), picture.height());
+    let narrow = picture.color().bytes_per_pixel() == picture.color().channel_count();
+    let rgba = if narrow {
+        picture.into_rgba8()
+    } else {
+        let values = each(picture.into_rgba16().as_raw(), |pixel: [u16; 4]| {
+            pixel.map(eight)
+        });
+        RgbaImage::from_raw(w, h, values).unwrap_or_default()
+    };
+    let mut picture = DynamicImage::ImageRgba8(rgba);
+    picture.apply_orientation(orientation);
+    picture.into_rgba8()
 }
 
 /// The largest square in the middle.

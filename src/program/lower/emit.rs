@@ -35,6 +35,7 @@ pub(super) fn emit(
         places: HashMap::new(),
         parameters: layout.positions(),
         demanded: demanded(source, groups, &order),
+        constants: BTreeSet::new(),
     };
     for g in order {
         emitter.group(g)?;
@@ -99,6 +100,8 @@ struct Emitter<'a> {
     /// Positions in the layout by name.
     parameters: HashMap<&'a str, usize>,
     demanded: BTreeSet<NodeId>,
+    /// Those that were written into memory.
+    constants: BTreeSet<NodeId>,
 }
 
 impl Emitter<'_> {
@@ -120,6 +123,28 @@ impl Emitter<'_> {
         };
         let place = self.program.buffer(origin, ty);
         self.places.insert(root, place);
+        Ok(place)
+    }
+
+    /// The buffer of a kernel's operand. A constant is written into memory for those that cannot have it in an expression.
+    fn operand(&mut self, root: NodeId) -> Result<BufferId> {
+        let place = self.place(root)?;
+        if let Pattern::Constant(value) = *self.source.pattern(root)
+            && self.constants.insert(root)
+        {
+            let count = self.source.count(root);
+            let group = Some(self.program.groups.len());
+            self.program.groups.push(NodeGroup {
+                outputs: vec![(root, place)],
+                inputs: Vec::new(),
+            });
+            self.program.dispatches.push(Dispatch {
+                offsets: Vec::new(),
+                kernel: Arc::new(Map::new(self.caps, count, constant(value))),
+                buffers: vec![place],
+                group,
+            });
+        }
         Ok(place)
     }
 
@@ -327,7 +352,7 @@ impl Emitter<'_> {
         let results: Vec<NodeId> = outputs.iter().copied().chain(row_sums).collect();
         let inputs = roots
             .iter()
-            .map(|&r| Ok((r, self.place(r)?)))
+            .map(|&r| Ok((r, self.operand(r)?)))
             .collect::<Result<Vec<_>>>()?;
         let outputs = results
             .iter()
@@ -390,19 +415,13 @@ impl Emitter<'_> {
             if self.program.buffers[place.0].origin == wanted
                 || (place_is_output && matches!(sink, Sink::Output(_)))
             {
+                self.operand(root)?;
                 self.output(sink, *id, place);
                 continue;
             }
             let (expression, inputs) =
                 match (leaf_kind(self.source, root), self.source.pattern(root)) {
-                    (_, Pattern::Constant(value)) => (
-                        Expression {
-                            terms: vec![Term::Constant(*value)],
-                            operands: Vec::new(),
-                            results: vec![0],
-                        },
-                        vec![],
-                    ),
+                    (_, Pattern::Constant(value)) => (constant(*value), vec![]),
                     (Some(LeafKind::Schedule(column)), _) => {
                         let operands = vec![Indexing::scalar_at(column, SCHEDULE_COLUMNS)];
                         (
@@ -435,6 +454,15 @@ impl Emitter<'_> {
             self.output(sink, *id, target);
         }
         Ok(())
+    }
+}
+
+/// The same number for every element.
+fn constant(value: f64) -> Expression {
+    Expression {
+        terms: vec![Term::Constant(value)],
+        operands: Vec::new(),
+        results: vec![0],
     }
 }
 

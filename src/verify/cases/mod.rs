@@ -30,6 +30,11 @@ mod images;
 mod layers;
 mod maps;
 mod moves;
+mod nerf_composite;
+mod nerf_encodings;
+pub(crate) mod nerf_hash;
+mod nerf_march;
+mod nerf_rays;
 mod products;
 mod reductions;
 mod updates;
@@ -62,6 +67,13 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     diffusion::q_sample(&mut cases);
     diffusion::timestep_embedding(&mut cases);
     diffusion::reverse_step(quick, &mut cases);
+    nerf_encodings::frequency_encode(&mut cases);
+    nerf_encodings::spherical_harmonics(&mut cases);
+    nerf_encodings::sample_pdf(caps, quick, &mut cases);
+    nerf_rays::camera_rays(&mut cases);
+    nerf_hash::hash_encoding(&mut cases);
+    nerf_composite::composite(quick, &mut cases);
+    nerf_march::all(quick, &mut cases);
     ceilings::ceilings(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);

@@ -1,0 +1,172 @@
+// Samples of rays wherever an occupancy grid is occupied
+//
+//   t_k = (k + jitter) dt,   x_k = origin + t_k direction,   dt = sqrt(3) / steps,   k = 0, 1, ..
+//
+// A ray has the samples x_k in [0, 1)^3 whose cell floor(x_k resolution) is occupied, the first `steps` of them. The lattice begins at the ray's
+// origin, not at the box: it is the same as t = t_near + (i + jitter) dt with t_near the last multiple of dt before the box, and no rounded division
+// decides where a sample is.
+// rays: [rays, 6] f32, origin and direction (of length 1) in the unit cube's coordinates; jitter: [rays] f32 in [0, 1); bits: [resolution^3 / 32]
+// u32, cell x + resolution (y + resolution z) is bit cell % 32 of word cell / 32.
+//
+//# if stage == "count"
+// counts[r]: how many samples ray r has; 0 from ray `active_rays` on.
+//# else
+// samples: [samples, 4] f32, x y z t; those of ray r in rows base[r] .. base[r + 1], which scan makes of their counts. Where a ray has fewer samples
+// than rows, and from the last ray's end on, rows are zero.
+//# endif
+//
+// Empty cells are left in one go, by whole steps, to the last sample before their wall; no sample is missed by that, and none is where it would not
+// have been: t is computed from k.
+// Instant-NGP (Mueller et al. 2022, appendix E) marches so. Counting and writing share `visit`, whose products are rounded (see there), so that both
+// take the same samples, on every device.
+// One invocation a ray. Dispatch: ceil(${"rays" if stage == "count" else "max(rays, samples / 64)"} / WORKGROUP), folded into x and y.
+// Cost: about 40 flops a step in an occupied cell or at a wall, ${"32" if stage == "count" else "36"} bytes a ray${"" if stage == "count" else ", 16 a sample"}.
+
+override WORKGROUP: u32 = 64u;
+
+struct Params {
+    rays: u32,
+    resolution: u32,   // cells along an axis, a power of two
+    steps: u32,
+    dt: f32,
+    samples: u32,
+    invocations: u32,  // those that clear what lies behind the last sample
+    zero: u32,         // 0
+    first_group: u32,  // workgroups of the line before this dispatch
+}
+
+//# include "shared/bindings.wgsl"
+
+// Beyond it k + jitter has no fraction, and (far from any scene) no ray any samples.
+const MOST_STEPS: f32 = 0x1p23f;
+
+struct Ray {
+    origin: vec3<f32>,
+    direction: vec3<f32>,
+    jitter: f32,
+    pace: vec3<f32>,    // steps a cell along each axis
+    slack: vec3<f32>,   // cells by which a sample may lie beside its line
+    begin: u32,         // no sample before it is in the cube,
+    end: u32,           // nor from it on
+}
+
+struct Visit {
+    sample: vec4<f32>,  // x, y, z, t
+    occupied: bool,
+    steps: u32,         // to the next sample that may be occupied
+}
+
+// A product as f32 holds it. A compiler may contract it with the sum that it goes into, in one kernel and not in the next, and move a sample by an ULP
+// across a wall; not where bits lie between, with a zero of which it knows nothing.
+fn rounded(product: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(product) ^ params.zero);
+}
+
+fn rounded3(product: vec3<f32>) -> vec3<f32> {
+    return bitcast<vec3<f32>>(bitcast<vec3<u32>>(product) ^ vec3<u32>(params.zero));
+}
+
+// Ray r, from a step before the cube to a step behind it. Its begin and end may err by that, and by 2^-16 of their distance: 100 times what the
+// divisions do.
+fn ray_at(r: u32) -> Ray {
+    let origin = vec3<f32>(rays[6u * r], rays[6u * r + 1u], rays[6u * r + 2u]);
+    let direction = vec3<f32>(rays[6u * r + 3u], rays[6u * r + 4u], rays[6u * r + 5u]);
+    // Along such an axis a ray stays where it is: it meets no wall.
+    let parallel = abs(direction) < vec3<f32>(1e-9);
+    let inverse = 1.0 / select(direction, vec3<f32>(1e-9), parallel);
+    let low = -origin * inverse;
+    let high = (1.0 - origin) * inverse;
+    let enters = select(min(low, high), vec3<f32>(0.0), parallel);
+    let leaves = select(max(low, high), vec3<f32>(1e9), parallel);
+    let near = max(max(enters.x, enters.y), max(enters.z, 0.0));
+    let far = min(min(leaves.x, leaves.y), leaves.z);
+    let begin = u32(clamp(near * (1.0 - 0x1p-16f) / params.dt - 1.0, 0.0, MOST_STEPS));
+    let end = u32(clamp(far * (1.0 + 0x1p-16f) / params.dt + 2.0, 0.0, MOST_STEPS));
+    let resolution = f32(params.resolution);
+    return Ray(
+        origin,
+        direction,
+        jitter[r],
+        abs(inverse) / (resolution * params.dt),
+        0x1p-20f * resolution * (1.0 + abs(origin)),
+        begin,
+        // A diagonal of the cube, and the margins: it ends even where numbers are no numbers.
+        min(end, begin + params.steps + 300u),
+    );
+}
+
+// Sample k of a ray, and where to go from there.
+fn visit(ray: Ray, k: u32) -> Visit {
+    let t = rounded((f32(k) + ray.jitter) * params.dt);
+    let position = ray.origin + rounded3(t * ray.direction);
+    let sample = vec4<f32>(position, t);
+    // Exact: the resolution is a power of two.
+    let scaled = position * f32(params.resolution);
+    let cell = floor(scaled);
+    if any(cell < vec3<f32>(0.0)) || any(cell >= vec3<f32>(f32(params.resolution))) {
+        return Visit(sample, false, 1u);
+    }
+    let c = vec3<u32>(cell);
+    let index = c.x + params.resolution * (c.y + params.resolution * c.z);
+    if ((bits[index / 32u] >> (index % 32u)) & 1u) == 1u {
+        return Visit(sample, true, 1u);
+    }
+    let wall = select(cell, cell + 1.0, ray.direction > vec3<f32>(0.0));
+    let steps = max(abs(wall - scaled) - ray.slack, vec3<f32>(0.0)) * ray.pace;
+    return Visit(sample, false, u32(clamp(min(min(steps.x, steps.y), steps.z), 1.0, 1024.0)));
+}
+//# if stage == "count"
+
+@compute @workgroup_size(WORKGROUP)
+fn march_count(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let r = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
+    if r >= params.rays {
+        return;
+    }
+    var count = 0u;
+    if f32(r) < active_rays[0] {
+        let ray = ray_at(r);
+        var k = ray.begin;
+        while k < ray.end && count < params.steps {
+            let at = visit(ray, k);
+            count += select(0u, 1u, at.occupied);
+            k += at.steps;
+        }
+    }
+    counts[r] = count;
+}
+//# else
+
+@compute @workgroup_size(WORKGROUP)
+fn march_write(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let r = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
+    if r < params.rays {
+        let ray = ray_at(r);
+        var k = ray.begin;
+        var row = base[r];
+        let end = min(base[r + 1u], params.samples);
+        while k < ray.end && row < end {
+            let at = visit(ray, k);
+            if at.occupied {
+                samples[row] = at.sample;
+                row++;
+            }
+            k += at.steps;
+        }
+        for (; row < end; row++) {
+            samples[row] = vec4<f32>(0.0);
+        }
+    }
+    if r < params.invocations {
+        for (var row = base[params.rays] + r; row < params.samples; row += params.invocations) {
+            samples[row] = vec4<f32>(0.0);
+        }
+    }
+}
+//# endif

@@ -1,0 +1,220 @@
+//! What both kinds of NeRF share: rays of a batch or a view, what they should see, what lies behind the scene.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::kernels::camera_rays::{Camera, POSE_FLOATS, ROW_BYTES};
+use crate::kernels::functions::Distribution;
+use crate::models::model::{DataType, Figures};
+use crate::tensor::{TensorType, Value};
+
+/// What lies behind the scene, where pictures are transparent and rays end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Background {
+    /// White.
+    #[default]
+    White,
+    /// Black.
+    Black,
+    /// In training another colour behind each ray, the same behind picture and prediction, so that only density explains what is opaque;
+    /// white in views.
+    Random,
+}
+
+impl Background {
+    /// What views have behind them: a name and a colour.
+    pub fn of_views(self) -> (&'static str, [f32; 3]) {
+        match self {
+            Self::Black => ("black", [0.0; 3]),
+            Self::White | Self::Random => ("white", [1.0; 3]),
+        }
+    }
+}
+
+/// How rays are made of pixels.
+pub(super) struct View {
+    pub(super) camera: Camera,
+    pub(super) background: Background,
+    /// The near plane, where rays are wanted in normalised device coordinates.
+    pub(super) ndc: Option<f64>,
+}
+
+/// Rays.
+pub(super) struct Rays<'g> {
+    /// How many.
+    pub(super) count: usize,
+    /// Where they begin: `[R, 3]`.
+    pub(super) origin: Var<'g>,
+    /// Per unit of depth: `[R, 3]`, not of unit length.
+    pub(super) direction: Var<'g>,
+    /// Its length: `[R, 1]`.
+    pub(super) length: Var<'g>,
+    /// The direction in the world, of unit length: `[R, 3]`.
+    pub(super) view: Var<'g>,
+    /// Their rows: `[R, 8]`.
+    rows: Var<'g>,
+    camera: Camera,
+    /// What lies behind: `[R, 3]`.
+    pub(super) background: Var<'g>,
+    /// The pictures' colours over that: `[R, 3]`.
+    target: Var<'g>,
+}
+
+impl<'g> Rays<'g> {
+    /// Of a step's batch.
+    ///
+    /// # Errors
+    /// When the data is no scene.
+    pub(super) fn of_batch(
+        graph: &'g Graph,
+        model: &str,
+        data: &DataType,
+        view: &View,
+        batch: usize,
+    ) -> Result<Self> {
+        let rays = data.rays(graph, model, batch)?;
+        if view.background == Background::Random {
+            rays.cameras.check_random_background()?;
+        }
+        Ok(Self::of(rays.rows, rays.poses, view, true))
+    }
+
+    /// Of pixels, input `rows` `[count, 8]`, seen from input `poses` `[1, 12]`.
+    pub(super) fn of_view(graph: &'g Graph, view: &View, count: usize) -> Self {
+        let rows = graph.input("rows", TensorType::f32([count, ROW_BYTES]));
+        let poses = graph.input("poses", TensorType::f32([1, POSE_FLOATS]));
+        Self::of(rows, poses, view, false)
+    }
+
+    fn of(rows: Var<'g>, poses: Var<'g>, view: &View, random: bool) -> Self {
+        let graph = rows.graph();
+        let count = rows.shape().dims().first().copied().unwrap_or(1);
+        let rays = rows.camera_rays(poses, &view.camera);
+        let norm = |v: Var<'g>| v.square().sum(&[1]).reshape([count, 1]).sqrt();
+        let in_world = rays.slice(1, 3, 6);
+        let unit = in_world / norm(in_world);
+        let (rays_at, length) = match view.ndc {
+            Some(near) => {
+                let rays = rays.ndc(&view.camera, near);
+                (rays, norm(rays.slice(1, 3, 6)))
+            }
+            None => (rays, norm(in_world)),
+        };
+        let background = match (view.background, random) {
+            (Background::Black, _) => graph.constant(0.0).broadcast_to([count, 3]),
+            (Background::Random, true) => {
+                graph.random("background", Distribution::Uniform, [count, 3])
+            }
+            _ => graph.constant(1.0).broadcast_to([count, 3]),
+        };
+        let rgba = rows.slice(1, 0, 4) * (1.0 / 255.0);
+        let alpha = rgba.slice(1, 3, 4);
+        let behind = (-alpha + 1.0) * background;
+        Self {
+            count,
+            origin: rays_at.slice(1, 0, 3),
+            direction: rays_at.slice(1, 3, 6),
+            length,
+            view: unit,
+            rows,
+            camera: view.camera,
+            background,
+            target: rgba.slice(1, 0, 3) * alpha + behind,
+        }
+    }
+
+    /// The colour of what `composite` gave `[R, 5]`, the background added: `[R, 3]`.
+    pub(super) fn over_background(&self, seen: Var<'g>) -> Var<'g> {
+        seen.slice(1, 0, 3) + (-seen.slice(1, 3, 4) + 1.0) * self.background
+    }
+
+    /// The difference of a colour `[R, 3]` and the picture's.
+    pub(super) fn error(&self, colour: Var<'g>) -> Var<'g> {
+        colour - self.target
+    }
+
+    /// Its square, mean over the channels: `[R]`.
+    pub(super) fn squared_error(&self, colour: Var<'g>) -> Var<'g> {
+        self.error(colour).square().mean(&[1])
+    }
+
+    /// 1 for rays around the camera's axis, in half of a picture's width and height, 0 for others, while `weight` is below 1; else 1: `[R]`.
+    pub(super) fn middle(&self, weight: Var<'g>) -> Result<Var<'g>> {
+        let graph = weight.graph();
+        // A camera that is not turned has rays in its own axes.
+        let unturned = vec![1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+        let unturned = graph.table("unturned", Value::f32([1, POSE_FLOATS], unturned)?);
+        let rays = self.rows.camera_rays(unturned, &self.camera);
+        let within = |column: usize, size: usize, focal: f64| {
+            let from_axis = rays
+                .slice(1, column, column + 1)
+                .reshape([self.count])
+                .abs();
+            let half = size as f64 / 4.0;
+            (-from_axis).greater_than(-half / focal)
+        };
+        let c = &self.camera;
+        let middle = within(3, c.width, c.fx) * within(4, c.height, c.fy);
+        Ok(middle.max(weight.greater_than(1.0 - 1e-6)))
+    }
+
+    /// What is seen of a view: outputs `colour` `[R, 3]`, and `opacity`, `depth` and `distance` `[R]`.
+    pub(super) fn output(
+        &self,
+        colour: Var<'g>,
+        opacity: Var<'g>,
+        depth: Var<'g>,
+        distance: Var<'g>,
+    ) {
+        let graph = colour.graph();
+        graph.output("colour", colour);
+        for (name, value) in [
+            ("opacity", opacity),
+            ("depth", depth),
+            ("distance", distance),
+        ] {
+            graph.output(name, value.reshape([self.count]));
+        }
+    }
+}
+
+/// Peak signal-to-noise ratios in dB, of what was predicted and of the background alone, from the mean squared errors of a step.
+pub(super) fn peak_signals(figures: &Figures) -> Figures {
+    let ratio = |name: &str| figures.get(name).map(|e| -10.0 * e.max(1e-20).log10());
+    let named = [
+        ("psnr", "squared_error"),
+        ("background_psnr", "background_error"),
+    ];
+    let of = |(to, from): (&str, &str)| Some((to.to_owned(), ratio(from)?));
+    named.into_iter().filter_map(of).collect()
+}
+
+/// Refuses a camera that has no pictures.
+pub(super) fn check_camera(model: &str, camera: &Camera) -> Result<()> {
+    let focal = |f: f64| f.is_finite() && f > 0.0;
+    let finite = [camera.cx, camera.cy, camera.pixel_offset];
+    let whole = camera.width > 0 && camera.height > 0 && finite.iter().all(|x| x.is_finite());
+    if whole && focal(camera.fx) && focal(camera.fy) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{model}: camera {camera:?} has no pictures; sizes and focal lengths must be above 0"
+    )))
+}
+
+/// The density's bound: exp beyond it is not finite for long.
+const MOST_LOG_DENSITY: f64 = 60.0;
+
+/// exp whose gradient is bounded (torch-ngp's `trunc_exp`): forward exp(min(h, 60)), backward exp(clamp(h, -15, 15)).
+pub(super) fn exponential(h: Var<'_>) -> Var<'_> {
+    let value = h
+        .min(h.graph().constant(MOST_LOG_DENSITY))
+        .exp()
+        .stop_gradient();
+    let slope = h.clamp(-15.0, 15.0).exp().stop_gradient();
+    // The second summand is 0, its gradient the slope.
+    value + (h - h.stop_gradient()) * slope
+}

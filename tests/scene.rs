@@ -1,0 +1,845 @@
+//! Posed pictures as people have them: what is read, what is passed over, what is refused; and rays and camera paths against PyTorch.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::calls::{done, refused};
+use common::folder::Folder;
+use common::{golden, gpu, relative_difference};
+use image::{ImageBuffer, LumaA, Rgb, Rgba, RgbaImage};
+use wgen::Result;
+use wgen::data::idx::Part;
+use wgen::data::images::Options;
+use wgen::data::report::Used;
+use wgen::data::scene::{self, Camera, Pose, ROW_BYTES, analytic, path, row};
+use wgen::data::{Dataset, Loaded, Spec, epoch_order};
+use wgen::graph::op::EvalContext;
+use wgen::graph::{Graph, Var};
+use wgen::kernels::philox::{Domain, RandomState};
+use wgen::models::DataType;
+use wgen::real::Precision;
+use wgen::session::Device;
+use wgen::session::feed::{Feed, Wants};
+use wgen::tensor::{DType, Data, TensorType, Value};
+
+const ANGLE: &str = "0.6911112070083618";
+
+/// A list of frames.
+fn list(camera: &str, frames: &[(&str, &str)]) -> String {
+    let frames: Vec<String> = frames
+        .iter()
+        .map(|(name, matrix)| {
+            let name = name.replace('\\', "\\\\");
+            format!(
+                r#"{{"file_path": "{name}", "rotation": 0.0125, "transform_matrix": {matrix}}}"#
+            )
+        })
+        .collect();
+    format!(
+        r#"{{{camera}, "frames": [{}], "made_by": {{"hand": [1, 2]}}}}"#,
+        frames.join(", ")
+    )
+}
+
+fn angle(radians: &str) -> String {
+    format!(r#""camera_angle_x": {radians}"#)
+}
+
+/// A camera at (0, 0, `z`), not turned.
+fn at(z: f64) -> String {
+    format!("[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, {z}], [0, 0, 0, 1]]")
+}
+
+fn lists(folder: &Folder, part: &str, names: &[&str]) {
+    let poses: Vec<String> = (1..=names.len()).map(|i| at(i as f64)).collect();
+    let frames: Vec<(&str, &str)> = names
+        .iter()
+        .copied()
+        .zip(poses.iter().map(String::as_str))
+        .collect();
+    let name = format!("transforms_{part}.json");
+    folder.file(&name, list(&angle(ANGLE), &frames).as_bytes());
+}
+
+fn save(folder: &Folder, name: &str, picture: &RgbaImage) {
+    let path = folder.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    picture.save(path).unwrap();
+}
+
+fn plain(grey: u8) -> RgbaImage {
+    RgbaImage::from_pixel(4, 2, Rgba([grey, grey, grey, 255]))
+}
+
+fn spec(folder: &Folder) -> Spec {
+    Spec::Scene(folder.path(""))
+}
+
+fn read(folder: &Folder, part: Part) -> Result<Loaded> {
+    spec(folder).read(part, &Options::default())
+}
+
+fn refuses(folder: &Folder, words: &[&str]) {
+    let message = read(folder, Part::Training).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "'{word}' is not in '{message}'");
+    }
+}
+
+/// Rows as colour and number.
+fn rows(data: &Dataset) -> Vec<([u8; 4], u32)> {
+    let Data::U8(bytes) = &data.values else {
+        panic!("rows are bytes");
+    };
+    let one = |r: &[u8]| {
+        (
+            [r[0], r[1], r[2], r[3]],
+            u32::from_le_bytes([r[4], r[5], r[6], r[7]]),
+        )
+    };
+    bytes.chunks_exact(ROW_BYTES).map(one).collect()
+}
+
+#[test]
+fn a_scene_is_rows_of_straight_colours_numbered_view_after_view() {
+    let folder = Folder::new();
+    let picture = RgbaImage::from_fn(4, 2, |x, y| Rgba([x as u8, y as u8, 7, (10 * x) as u8]));
+    save(&folder, "train/r_0.png", &picture);
+    save(&folder, "train/with space.v2.png", &plain(9));
+    save(&folder, "train/r_2.png", &plain(11));
+    lists(
+        &folder,
+        "train",
+        &["./train/r_0", "train/with space.v2", r".\train\r_2.png"],
+    );
+    let Loaded { data, report } = read(&folder, Part::Training).unwrap();
+    let rows = rows(&data);
+    assert_eq!(rows.len(), 3 * 8);
+    // The colour of a pixel stays though nothing is seen of it, and so does its alpha.
+    assert_eq!(rows[0], ([0, 0, 7, 0], 0));
+    assert_eq!(rows[6], ([2, 1, 7, 20], 6));
+    assert_eq!(rows[8], ([9, 9, 9, 255], 8));
+    assert!(rows.iter().enumerate().all(|(i, r)| r.1 == i as u32));
+    let views = data.views.as_ref().unwrap();
+    assert_eq!(views.names[1], "train/with space.v2");
+    assert_eq!(views.poses[2].position(), [0.0, 0.0, 3.0]);
+    assert_eq!(
+        views.matrix()[12..24],
+        [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]
+    );
+    assert!((views.camera.fx - 0.02 * 277.777_757_798).abs() < 1e-9);
+    assert_eq!(
+        (views.camera.cx, views.camera.cy, views.camera.pixel_offset),
+        (2.0, 1.0, 0.5)
+    );
+    assert_eq!(
+        (data.shape, data.scaling(), data.dtype()),
+        (scene::RAY, (1.0, 0.0), DType::U8)
+    );
+    let posed = report.posed.unwrap();
+    assert_eq!(
+        (posed.views, posed.listed, posed.transparent, posed.missing),
+        (3, 3, 1, 0)
+    );
+    assert_eq!(
+        (posed.width, posed.height, posed.distances),
+        (4, 2, [1.0, 2.0, 3.0])
+    );
+    assert_eq!(report.used, Used::All);
+}
+
+#[test]
+fn pictures_of_all_kinds_become_rgba_in_8_bits() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path(name);
+    ImageBuffer::from_pixel(4, 2, Rgba([0xffff_u16, 0x8080, 129, 0x4000]))
+        .save(path("a.png"))
+        .unwrap();
+    ImageBuffer::from_pixel(4, 2, LumaA([200_u8, 30]))
+        .save(path("b.png"))
+        .unwrap();
+    ImageBuffer::from_pixel(4, 2, Rgb([1_u8, 2, 3]))
+        .save(path("c.png"))
+        .unwrap();
+    ImageBuffer::from_pixel(4, 2, image::Luma([0x8080_u16]))
+        .save(path("d.png"))
+        .unwrap();
+    lists(&folder, "train", &["a", "b", "c", "d"]);
+    let data = read(&folder, Part::Training).unwrap().data;
+    let first: Vec<[u8; 4]> = rows(&data).iter().step_by(8).map(|r| r.0).collect();
+    assert_eq!(
+        first,
+        [
+            [255, 128, 1, 64],
+            [200, 200, 200, 30],
+            [1, 2, 3, 255],
+            [128, 128, 128, 255]
+        ]
+    );
+    assert_eq!(data.views.unwrap().transparent, 2);
+}
+
+#[test]
+fn the_part_to_test_on_is_test_else_val_else_everything() {
+    let folder = Folder::new();
+    for (i, name) in ["a", "b", "c"].iter().enumerate() {
+        save(&folder, &format!("{name}.png"), &plain(i as u8));
+    }
+    lists(&folder, "train", &["a", "b"]);
+    let used = |part| {
+        let read = read(&folder, part).unwrap();
+        (
+            read.report.used,
+            read.data.views.as_ref().unwrap().names.join(" "),
+        )
+    };
+    assert_eq!(used(Part::Training), (Used::All, "a b".to_owned()));
+    assert_eq!(used(Part::Test), (Used::All, "a b".to_owned()));
+    lists(&folder, "val", &["c"]);
+    assert_eq!(used(Part::Training), (Used::Training, "a b".to_owned()));
+    assert_eq!(
+        used(Part::Test),
+        (Used::Part("val".to_owned()), "c".to_owned())
+    );
+    lists(&folder, "test", &["b", "c"]);
+    assert_eq!(
+        used(Part::Test),
+        (Used::Part("test".to_owned()), "b c".to_owned())
+    );
+}
+
+#[test]
+fn missing_pictures_are_counted_and_named_until_under_half_are_left() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    save(&folder, "b.png", &plain(2));
+    save(&folder, "c.png", &plain(3));
+    save(&folder, "d.png", &plain(4));
+    lists(&folder, "train", &["w", "a", "x", "b", "y", "c", "z", "d"]);
+    let report = read(&folder, Part::Training).unwrap().report;
+    let posed = report.posed.unwrap();
+    assert_eq!((posed.views, posed.listed, posed.missing), (4, 8, 4));
+    assert_eq!(posed.missing_names, ["w", "x", "y"]);
+    // Those that are there keep their own poses.
+    let data = read(&folder, Part::Training).unwrap().data;
+    assert_eq!(data.views.unwrap().poses[1].position(), [0.0, 0.0, 4.0]);
+    let said = done(&["data", &spec(&folder).to_string()]);
+    assert!(
+        said.contains("4 of 8 listed pictures are missing and passed over: w, x, y, ..."),
+        "{said}"
+    );
+
+    fs::remove_file(folder.path("d.png")).unwrap();
+    refuses(
+        &folder,
+        &[
+            "only 3 of its 8 pictures are there, under half",
+            "5 are missing",
+            "w, x, y",
+        ],
+    );
+    for name in ["a", "b", "c"] {
+        fs::remove_file(folder.path(&format!("{name}.png"))).unwrap();
+    }
+    refuses(
+        &folder,
+        &["none of its 8 pictures is there", "transforms_train.json"],
+    );
+}
+
+#[test]
+fn broken_pictures_are_refused_by_name_or_passed_over() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    folder.file("b.png", b"no picture");
+    save(&folder, "c.png", &plain(3));
+    lists(&folder, "train", &["a", "b", "c"]);
+    refuses(&folder, &["b.png", "is text", "`skip_broken`"]);
+    let skip = Options {
+        skip_broken: true,
+        ..Options::default()
+    };
+    let read = spec(&folder).read(Part::Training, &skip).unwrap();
+    assert_eq!((read.data.rows(), read.report.broken.len()), (16, 1));
+    assert_eq!(read.data.views.unwrap().names, ["a", "c"]);
+    folder.file("c.png", b"no picture");
+    let message = spec(&folder)
+        .read(Part::Training, &skip)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("only 1 of its 3 pictures are whole"),
+        "{message}"
+    );
+}
+
+#[test]
+fn pictures_of_other_sizes_are_refused_by_name() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    save(&folder, "b.png", &RgbaImage::new(4, 3));
+    lists(&folder, "train", &["a", "b"]);
+    refuses(
+        &folder,
+        &["a.png is 4 x 2", "b.png is 4 x 3", "must have one"],
+    );
+}
+
+#[test]
+fn a_camera_that_is_none_is_refused() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    let file = |camera: &str| {
+        folder.file(
+            "transforms_train.json",
+            list(camera, &[("a", &at(4.0))]).as_bytes(),
+        );
+    };
+    for (camera, words) in [
+        (angle("0.0"), "camera_angle_x is 0"),
+        (
+            angle("2.97"),
+            "170.2 degrees: it must be above 0 and at most 170",
+        ),
+        (angle("NaN"), "no camera_angle_x"),
+        (
+            r#""fl_x": 0"#.to_owned(),
+            "fl_x is 0; a focal length must be above 0",
+        ),
+        (r#""fl_x": 0.17"#.to_owned(), "a field of view of 170."),
+        (r#""made_with": "love""#.to_owned(), "no camera_angle_x"),
+    ] {
+        file(&camera);
+        refuses(&folder, &[words, "transforms_train.json"]);
+    }
+    file(&angle("2.96"));
+    assert!(read(&folder, Part::Training).is_ok());
+}
+
+#[test]
+fn a_pose_that_is_none_is_refused_by_its_frame() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    save(&folder, "b.png", &plain(1));
+    let good = at(4.0);
+    let with = |from: &str, to: &str| good.replacen(from, to, 1);
+    for (matrix, words) in [
+        (
+            with("1, 0, 0, 0", "2, 0, 0, 0"),
+            "lengths 2.0000, 1.0000 and 1.0000",
+        ),
+        (with("1, 0, 0, 0", "-1, 0, 0, 0"), "mirrors"),
+        (with("1, 0, 0, 0", "1, 0.1, 0, 0"), "no rigid motion"),
+        (
+            with("1, 0, 0, 0", "NaN, 0, 0, 0"),
+            "not a finite number (NaN) in row 0, column 0",
+        ),
+        (
+            with("1, 0, 0, 0", "1, 0, 0, -Infinity"),
+            "not a finite number (NaN) in row 0, column 3",
+        ),
+        (with("0, 0, 0, 1", "0, 0, 1, 1"), "last row"),
+        (with("[0, 0, 0, 1]", "[0, 1]"), "rows of [4, 4, 4, 2]"),
+    ] {
+        let frames = [("a", good.as_str()), ("b", matrix.as_str())];
+        folder.file(
+            "transforms_train.json",
+            list(&angle(ANGLE), &frames).as_bytes(),
+        );
+        refuses(&folder, &["frame 1 (b): transform_matrix", words]);
+    }
+}
+
+#[test]
+fn what_is_no_scene_is_said_to_be_none() {
+    let folder = Folder::new();
+    refuses(&folder, &["has no transforms_train.json"]);
+    folder.file("transforms.json", b"{}");
+    refuses(
+        &folder,
+        &["has transforms.json (instant-ngp or nerfstudio), which is not read yet"],
+    );
+    folder.file("transforms_train.json", b"{\"frames\": []}");
+    refuses(&folder, &["lists no frames"]);
+    folder.file(
+        "transforms_train.json",
+        b"{\"frames\": [{\"file_path\": \"a\"}]}",
+    );
+    refuses(&folder, &["no list of cameras", "transform_matrix"]);
+    folder.file("transforms_train.json", b"\xff\xfe");
+    refuses(&folder, &["is no text"]);
+    let file = Spec::Scene(folder.path("transforms_train.json"));
+    let message = file
+        .load(Part::Training, &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("wants the folder"), "{message}");
+    let nowhere = Spec::Scene(folder.path("nowhere"));
+    assert!(nowhere.load(Part::Training, &Options::default()).is_err());
+    let lens = r#""camera_angle_x": 0.7, "k1": 0.05"#;
+    save(&folder, "a.png", &plain(1));
+    folder.file(
+        "transforms_train.json",
+        list(lens, &[("a", &at(4.0))]).as_bytes(),
+    );
+    refuses(&folder, &["distortion", "undistort"]);
+}
+
+#[test]
+fn a_random_background_needs_alpha() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    lists(&folder, "train", &["a"]);
+    let cameras = || {
+        let data = read(&folder, Part::Training).unwrap().data;
+        data.views.unwrap().cameras()
+    };
+    let message = cameras().check_random_background().unwrap_err().to_string();
+    assert!(
+        message.contains("background random needs pictures that are transparent"),
+        "{message}"
+    );
+    save(
+        &folder,
+        "a.png",
+        &RgbaImage::from_pixel(4, 2, Rgba([1, 2, 3, 254])),
+    );
+    assert!(cameras().alpha && cameras().check_random_background().is_ok());
+}
+
+#[test]
+fn a_scene_is_known_again_by_what_is_in_it() {
+    let folder = Folder::new();
+    save(&folder, "a.png", &plain(1));
+    lists(&folder, "train", &["a"]);
+    let known = || {
+        (
+            scene::fingerprint(&folder.path("")).unwrap(),
+            read(&folder, Part::Training).unwrap().data.digest(),
+        )
+    };
+    let before = known();
+    assert_eq!(known(), before);
+    let digest_by_z = |z: f64| {
+        folder.file(
+            "transforms_train.json",
+            list(&angle(ANGLE), &[("a", &at(z))]).as_bytes(),
+        );
+        known()
+    };
+    let moved = digest_by_z(1.5);
+    assert!(moved.0 != before.0 && moved.1 != before.1);
+    assert_eq!(digest_by_z(1.5), moved);
+}
+
+#[test]
+fn specs_of_scenes_are_read_and_written() {
+    for (text, spec) in [
+        ("scene:a b/c", Spec::Scene("a b/c".into())),
+        ("analytic:7", Spec::Analytic(7)),
+    ] {
+        assert_eq!(text.parse::<Spec>().unwrap(), spec);
+        assert_eq!(spec.to_string(), text);
+    }
+    assert_eq!(
+        "analytic".parse::<Spec>().unwrap(),
+        Spec::Analytic(analytic::VIEWS)
+    );
+    for text in ["scene:", "scene", "analytic:0", "analytic:x", "analytic:"] {
+        assert!(text.parse::<Spec>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn views_are_drawn_and_commands_for_pictures_refuse_rays() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("views.png");
+    let out = out.to_str().unwrap();
+    let said = done(&["data", "analytic:5", "--out", out, "--n", "4"]);
+    for words in [
+        "analytic:5: 50000 rays to train on",
+        "views: 5 pictures of 100 x 100, all of them transparent somewhere",
+        "focal length 138.889 pixels, field of view 39.60 x 39.60 degrees",
+        "cameras are 4.000 to 4.000 from the origin",
+        "4 views over white",
+    ] {
+        assert!(said.contains(words), "'{words}' is not in {said}");
+    }
+    let drawn = image::open(out).unwrap().to_rgb8();
+    assert!(drawn.width() >= 200 && drawn.height() >= 200);
+    let colours: BTreeMap<[u8; 3], usize> = drawn.pixels().fold(BTreeMap::new(), |mut all, p| {
+        *all.entry(p.0).or_default() += 1;
+        all
+    });
+    assert!(colours[&[255; 3]] > 10_000 && colours.len() > 100);
+
+    let run = dir.path().join("run");
+    let run = run.to_str().unwrap();
+    for model in ["vae", "ae", "gan", "diffusion"] {
+        refused(
+            &[
+                "train",
+                model,
+                "--data",
+                "analytic:2",
+                "--steps",
+                "1",
+                "--out",
+                run,
+            ],
+            &[model, "rays"],
+        );
+        assert!(!dir.path().join("run").exists(), "{model}");
+    }
+    refused(
+        &["data", "analytic:2", "--size", "8"],
+        &["--size", "drawn by the program"],
+    );
+    refused(
+        &["data", &format!("scene:{}", dir.path().display())],
+        &["no transforms_train.json"],
+    );
+    refused(
+        &["data", "scene:x", "--skip-broken", "--held-out", "3"],
+        &["--held-out", "of a scene"],
+    );
+}
+
+fn context() -> EvalContext {
+    EvalContext {
+        precision: Precision::F64,
+        state: RandomState::default(),
+    }
+}
+
+/// What a graph of inputs makes of values, in f64.
+fn interpreted(
+    inputs: &[(&str, Value)],
+    build: impl for<'g> Fn(&'g Graph, &[Var<'g>]) -> Var<'g>,
+) -> Vec<f64> {
+    let graph = Graph::new(Domain::Training);
+    let vars: Vec<Var<'_>> = inputs
+        .iter()
+        .map(|(n, v)| graph.input(n, v.tensor_type()))
+        .collect();
+    let out = build(&graph, &vars);
+    graph.check().unwrap();
+    let values = graph.interpret(&[out.id()], inputs, &context()).unwrap();
+    values[0].data.to_f64()
+}
+
+fn value(width: usize, values: &[f64]) -> Value {
+    Value::new([values.len() / width, width], Data::F64(values.to_vec())).unwrap()
+}
+
+fn poses_of(values: &Value) -> Vec<Pose> {
+    let all = values.data.to_f64();
+    all.as_chunks::<12>().0.iter().map(|&p| Pose(p)).collect()
+}
+
+#[test]
+fn rays_agree_with_pytorch() {
+    let tensors = golden("nerf_rays");
+    let c = tensors["camera"].data.to_f64();
+    for (name, pixel_offset) in [("centre", 0.5), ("corner", 0.0)] {
+        let camera = Camera {
+            width: c[0] as usize,
+            height: c[1] as usize,
+            fx: c[2],
+            fy: c[3],
+            cx: c[4],
+            cy: c[5],
+            pixel_offset,
+        };
+        let inputs = [
+            ("rows", tensors["rows"].clone()),
+            ("poses", tensors["poses"].clone()),
+        ];
+        let rays = interpreted(&inputs, |_, x| x[0].camera_rays(x[1], &camera));
+        let expected = tensors[&format!("rays/{name}")].data.to_f64();
+        assert_eq!(rays.len(), 6 * 62);
+        assert!(relative_difference(&rays, &expected) < 1e-14);
+    }
+}
+
+#[test]
+fn normalised_device_coordinates_agree_with_pytorch() {
+    let tensors = golden("nerf_rays");
+    let c = tensors["ndc/camera"].data.to_f64();
+    let camera = Camera::centred(c[0] as usize, c[1] as usize, c[2]);
+    let inputs = [("rays", tensors["ndc/rays"].clone())];
+    let rays = interpreted(&inputs, |_, x| x[0].ndc(&camera, c[3]));
+    assert!(relative_difference(&rays, &tensors["ndc/result"].data.to_f64()) < 1e-13);
+}
+
+#[test]
+fn paths_agree_with_pytorch() {
+    let tensors = golden("nerf_rays");
+    let close = |ours: &[Pose], name: &str| {
+        let theirs = poses_of(&tensors[name]);
+        assert_eq!(ours.len(), theirs.len(), "{name}");
+        for (a, b) in ours.iter().zip(&theirs) {
+            let far =
+                a.0.iter()
+                    .zip(&b.0)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f64::max);
+            assert!(far < 1e-12, "{name}: {far:e}");
+        }
+    };
+    close(&path::orbit(40, -30.0, 4.0), "orbit");
+    let before = poses_of(&tensors["llff/poses_before"]);
+    close(&[path::mean(&before).unwrap()], "llff/mean");
+    let bounds = tensors["llff/bounds"].data.to_f64();
+    let poses = poses_of(&tensors["llff/poses"]);
+    let spiral = path::spiral(&poses, bounds[0], bounds[1], path::SPIRAL_FRAMES, 2.0).unwrap();
+    assert_eq!(spiral.len(), 120);
+    assert!(spiral.iter().all(|p| p.check().is_ok()));
+    let some: Vec<Pose> = spiral.into_iter().step_by(7).collect();
+    close(&some, "llff/spiral");
+}
+
+/// The first training pose of the chair of Blender's synthetic scenes.
+const CHAIR: [f64; 12] = [
+    -0.9250140190124512,
+    0.2748899757862091,
+    -0.2622683644294739,
+    -1.0572376251220703,
+    -0.3799331784248352,
+    -0.6692678928375244,
+    0.6385383605957031,
+    2.5740303993225098,
+    0.0,
+    0.6903012990951538,
+    0.7235219478607178,
+    2.9166102409362793,
+];
+
+#[test]
+fn the_chairs_rays_are_those_of_the_oracle() {
+    let focal = 0.5 * 200.0 / (0.5 * 0.6911112070083618_f64).tan();
+    assert!((focal - 277.777757798).abs() < 5e-10);
+    let rays = |x: usize, y: usize, pixel_offset: f64| {
+        let camera = Camera {
+            pixel_offset,
+            ..Camera::centred(200, 200, focal)
+        };
+        let row = row([1, 2, 3, 4], camera.pixel(0, x, y)).map(f64::from);
+        let inputs = [("rows", value(8, &row)), ("poses", value(12, &CHAIR))];
+        interpreted(&inputs, |_, x| x[0].camera_rays(x[1], &camera))
+    };
+    let close = |ray: &[f64], direction: [f64; 3]| {
+        assert_eq!(ray[..3], [CHAIR[3], CHAIR[7], CHAIR[11]]);
+        for (a, b) in ray[3..].iter().zip(direction) {
+            assert!((a - b).abs() < 6e-10, "{ray:?}");
+        }
+    };
+    let corner = rays(0, 0, 0.0);
+    close(&corner, [0.694233834, -0.742698865, -0.475013462]);
+    let length = corner[3..].iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!((length - 1.122140815).abs() < 6e-10);
+    close(&rays(0, 0, 0.5), [0.692074006, -0.742178063, -0.476256005]);
+    close(
+        &rays(199, 50, 0.5),
+        [-0.020086284, -0.893893982, -0.600510248],
+    );
+}
+
+#[test]
+fn normalised_device_coordinates_are_those_of_the_oracle() {
+    let ray = [("rays", value(6, &[0.1, -0.2, 0.05, 0.3, 0.2, -1.0]))];
+    let camera = Camera::centred(504, 378, 400.0);
+    let ndc = interpreted(&ray, |_, x| x[0].ndc(&camera, 1.0));
+    let expected = [
+        0.658730159,
+        0.021164021,
+        -1.0,
+        -0.182539683,
+        0.402116402,
+        2.0,
+    ];
+    for (a, b) in ndc.iter().zip(expected) {
+        assert!((a - b).abs() < 6e-10, "{ndc:?}");
+    }
+}
+
+#[test]
+fn what_is_no_batch_of_rays_is_refused() {
+    let camera = Camera::centred(4, 4, 2.0);
+    let message = |build: &dyn for<'g> Fn(&'g Graph)| {
+        let graph = Graph::new(Domain::Training);
+        build(&graph);
+        graph.check().unwrap_err().to_string()
+    };
+    let rays = |rows: [usize; 2], poses: [usize; 2], camera: Camera| {
+        message(&|g: &Graph| {
+            let poses = g.input("poses", TensorType::f32(poses));
+            g.input("rows", TensorType::f32(rows))
+                .camera_rays(poses, &camera);
+        })
+    };
+    assert!(rays([5, 7], [2, 12], camera).contains("[rays, 8]"));
+    assert!(rays([5, 8], [2, 16], camera).contains("[5, 8], [2, 16]"));
+    assert!(rays([5, 8], [0, 12], camera).contains("at least one view"));
+    assert!(rays([5, 8], [2, 12], Camera { fx: 0.0, ..camera }).contains("above 0"));
+    assert!(
+        rays(
+            [5, 8],
+            [2, 12],
+            Camera {
+                cy: f64::NAN,
+                ..camera
+            }
+        )
+        .contains("finite")
+    );
+    let large = Camera::centred(1 << 16, 1 << 16, 1e4);
+    assert!(rays([5, 8], [2, 12], large).contains("2^32"));
+    let ndc = message(&|g: &Graph| {
+        g.input("rays", TensorType::f32([5, 3])).ndc(&camera, 1.0);
+    });
+    assert!(ndc.contains("[rays, 6]") && ndc.contains("[5, 3]"), "{ndc}");
+    // Poses that are learned are said to be out of reach.
+    let learned = message(&|g: &Graph| {
+        let poses = g.parameter("poses", [2, 12]);
+        let rays = g
+            .input("rows", TensorType::f32([5, 8]))
+            .camera_rays(poses, &camera);
+        g.gradients(rays.sum_all(), &[poses]);
+    });
+    assert!(learned.contains("no gradient"), "{learned}");
+}
+
+/// The data type of pictures.
+const PICTURES: DataType = DataType {
+    rows: 4,
+    width: 8,
+    dtype: DType::U8,
+    indices: 4,
+    scale: 1.0,
+    shift: 0.0,
+    classes: 0,
+    cameras: None,
+};
+
+#[test]
+fn pictures_are_no_rays_and_rays_no_pictures() {
+    let graph = Graph::new(Domain::Training);
+    let message = PICTURES.rays(&graph, "ngp", 2).unwrap_err().to_string();
+    assert!(
+        message.contains("ngp") && message.contains("no cameras"),
+        "{message}"
+    );
+    let cameras = analytic::dataset(1, 0).views.unwrap().cameras();
+    let rays = DataType {
+        cameras: Some(cameras),
+        ..PICTURES
+    };
+    let message = rays.batch(&graph, "vae", 8, 2).unwrap_err().to_string();
+    assert!(
+        message.contains("vae") && message.contains("rays"),
+        "{message}"
+    );
+}
+
+/// Batches of rays as a model sees them are those of the pixels in the epoch's order, whether all rows are on the device or a window of them.
+fn fed(device: &Device, limit: u64) {
+    const BATCH: usize = 777;
+    let data = analytic::dataset(2, 3);
+    let session = device
+        .session(
+            wgen::graph::layout::Layout::new(Vec::new(), 1 << 20).unwrap(),
+            Default::default(),
+        )
+        .unwrap();
+    let mut feed = Feed::new(
+        session.as_ref(),
+        data.clone(),
+        BATCH,
+        5,
+        limit,
+        Wants::default(),
+    )
+    .unwrap();
+    let graph = Graph::new(Domain::Training);
+    let batch = feed.data_type().rays(&graph, "mine", BATCH).unwrap();
+    graph.output("rays", batch.rays());
+    graph.output("colours", batch.colours());
+    graph.output("alpha", batch.alpha());
+    let mut plan = session.compile(&graph, &feed.inputs_of(&graph)).unwrap();
+    let order = epoch_order(data.rows(), 5, 0);
+    let all = rows(&data);
+    let views = data.views.as_ref().unwrap();
+    for number in [0, 1, 7] {
+        feed.prepare(session.as_ref(), number).unwrap();
+        session.set_state(0, 0, 0).unwrap();
+        let first = number as usize * BATCH;
+        let cursor = if limit < 1 << 20 { 0 } else { first };
+        session.set_cursor(cursor as u32).unwrap();
+        plan.run(1).unwrap();
+        let read = |name: &str| plan.read(name).unwrap().data.to_f64();
+        let (rays, colours, alpha) = (read("rays"), read("colours"), read("alpha"));
+        for (i, &place) in order[first..first + BATCH].iter().enumerate() {
+            let (rgba, pixel) = all[place as usize];
+            let pixel = pixel as usize;
+            let pose = &views.poses[pixel / 10_000];
+            let (x, y) = ((pixel % 100) as f64, (pixel / 100 % 100) as f64);
+            let d = pose.rotated(views.camera.direction(x + 0.5, y + 0.5));
+            for (c, expected) in pose.position().into_iter().chain(d).enumerate() {
+                assert!(
+                    (rays[6 * i + c] - expected).abs() < 1e-6,
+                    "{number} {i} {c}"
+                );
+            }
+            for c in 0..3 {
+                assert!((colours[3 * i + c] - f64::from(rgba[c]) / 255.0).abs() < 1e-6);
+            }
+            assert!((alpha[i] - f64::from(rgba[3]) / 255.0).abs() < 1e-6);
+        }
+        if limit < 1 << 20 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn rays_reach_the_cpu() {
+    fed(&Device::Cpu, 1 << 30);
+    fed(&Device::Cpu, 1 << 16);
+}
+
+#[test]
+fn rays_reach_the_gpu() {
+    fed(&Device::Gpu(gpu()), 1 << 30);
+    fed(&Device::Gpu(gpu()), 1 << 16);
+}
+
+#[test]
+fn a_part_of_the_rays_keeps_its_views() {
+    let data = analytic::dataset(2, 1);
+    let views = data.views.clone().unwrap();
+    let (training, held) = data.clone().split(500, 1).unwrap();
+    let held = held.unwrap();
+    assert_eq!((training.rows(), held.rows()), (19_500, 500));
+    assert_eq!(held.views, Some(views));
+    let numbers: Vec<u32> = rows(&training)
+        .iter()
+        .chain(&rows(&held))
+        .map(|r| r.1)
+        .collect();
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..20_000).collect::<Vec<u32>>());
+    // Of views of which not all rays are there, what is there is drawn.
+    let (whole, shape) = scene::pictures(&data, &[1], [255; 3]).unwrap();
+    let (most, _) = scene::pictures(&training, &[1], [255; 3]).unwrap();
+    assert_eq!((shape.width, shape.height, whole.len()), (100, 100, 30_000));
+    let differ = whole.iter().zip(&most).filter(|(a, b)| a != b).count();
+    assert!(differ > 0 && differ < 1500, "{differ}");
+    assert_eq!(
+        scene::rows_of_view(&analytic::camera(), 1)[8 * 99 + 4..8 * 99 + 8],
+        10_099_u32.to_le_bytes()
+    );
+}
