@@ -290,7 +290,7 @@ def train(arguments):
             last = slice(-arguments.every, None)
             wall, spent = np.array(times)[last].T * 1000
             count = np.array(seen)[last].mean(0)
-            print(json.dumps({"step": step + 1, "ms": round(float(np.median(wall)), 1), "cpu_ms": round(float(np.median(spent)), 1),
+            print(json.dumps({"step": step + 1, "ms": round(float(np.median(wall)), 1), "cpu_ms": round(float(spent.mean()), 1),
                               "rays": round(float(count[0])), "samples": round(float(count[1])),
                               "psnr": round(-10 * math.log10(np.mean(figures[last])), 2)}), flush=True)
 
@@ -300,7 +300,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", default="../shared/data/nerf/chair")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--of", type=int, default=3500, help="steps of the whole run, by which the rate falls")
-    parser.add_argument("--every", type=int, default=50, help="steps between two lines; times in them are medians")
+    parser.add_argument("--every", type=int, default=50, help="steps between two lines; ms is the median of their time, cpu_ms the mean of their CPU time")
     parser.add_argument("--rays", type=int, default=1024, help="of the first step")
     parser.add_argument("--fixed-rays", action="store_true", help="as many in all steps")
     parser.add_argument("--threads", type=int, default=1)
