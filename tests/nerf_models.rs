@@ -320,12 +320,17 @@ fn a_killed_training_goes_on_bit_for_bit() {
     assert_eq!(records("whole"), records("killed"));
 
     // Another grid is none that this run goes on with, said by the option's name; and weights of another grid are said by the tensor's.
-    let others: [(&[&str], &[&str]); 3] = [
+    let others: [(&[&str], &[&str]); 4] = [
         (&["--occupancy", "32"], &["--occupancy 32 (the run has 16)"]),
         (&["--occupancy", "64"], &["--occupancy 64 (the run has 16)"]),
         (
             &["--log2-entries", "10"],
             &["--log2-entries 10 (the run has 9)"],
+        ),
+        // The usual number is another one too.
+        (
+            &["--samples", "16384"],
+            &["--samples 16384 (the run has 3000)"],
         ),
     ];
     for (asked, words) in others {

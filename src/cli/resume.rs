@@ -25,6 +25,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("precrop", "training.beta_warmup"),
     ("occupancy", "model.grid"),
     ("ray_steps", "model.steps"),
+    ("samples", "model.target_samples"),
 ];
 
 /// Which optimiser it is, in a configuration.
