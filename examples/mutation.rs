@@ -167,7 +167,6 @@ fn main() {
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
             "shared/product" => vec!["matmul", "conv2d"],
             "shared/sine" => vec!["frequency_encode"],
-            "shared/wide" => vec!["frequency_encode", "reparameterize"],
             "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
                 wgen::program::template::families()

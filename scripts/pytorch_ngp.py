@@ -4,7 +4,7 @@
     .venv/bin/python scripts/pytorch_ngp.py --data ../shared/data/nerf/chair --steps 200 --threads 1
     .venv/bin/python scripts/pytorch_ngp.py --steps 50 --rays 1500 --fixed-rays
 
-Settings are those of `wgen train ngp`. It is `src/models/nerf/ngp.rs` step by step but for the random numbers, for the sums in fixed point, and for the
+Settings are those of `wgen train ngp`. It is `src/models/nerf/ngp/` step by step but for the random numbers, for the sums in fixed point, and for the
 number of rays, which follows the samples at every step instead of at every sixteenth. `model.safetensors` of a run is taken with strict=True
 but for the state of the occupancy grid (`Ngp.load`). Its pieces work in f32 and f64; tests/golden/nerf_models.py takes some of them.
 """

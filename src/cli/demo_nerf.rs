@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::common::{Output, open};
 use super::train::drive;
-use crate::data::scene::{analytic, path};
+use crate::data::scene::{analytic, path, pictures};
 use crate::error::{Error, Result};
 use crate::evaluate::image_metrics::psnr;
-use crate::evaluate::views::{Renderer, Truth};
+use crate::evaluate::views::Renderer;
 use crate::files::{Config, Training, write_synced};
 use crate::gpu::Choice;
 use crate::graph::update::Rule;
@@ -131,14 +131,15 @@ struct HeldOut {
 fn held_out(renderer: &mut Renderer, model: &dyn Model) -> Result<HeldOut> {
     let camera = *renderer.camera();
     let scene = analytic::dataset(HELD_OUT, 2);
-    let truth = Truth::of(&scene.values, &camera)?;
     let poses = scene.views.as_ref().map(|v| v.poses.clone());
     let poses = poses.unwrap_or_default();
     let (mut peak, mut errors, mut hits) = (0.0, Vec::new(), 0_usize);
     for (i, pose) in poses.iter().enumerate() {
         let view = renderer.view(pose)?;
         let colour: Vec<f32> = view.colour.iter().map(|x| x.clamp(0.0, 1.0)).collect();
-        peak += psnr(&colour, &truth.over(i, model.background().1))? / poses.len() as f64;
+        if let Some((picture, _)) = pictures(&scene, &[i], model.background().1) {
+            peak += psnr(&colour, &picture)? / poses.len() as f64;
+        }
         let exact = analytic::depths(&camera, pose);
         for (exact, (depth, opacity)) in exact.iter().zip(view.depth.iter().zip(&view.opacity)) {
             let Some(exact) = exact else { continue };

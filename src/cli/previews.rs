@@ -85,7 +85,15 @@ impl<'a> Previews<'a> {
         let (config, weights) = (trainer.config(), trainer.weights()?);
         let model = trainer.model();
         if let (Some(camera), Some(views)) = (model.camera(), &trainer.dataset().views) {
-            let picture = self.views(model, &weights, &camera, &views.poses)?;
+            let begin = Instant::now();
+            // A sixteenth of the pixels of one of three views tells what they cost.
+            self.views(model, &weights, &camera, (VIEW / 4, &views.poses[..1]))?;
+            let whole = begin.elapsed() * 48;
+            if whole > allowed {
+                return Ok(Some(whole));
+            }
+            let poses = [0, 1, 2].map(|i| views.poses[views.poses.len() * i / 3]);
+            let picture = self.views(model, &weights, &camera, (VIEW, &poses))?;
             return self.keep(step, picture).map(|()| None);
         }
         let seed = config.training.seed;
@@ -110,16 +118,16 @@ impl<'a> Previews<'a> {
         Ok(())
     }
 
-    /// What a radiance field shows from three of the places that it was taken from, small.
+    /// What a radiance field shows from each of some places, `side` pixels along the longer side.
     fn views(
         &self,
         model: &dyn Model,
         weights: &[Vec<f32>],
         camera: &Camera,
-        poses: &[Pose],
+        (side, poses): (usize, &[Pose]),
     ) -> Result<image::RgbImage> {
         let most = camera.width.max(camera.height);
-        let small = |side: usize| (side * VIEW.min(most)).div_ceil(most).max(1);
+        let small = |whole: usize| (whole * side.min(most)).div_ceil(most).max(1);
         let camera = camera.resized(small(camera.width), small(camera.height));
         let shape = ImageShape {
             height: camera.height,
@@ -127,10 +135,9 @@ impl<'a> Previews<'a> {
             channels: 3,
         };
         let mut renderer = Renderer::new(self.device, model, weights, &camera)?;
-        let chosen = [0, poses.len() / 3, poses.len() * 2 / 3];
-        let pictures = chosen
+        let pictures = poses
             .iter()
-            .map(|&i| Ok(grid::plain(&renderer.view(&poses[i])?.colour, shape)))
+            .map(|pose| Ok(grid::plain(&renderer.view(pose)?.colour, shape)))
             .collect::<Result<Vec<_>>>()?;
         Ok(grid::beside(&pictures))
     }
@@ -151,7 +158,7 @@ impl<'a> Previews<'a> {
             && let Some(cost) = self.draw(trainer, step, allowed, progress)?
         {
             progress.say(&format!(
-                "the last preview is left out: it would take {:.0} s; wgen sample draws as many as you want",
+                "the last preview is left out: it would take {:.0} s; wgen sample draws as many as you want, wgen render a radiance field",
                 cost.as_secs_f64()
             ));
         }

@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::common::Output;
 use super::reading::Given;
+use crate::data::scene::pictures;
 use crate::error::{Error, Result};
 use crate::evaluate::image_metrics::{psnr, ssim};
-use crate::evaluate::views::{Renderer, Truth};
+use crate::evaluate::views::Renderer;
 use crate::run::Run;
 use crate::session::Device;
-use crate::tensor::ImageShape;
 
 /// Figures of one view.
 struct Figures {
@@ -29,13 +29,14 @@ pub(super) fn evaluate(
     count: Option<usize>,
 ) -> Result<()> {
     let model = run.model();
-    let Some(views) = given.data.views.as_ref() else {
-        return Err(Error::Usage(format!(
+    let no_views = || {
+        Error::Usage(format!(
             "{} is no posed pictures, which a {} model is evaluated on",
             given.data.name,
             model.name()
-        )));
+        ))
     };
+    let views = given.data.views.as_ref().ok_or_else(no_views)?;
     let all = views.poses.len();
     let count = match count {
         Some(count) if count == 0 || count > all => {
@@ -47,22 +48,16 @@ pub(super) fn evaluate(
         None => all,
     };
     let camera = views.camera;
-    let shape = ImageShape {
-        height: camera.height,
-        width: camera.width,
-        channels: 3,
-    };
     let (name, behind) = model.background();
-    let truth = Truth::of(&given.data.values, &camera)?;
     let mut renderer = Renderer::new(device, model, run.weights(), &camera)?;
     let mut figures = Vec::new();
     for i in 0..count {
         // Spread evenly, the first and the last among them.
         let view = (i * (all - 1) + (count - 1) / 2) / (count - 1).max(1);
         let seen = renderer.view(&views.poses[view])?;
-        let picture = truth.over(view, behind);
+        let (picture, shape) = pictures(&given.data, &[view], behind).ok_or_else(no_views)?;
         let colour: Vec<f32> = seen.colour.iter().map(|x| x.clamp(0.0, 1.0)).collect();
-        let nothing: Vec<f32> = behind.repeat(camera.pixels());
+        let nothing = behind.map(|x| f32::from(x) / 255.0).repeat(camera.pixels());
         let found = Figures {
             name: views.names[view].clone(),
             psnr: psnr(&colour, &picture)?,

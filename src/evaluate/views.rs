@@ -1,4 +1,4 @@
-//! Views of a radiance field: colour, opacity and both kinds of depth of every pixel, and how far they are from pictures.
+//! Views of a radiance field: colour, opacity and both kinds of depth of every pixel.
 //!
 //! ```
 //! use wgen::data::idx::Part;
@@ -21,7 +21,7 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use crate::data::scene::{Pose, row};
+use crate::data::scene::{Pose, rows_of_view};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::kernels::camera_rays::{Camera, POSE_FLOATS, ROW_BYTES};
@@ -29,7 +29,7 @@ use crate::models::Model;
 use crate::plan::StoreOptions;
 use crate::program::Flat;
 use crate::session::{Device, Executable};
-use crate::tensor::{Data, Value};
+use crate::tensor::Value;
 
 /// What is seen from one place, line after line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,8 @@ pub struct Renderer {
     count: usize,
     /// Whether the model may take fewer of them, and says how many.
     ragged: bool,
+    /// Those of all pixels and, behind them, of as many more as a last run may have too many.
+    rows: Vec<u8>,
     executable: Box<dyn Executable>,
 }
 
@@ -76,6 +78,7 @@ impl Renderer {
         Ok(Self {
             camera: *camera,
             count,
+            rows: [rows_of_view(camera, 0), vec![0; ROW_BYTES * count]].concat(),
             ragged: graph.find_output("rays").is_some(),
             executable: session.compile(&graph, &[])?,
         })
@@ -98,9 +101,9 @@ impl Renderer {
         let mut view = View::default();
         let mut first = 0;
         while first < pixels {
-            let numbers = (first..first + self.count).map(|i| i.min(pixels - 1) as u32);
-            let rows = numbers.flat_map(|number| row([0; 4], number).map(f32::from));
-            let rows = Value::f32([self.count, ROW_BYTES], rows.collect())?;
+            let rows = &self.rows[ROW_BYTES * first..][..ROW_BYTES * self.count];
+            let rows = rows.iter().map(|&byte| f32::from(byte)).collect();
+            let rows = Value::f32([self.count, ROW_BYTES], rows)?;
             self.executable.write("rows", rows)?;
             self.executable.run(1)?;
             let taken = if self.ragged {
@@ -126,42 +129,5 @@ impl Renderer {
             first += taken;
         }
         Ok(view)
-    }
-}
-
-/// The pictures of a scene over a background, view after view, `[pixels, 3]` each; and their opacities.
-#[derive(Debug)]
-pub struct Truth<'a> {
-    bytes: &'a [u8],
-    pixels: usize,
-}
-
-impl<'a> Truth<'a> {
-    /// Of the rows of a scene's data.
-    ///
-    /// # Errors
-    /// When the data is no scene.
-    pub fn of(values: &'a Data, camera: &Camera) -> Result<Self> {
-        match values {
-            Data::U8(bytes) if bytes.len().is_multiple_of(ROW_BYTES * camera.pixels()) => {
-                Ok(Self {
-                    bytes,
-                    pixels: camera.pixels(),
-                })
-            }
-            _ => Err(Error::Usage("the data is no posed pictures".to_owned())),
-        }
-    }
-
-    /// Picture `view` over a colour.
-    pub fn over(&self, view: usize, background: [f32; 3]) -> Vec<f32> {
-        let size = ROW_BYTES * self.pixels;
-        let rows = self.bytes[view * size..][..size].chunks_exact(ROW_BYTES);
-        rows.flat_map(|row| {
-            let part = |byte: u8| f32::from(byte) / 255.0;
-            let alpha = part(row[3]);
-            [0, 1, 2].map(|c| part(row[c]) * alpha + (1.0 - alpha) * background[c])
-        })
-        .collect()
     }
 }

@@ -334,8 +334,8 @@ pub trait Model: Debug + Send + Sync {
     }
 
     /// What lies behind the views of a radiance field: its name and its colour.
-    fn background(&self) -> (&'static str, [f32; 3]) {
-        ("white", [1.0; 3])
+    fn background(&self) -> (&'static str, [u8; 3]) {
+        ("white", [255; 3])
     }
 
     /// The most rays of a [`Model::rendering`] whose buffers have at most `limit` bytes each.

@@ -26,10 +26,10 @@ pub enum Background {
 
 impl Background {
     /// What views have behind them: a name and a colour.
-    pub fn of_views(self) -> (&'static str, [f32; 3]) {
+    pub fn of_views(self) -> (&'static str, [u8; 3]) {
         match self {
-            Self::Black => ("black", [0.0; 3]),
-            Self::White | Self::Random => ("white", [1.0; 3]),
+            Self::Black => ("black", [0; 3]),
+            Self::White | Self::Random => ("white", [255; 3]),
         }
     }
 }

@@ -372,7 +372,7 @@ impl Model for Ngp {
         Some(self.config.camera)
     }
 
-    fn background(&self) -> (&'static str, [f32; 3]) {
+    fn background(&self) -> (&'static str, [u8; 3]) {
         self.config.background.of_views()
     }
 

@@ -368,7 +368,7 @@ impl Model for Nerf {
         Some(self.config.camera)
     }
 
-    fn background(&self) -> (&'static str, [f32; 3]) {
+    fn background(&self) -> (&'static str, [u8; 3]) {
         self.config.background.of_views()
     }
 
