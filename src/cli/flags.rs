@@ -34,6 +34,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("n", "--n"),
     ("patience", "--patience"),
     ("precision", "--precision"),
+    ("precrop", "--precrop"),
     ("raw_noise", "--raw-noise"),
     ("resume", "--resume"),
     ("rounds", "--rounds"),

@@ -348,7 +348,7 @@ impl Model for Nerf {
     }
 
     fn warning(&self, step: u64, figures: &Figures) -> Option<String> {
-        let remedies = "a smaller `learning_rate`, more steps in which only the middle of the pictures is seen (--precrop), `raw_noise` 1, near and far that fit the scene, another seed";
+        let remedies = "a smaller `learning_rate`, more steps in which only the middle of the pictures is seen (`precrop`), `raw_noise` 1, near and far that fit the scene, another seed";
         fit::empty(step, figures, remedies)
     }
 
