@@ -22,6 +22,8 @@ use wgen::tensor::{Data, TensorType, Value};
 use wgen::train::{Summary, Trainer};
 
 pub(crate) mod calls;
+#[cfg(unix)]
+pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod gradients;
 #[cfg(unix)]
