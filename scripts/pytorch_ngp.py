@@ -236,7 +236,7 @@ def colour_error(colour, target, kind="huber"):
 
 
 BLENDER = {"half_side": 1.5, "levels": 8, "features": 4, "log2_entries": 17, "base_resolution": 16, "finest_resolution": 512, "width": 64, "outputs": 16,
-           "grid": 64, "steps": 256, "target_samples": 15_000, "loss": "huber", "weight_decay": 1e-6}
+           "grid": 64, "steps": 256, "target_samples": 16_384, "loss": "huber", "weight_decay": 1e-6}
 
 
 def pictures(folder, split):
@@ -250,6 +250,22 @@ def pictures(folder, split):
     focal = 0.5 * width / math.tan(0.5 * meta["camera_angle_x"])
     return torch.from_numpy(images), poses, {"width": width, "height": height, "fx": focal, "fy": focal, "cx": width / 2, "cy": height / 2,
                                              "pixel_offset": 0.5}
+
+
+@torch.no_grad()
+def test(model, folder, rays=4096):
+    """PSNR of each test view over white, from the samples at the middle of each step."""
+    images, poses, camera = pictures(folder, "test")
+    height, width = images.shape[1:3]
+    at = torch.arange(width * height)
+    found = []
+    for image, pose in zip(images.reshape(len(images), -1, 4).float() / 255, poses):
+        origin, direction = camera_rays(pose.expand(len(at), 3, 4), camera, (at % width).float(), (at // width).float())
+        views = direction / direction.norm(dim=1, keepdim=True)
+        colours = [model(o, v, torch.full((len(o),), 0.5), torch.ones(3))[0] for o, v in zip(origin.split(rays), views.split(rays))]
+        truth = image[:, :3] * image[:, 3:] + 1 - image[:, 3:]
+        found.append(-10 * math.log10((torch.cat(colours).clamp(0, 1) - truth).square().mean().item()))
+    return found
 
 
 def train(arguments):
@@ -293,6 +309,11 @@ def train(arguments):
             print(json.dumps({"step": step + 1, "ms": round(float(np.median(wall)), 1), "cpu_ms": round(float(spent.mean()), 1),
                               "rays": round(float(count[0])), "samples": round(float(count[1])),
                               "psnr": round(-10 * math.log10(np.mean(figures[last])), 2)}), flush=True)
+        if step + 1 in arguments.test:
+            began = time.perf_counter()
+            views = test(model, arguments.data)
+            print(json.dumps({"step": step + 1, "test_psnr": round(float(np.mean(views)), 3), "worst": round(min(views), 2),
+                              "views": len(views), "s_a_view": round((time.perf_counter() - began) / len(views), 3)}), flush=True)
 
 
 if __name__ == "__main__":
@@ -301,6 +322,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--of", type=int, default=3500, help="steps of the whole run, by which the rate falls")
     parser.add_argument("--every", type=int, default=50, help="steps between two lines; ms is the median of their time, cpu_ms the mean of their CPU time")
+    parser.add_argument("--test", type=lambda s: [int(n) for n in s.split(",")], default=[], help="steps after which the test views are rendered: 750,3500")
     parser.add_argument("--rays", type=int, default=1024, help="of the first step")
     parser.add_argument("--fixed-rays", action="store_true", help="as many in all steps")
     parser.add_argument("--threads", type=int, default=1)

@@ -3,7 +3,7 @@
 // Stands between the gradients and the update. partials: sums of squares of the gradients. If the loss or the norm is not finite
 // (its exponent bits are all ones: NaN and Inf may not be compared portably) the step is refused: state.halted is raised and stays
 // so, and every update leaves its buffers alone until the host has looked.
-// metrics: the loss and up to ${metrics - 1} figures beside it. ring: [ring_rows, 8], row step % ring_rows: metrics, norm in column 6,
+// metrics: the loss and ${(metrics | sum) - 1} figures beside it. ring: [ring_rows, 8], row step % ring_rows: metrics, norm in column 6,
 // verdict in column 7. control: [4].
 //
 // ${"scaled: gradients are divided by the schedule's loss scale. " if scaled else ""}One workgroup of 64. Dispatch: (1, 1, 1).
@@ -15,16 +15,17 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
-//# for i in range(metrics)
+//# set buffers = metrics | length
+//# for i in range(buffers)
 @group(0) @binding(${loop.index}) var<storage, read> metric${i}: array<f32>;
 //# endfor
-@group(0) @binding(${metrics + 1}) var<storage, read_write> state: array<u32>;
-@group(0) @binding(${metrics + 2}) var<storage, read_write> control: array<f32>;
-@group(0) @binding(${metrics + 3}) var<storage, read_write> ring: array<f32>;
+@group(0) @binding(${buffers + 1}) var<storage, read_write> state: array<u32>;
+@group(0) @binding(${buffers + 2}) var<storage, read_write> control: array<f32>;
+@group(0) @binding(${buffers + 3}) var<storage, read_write> ring: array<f32>;
 //# if scaled
-@group(0) @binding(${metrics + 4}) var<storage, read> schedule: array<f32>;
+@group(0) @binding(${buffers + 4}) var<storage, read> schedule: array<f32>;
 //# endif
-@group(0) @binding(${metrics + (5 if scaled else 4)}) var<uniform> params: Params;
+@group(0) @binding(${buffers + (5 if scaled else 4)}) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, 64>;
 
@@ -69,7 +70,8 @@ fn guard(@builtin(local_invocation_index) local: u32) {
     }
     let row = state[0] % params.ring_rows * 8u;
     //# for i in range(6)
-    ring[row + ${i}u] = ${"metric" ~ i ~ "[0]" if i < metrics else "0.0"};
+    //# set last = [i, buffers - 1] | min
+    ring[row + ${i}u] = ${"metric" ~ last ~ "[" ~ (i - last) ~ "]" if i < metrics | sum else "0.0"};
     //# endfor
     ring[row + 6u] = norm;
     ring[row + 7u] = select(0.0, 1.0, refused);

@@ -27,17 +27,22 @@
 // factors are not taken in another order. An entry with n contributions is within n (unit / 2 + 2^-22 max |w g|) of the exact sum.
 //
 //# if stage == "finish"
-// One invocation a feature of 8 entries. Dispatch: ceil(entries / 8 * F / WORKGROUP), folded into x and y.
+// One invocation four features of 8 entries, or one feature where there are not four.
+// Dispatch: ceil(entries / 8 * F / 4 / WORKGROUP), folded into x and y.
 //# elif stage == "clear"
-// One invocation an element. Dispatch: ceil(entries * F / WORKGROUP), folded into x and y.
+// One invocation four elements, or one. Dispatch: ceil(entries * F / 4 / WORKGROUP), folded into x and y.
 //# else
 // One invocation a sample and level; workgroups go through the samples of one level after another, so that neighbours read one table.
 // Dispatch: L ceil(samples / WORKGROUP), folded into x and y.
 //# endif
 // Cost: ${{"cells": "some 60 integer operations", "encode": "16 F + 12 flops, 8 F loads", "clear": "4 bytes", "scatter": "24 F + 12 flops, 8 F atomic additions", "finish": "2 flops, 8 bytes"}[stage]} ${"an element" if stage == "clear" or stage == "finish" else "a sample and level"}.
 
-//# set real = "vec4<f32>" if features % 4 == 0 else "f32"
 //# set lanes = 4 if features % 4 == 0 else 1
+//# set real = "vec4<f32>" if lanes == 4 else "f32"
+//# set side = ["near", "far"]
+//# set parts = features // lanes
+//# set whole = "vec4<u32>" if lanes == 4 else "u32"
+//# set signed = "vec4<i32>" if lanes == 4 else "i32"
 override WORKGROUP: u32 = 64u;
 
 //# include "shared/hash_grid.wgsl"
@@ -61,25 +66,45 @@ struct Params {
 //# if stage == "scatter"
 
 // A value as it was rounded, which no compiler takes apart.
-fn as_rounded(value: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(value) & params.all_ones);
+fn as_rounded(value: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) & vec4<u32>(params.all_ones));
+}
+
+// A gradient in units, exactly; 0 where there is none.
+fn in_units(value: f32, bound: f32) -> f32 {
+    return select(value * power_of_two(-unit_exponent(bound)), 0.0, is_lost(bound));
+}
+//# endif
+//# if stage == "finish"
+
+fn unit_of(bound: f32) -> f32 {
+    return power_of_two(unit_exponent(bound));
 }
 //# endif
 //# if stage == "encode" or stage == "scatter"
 
-// Where a sample is in a level.
-struct Place {
-    near: vec3<u32>,  // the cell: its corner 0
-    far_weight: vec3<f32>,
-    near_weight: vec3<f32>,
+// The eight corners of a sample's cell. Of the four at one z: near x and far x at the near y, then at the far y.
+struct Corners {
+    near_entries: vec4<u32>,
+    far_entries: vec4<u32>,
+    near_weights: vec4<f32>,
+    far_weights: vec4<f32>,
 }
 
-fn place_of(level: Level, sample: u32) -> Place {
+fn corners_of(level: Level, sample: u32) -> Corners {
     let x = cell_along(level, positions[3u * sample]);
     let y = cell_along(level, positions[3u * sample + 1u]);
     let z = cell_along(level, positions[3u * sample + 2u]);
     let fraction = vec3<u32>(x.y, y.y, z.y);
-    return Place(vec3<u32>(x.x, y.x, z.x), real_of(fraction), real_of(vec3<u32>(0x1000000u) - fraction));
+    let far = real_of(fraction);
+    let near = real_of(vec3<u32>(0x1000000u) - fraction);
+    let plane = ${"as_rounded" if stage == "scatter"}(vec4<f32>(near.x, far.x, near.x, far.x) * vec4<f32>(near.y, near.y, far.y, far.y));
+    return Corners(
+        entries_at(level, vec2<u32>(x.x, y.x), z.x),
+        entries_at(level, vec2<u32>(x.x, y.x), z.x + 1u),
+        ${"as_rounded" if stage == "scatter"}(plane * near.z),
+        ${"as_rounded" if stage == "scatter"}(plane * far.z),
+    );
 }
 //# endif
 
@@ -92,30 +117,36 @@ fn hash_${stage}(
     let number = params.first_group + group.y * groups.x + group.x;
     //# if stage == "clear"
     let element = number * WORKGROUP + local;
-    if element < params.elements {
-        sums[element] = 0u;
+    if element < params.elements / ${lanes}u {
+        sums[element] = ${whole}(0u);
     }
     //# elif stage == "finish"
     // Levels have a multiple of 8 entries: these 8 are of one level.
-    let block = (number * WORKGROUP + local) / ${features}u;
-    let feature = local % ${features}u;
-    let first = block * ${8 * features}u + feature;
-    if first >= params.elements {
+    let number_of_part = number * WORKGROUP + local;
+    let block = number_of_part / ${parts}u;
+    let part = number_of_part % ${parts}u;
+    let first = block * ${8 * parts}u + part;
+    if first >= params.elements / ${lanes}u {
         return;
     }
     var level = 0u;
-    while level + 1u < params.levels && 8u * block >= params.grid[level + 1u].first {
-        level++;
-    }
-    let bound = bounds[level * ${features}u + feature];
-    let unit = power_of_two(unit_exponent(bound));
+    //# for next in range(1, levels)
+    level += u32(8u * block >= params.grid[${next}].first);
+    //# endfor
+    let bound = bounds[level * ${parts}u + part];
+    //# if lanes == 4
+    let unit = vec4<f32>(unit_of(bound.x), unit_of(bound.y), unit_of(bound.z), unit_of(bound.w));
+    let lost = vec4<bool>(is_lost(bound.x), is_lost(bound.y), is_lost(bound.z), is_lost(bound.w));
+    //# else
+    let unit = unit_of(bound);
     let lost = is_lost(bound);
+    //# endif
     //# for entry in range(8)
     {
-        let element = first + ${entry * features}u;
-        let sum = f32(bitcast<i32>(sums[element])) * unit;
+        let element = first + ${entry * parts}u;
+        let sum = ${real}(bitcast<${signed}>(sums[element])) * unit;
         // A gradient that is no number is one in all of the level's feature, for the guard to see.
-        out[element] = bitcast<f32>(select(bitcast<u32>(sum), 0x7fc00000u, lost));
+        out[element] = bitcast<${real}>(select(bitcast<${whole}>(sum), ${whole}(0x7fc00000u), lost));
     }
     //# endfor
     //# else
@@ -133,51 +164,58 @@ fn hash_${stage}(
         cells[first + 3u + axis] = along.y;
     }
     //# else
-    let row = (sample * params.levels + which) * ${features // lanes}u;
+    let row = (sample * params.levels + which) * ${parts}u;
     //# if stage == "encode"
-    let place = place_of(level, sample);
-    //# for part in range(features // lanes)
+    let corners = corners_of(level, sample);
+    //# for part in range(parts)
     var sum${part} = ${real}(0.0);
     //# endfor
-    for (var corner = 0u; corner < 8u; corner++) {
-        let far = vec3<u32>(corner & 1u, (corner >> 1u) & 1u, corner >> 2u);
-        let entry = level.first + entry_of(level, place.near + far);
-        let weights = select(place.near_weight, place.far_weight, far == vec3<u32>(1u));
-        let weight = weights.x * weights.y * weights.z;
-        //# for part in range(features // lanes)
-        sum${part} += weight * table[entry * ${features // lanes}u + ${part}u];
+    //# for corner in range(8)
+    {
+        let at = (level.first + corners.${side[corner // 4]}_entries[${corner % 4}]) * ${parts}u;
+        let weight = corners.${side[corner // 4]}_weights[${corner % 4}];
+        //# for part in range(parts)
+        sum${part} += weight * table[at + ${part}u];
         //# endfor
     }
-    //# for part in range(features // lanes)
+    //# endfor
+    //# for part in range(parts)
     out[row + ${part}u] = sum${part};
     //# endfor
     //# else
-    //# for part in range(features // lanes)
-    let part${part} = gradient[row + ${part}u];
-    //# endfor
-    // Gradients in units, exactly.
-    //# for feature in range(features)
-    let bound${feature} = bounds[which * ${features}u + ${feature}u];
-    let scaled${feature} = as_rounded(part${feature // lanes}${"[" ~ feature % lanes ~ "]" if lanes == 4} * power_of_two(-unit_exponent(bound${feature})));
-    let g${feature} = select(scaled${feature}, 0.0, is_lost(bound${feature}));
-    //# endfor
     var used = false;
-    //# for feature in range(features)
-    used |= g${feature} != 0.0;
+    //# for part in range(parts)
+    let part${part} = gradient[row + ${part}u];
+    let bound${part} = bounds[which * ${parts}u + ${part}u];
+    //# if lanes == 4
+    let g${part} = as_rounded(vec4<f32>(
+        in_units(part${part}.x, bound${part}.x),
+        in_units(part${part}.y, bound${part}.y),
+        in_units(part${part}.z, bound${part}.z),
+        in_units(part${part}.w, bound${part}.w),
+    ));
+    used |= any(g${part} != vec4<f32>(0.0));
+    //# else
+    let g${part} = as_rounded(vec4<f32>(in_units(part${part}, bound${part}))).x;
+    used |= g${part} != 0.0;
+    //# endif
     //# endfor
     if !used {
         return;  // a row without a sample
     }
-    let place = place_of(level, sample);
-    for (var corner = 0u; corner < 8u; corner++) {
-        let far = vec3<u32>(corner & 1u, (corner >> 1u) & 1u, corner >> 2u);
-        let entry = level.first + entry_of(level, place.near + far);
-        let weights = select(place.near_weight, place.far_weight, far == vec3<u32>(1u));
-        let weight = as_rounded(as_rounded(weights.x * weights.y) * weights.z);
-        //# for feature in range(features)
-        atomicAdd(&sums[entry * ${features}u + ${feature}u], bitcast<u32>(i32(round(weight * g${feature}))));
+    let corners = corners_of(level, sample);
+    //# for corner in range(8)
+    {
+        let at = (level.first + corners.${side[corner // 4]}_entries[${corner % 4}]) * ${features}u;
+        let weight = corners.${side[corner // 4]}_weights[${corner % 4}];
+        //# for part in range(parts)
+        let units${part} = bitcast<${whole}>(${signed}(round(weight * g${part})));
+        //# for feature in range(lanes)
+        atomicAdd(&sums[at + ${part * lanes + feature}u], units${part}${"[" ~ feature ~ "]" if lanes == 4});
+        //# endfor
         //# endfor
     }
+    //# endfor
     //# endif
     //# endif
     //# endif

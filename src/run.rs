@@ -1,4 +1,4 @@
-//! A trained model in a folder, and what can be made of it on your device: decoder, encoder, sampler.
+//! A trained model in a folder, and what can be made of it on your device: decoder, encoder, sampler, renderer.
 //!
 //! ```
 //! use wgen::{Choice, Gpu, Run};
@@ -34,10 +34,11 @@ use crate::files::folder::{read_config, read_weights};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
 use crate::graph::layout::Layout;
+use crate::kernels::camera_rays::Camera;
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::{DataType, Model};
-use crate::plan::{Plan, Sampler, Store, StoreOptions};
+use crate::plan::{Plan, Renderer, Sampler, Store, StoreOptions};
 use crate::program::sampling::Classes;
 use crate::program::{Flat, PlanOptions};
 use crate::tensor::{DType, Data, ImageShape};
@@ -194,5 +195,55 @@ impl Run {
         let mut sampling = self.model().sampling(count)?;
         sampling.classes = sampling.classes.taking(&self.config.reading.turns());
         Sampler::new(sampling, &self.store(gpu)?, PlanOptions::default())
+    }
+
+    /// What renders views of a radiance field, `camera`'s pictures, which may be other than those that it has learned from.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, atomic::AtomicBool};
+    /// # use wgen::data::{Spec, idx::Part, images::Options, scene::analytic};
+    /// # use wgen::models::nerf::ngp::{Config, Ngp};
+    /// use wgen::{Choice, Gpu, Run};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let folder = dir.path().join("run");
+    /// # let data = "analytic:2".parse::<Spec>()?.load(Part::Training, &Options::default())?;
+    /// # let small = Config { log2_entries: 8, levels: 2, finest_resolution: 32, grid: 16, steps: 32, ..Config::blender(analytic::camera()) };
+    /// # let training = wgen::files::Training { steps: Some(1), epochs: None, batch: 16, ..Default::default() };
+    /// # let config = wgen::files::Config::new(Arc::new(Ngp::new(small)?), data.shape, "analytic:2", training);
+    /// # wgen::train::Trainer::new(&wgen::session::Device::Cpu, config, data, &folder, false)?.run(&AtomicBool::new(false), |_, _| Ok(()))?;
+    ///
+    /// // `folder` is a run of `wgen train ngp`. A quarter of its pictures' width and height, seen from 4 above the origin.
+    /// let run = Run::open(&folder)?;
+    /// let gpu = Gpu::new(&Choice::Auto)?;
+    /// let camera = run.model().camera().unwrap();
+    /// let camera = camera.resized(camera.width / 4, camera.height / 4);
+    /// let mut renderer = run.renderer(&gpu, &camera)?;
+    /// renderer.begin(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 4.0])?;
+    /// // In an application's frame.
+    /// let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    /// renderer.record(&mut encoder);
+    /// gpu.queue().submit([encoder.finish()]);
+    /// // Whatever is left of the picture.
+    /// renderer.finish()?;
+    /// let colour = renderer.plan().read("colour")?;
+    /// assert_eq!(colour.shape, [camera.pixels(), 3].into());
+    /// # Ok::<(), wgen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the model is no radiance field, or the device refuses.
+    pub fn renderer(&self, gpu: &Gpu, camera: &Camera) -> Result<Renderer> {
+        let model = self.model();
+        model.check_device(gpu.caps())?;
+        let count = model.rays_at_once(gpu.caps().binding_bytes);
+        let count = count.min(camera.pixels());
+        let graph = model.rendering(camera, count)?;
+        Renderer::new(
+            &graph,
+            &self.store(gpu)?,
+            camera,
+            count,
+            PlanOptions::default(),
+        )
     }
 }

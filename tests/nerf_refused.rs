@@ -64,7 +64,7 @@ fn depths_and_sizes_that_cannot_be_are_refused() {
     refused(
         &without(NGP, "--samples"),
         &["--samples", "10"],
-        &["capacity is 11"],
+        &["capacity is 10"],
     );
     refused(
         &without(NGP, "--data"),

@@ -12,16 +12,19 @@ use common::fields::{NERF, NGP, OCCUPANCY, devices, models, small_nerf, small_ng
 use common::gpu;
 use common::place::Place;
 use serde_json::Value as Json;
+use wgen::Store;
 use wgen::data::scene::{Camera, Pose, analytic};
 use wgen::evaluate::views::{Renderer, View};
 use wgen::graph::Graph;
-use wgen::graph::layout::Parameter;
+use wgen::graph::layout::{Layout, Parameter};
 use wgen::graph::update::Update;
 use wgen::models::nerf::Background;
 use wgen::models::nerf::ngp::{self, Ngp};
 use wgen::models::nerf::vanilla::{self, Nerf};
 use wgen::models::{DataType, Model, Phase};
 use wgen::nn::init::draw;
+use wgen::plan::{self, StoreOptions};
+use wgen::program::{Flat, PlanOptions};
 use wgen::session::Device;
 
 fn json(output: &std::process::Output) -> Json {
@@ -273,6 +276,50 @@ fn a_view_does_not_depend_on_how_many_rays_are_looked_at_at_once() {
     for other in &views[1..] {
         let far = differences(&views[0], other);
         assert!(far.iter().all(|&d| d <= 2e-4), "{far:?}");
+    }
+}
+
+/// Runs are recorded one at a time; the picture is there when all pixels are seen, the same bits as from the outside, and stays as it is.
+#[test]
+fn a_picture_is_seen_in_an_applications_encoder() {
+    let camera = analytic::camera().resized(14, 11);
+    let poses = analytic::poses(2, 5);
+    let gpu = gpu();
+    for model in models() {
+        let weights: Vec<Vec<f32>> = model.parameters().iter().map(|p| draw(p, 2)).collect();
+        let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
+        let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
+        store.write(Flat::Parameters, &weights).unwrap();
+        let graph = model.rendering(&camera, 37).unwrap();
+        let options = PlanOptions::default();
+        let mut renderer = plan::Renderer::new(&graph, &store, &camera, 37, options).unwrap();
+        assert_eq!((renderer.runs(), renderer.seen().unwrap()), (5, 0));
+        for pose in &poses {
+            renderer.begin(&pose.0).unwrap();
+            assert_eq!(renderer.seen().unwrap(), 0);
+            let chunks = InChunks(model.clone(), 37);
+            let expected = view(&Device::Gpu(gpu.clone()), &chunks, &weights, &camera, pose);
+            let mut before = 0;
+            // Two runs after the last one.
+            for left in [4, 3, 2, 1, 0, 0, 0] {
+                let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                assert_eq!(renderer.record(&mut encoder), left);
+                gpu.queue().submit([encoder.finish()]);
+                let seen = renderer.seen().unwrap();
+                assert!(seen > before || seen == 14 * 11, "{before}, then {seen}");
+                before = seen;
+            }
+            renderer.finish().unwrap();
+            assert_eq!(renderer.seen().unwrap(), 14 * 11);
+            let mut read = |name: &str| renderer.plan().read(name).unwrap().data.to_f32();
+            let found = View {
+                colour: read("colour"),
+                opacity: read("opacity"),
+                depth: read("depth"),
+                distance: read("distance"),
+            };
+            assert_eq!(differences(&found, &expected), [0.0; 4], "{}", model.name());
+        }
     }
 }
 

@@ -838,8 +838,4 @@ fn a_part_of_the_rays_keeps_its_views() {
     assert_eq!((shape.width, shape.height, whole.len()), (100, 100, 30_000));
     let differ = whole.iter().zip(&most).filter(|(a, b)| a != b).count();
     assert!(differ > 0 && differ < 1500, "{differ}");
-    assert_eq!(
-        scene::rows_of_view(&analytic::camera(), 1)[8 * 99 + 4..8 * 99 + 8],
-        10_099_u32.to_le_bytes()
-    );
 }

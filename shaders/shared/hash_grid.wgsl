@@ -33,14 +33,16 @@ fn real_of(fraction: vec3<u32>) -> vec3<f32> {
     return vec3<f32>(fraction) * 0x1p-24f;
 }
 
-// The entry of a vertex in its level's table.
-fn entry_of(level: Level, vertex: vec3<u32>) -> u32 {
+// The entries, in the level's table, of four vertices at one z: those at x and x + 1 at y, then at y + 1.
+fn entries_at(level: Level, corner: vec2<u32>, z: u32) -> vec4<u32> {
+    let x = corner.x + vec4<u32>(0u, 1u, 0u, 1u);
+    let y = corner.y + vec4<u32>(0u, 0u, 1u, 1u);
     if level.hashed == 1u {
         // A power of two: the remainder is in the low bits.
-        return (vertex.x ^ (vertex.y * 2654435761u) ^ (vertex.z * 805459861u)) & (level.entries - 1u);
+        return (x ^ (y * 2654435761u) ^ vec4<u32>(z * 805459861u)) & vec4<u32>(level.entries - 1u);
     }
     // The far corner may be vertex R: in the next row, and from the last row on at the start. R^3 + R^2 + R is less than twice the entries,
     // so that this is the remainder.
-    let place = vertex.x + level.resolution * (vertex.y + level.resolution * vertex.z);
-    return select(place, place - level.entries, place >= level.entries);
+    let place = x + level.resolution * (y + level.resolution * z);
+    return select(place, place - level.entries, place >= vec4<u32>(level.entries));
 }

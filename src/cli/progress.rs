@@ -57,6 +57,17 @@ fn rate(steps: f64) -> String {
     }
 }
 
+/// Large numbers by thousands: `850`, `15.2 k`, `148 k`, `2.1 M`.
+fn many(number: f64) -> String {
+    let (number, unit) = match number {
+        n if n < 1e3 => return rate(n),
+        n if n < 1e6 => (n / 1e3, "k"),
+        n => (n / 1e6, "M"),
+    };
+    let digits = usize::from(number < 99.95);
+    format!("{number:.digits$} {unit}")
+}
+
 /// The figure that says how the training goes, and the others.
 pub(super) fn figures(values: &Map<String, Value>) -> (String, String) {
     let one = |(name, value): (&String, &Value)| Some(format!("{name} {:.4}", value.as_f64()?));
@@ -81,6 +92,8 @@ pub(super) struct Progress<'a> {
     reached: Arc<Mutex<Reached>>,
     epochs: (u64, u64),
     others: String,
+    /// What a step does beside examples, by name.
+    work: Vec<(&'static str, f64)>,
     line: Instant,
 }
 
@@ -94,6 +107,7 @@ impl<'a> Progress<'a> {
             reached: Arc::default(),
             epochs: (0, 0),
             others: String::new(),
+            work: Vec::new(),
             line: Instant::now(),
         };
         progress.fit();
@@ -194,11 +208,20 @@ impl<'a> Progress<'a> {
         text
     }
 
+    /// What the newest steps did beside examples (`Model::work`).
+    pub(super) fn work(&mut self, work: Vec<(&'static str, f64)>) {
+        self.work = work;
+    }
+
     fn speed(&self) -> String {
-        let speed = self.reached().rate();
-        speed
-            .map(|r| format!("{} steps/s, ", rate(r)))
-            .unwrap_or_default()
+        let Some(steps) = self.reached().rate() else {
+            return String::new();
+        };
+        let mut text = format!("{} steps/s, ", rate(steps));
+        for (name, amount) in &self.work {
+            write!(text, "{} {name}/s, ", many(steps * amount)).ok();
+        }
+        text
     }
 
     pub(super) fn epoch(&mut self, epoch: u64, held_out: Option<f64>) {
@@ -242,6 +265,12 @@ mod tests {
             (rate(0.314), rate(5.17), rate(48.3)),
             ("0.31".into(), "5.2".into(), "48".into())
         );
+    }
+
+    #[test]
+    fn large_numbers_read_well() {
+        let read = [0.5, 850.0, 15_230.0, 148_320.0, 2_140_000.0].map(many);
+        assert_eq!(read, ["0.50", "850", "15.2 k", "148 k", "2.1 M"]);
     }
 
     #[test]

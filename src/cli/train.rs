@@ -21,6 +21,7 @@ use crate::files::folder::read_config;
 use crate::files::metrics::{self, Record};
 use crate::files::write_synced;
 use crate::gpu::Choice;
+use crate::models::Figures;
 use crate::report::curves;
 use crate::session::Device;
 use crate::train::recover;
@@ -173,6 +174,10 @@ pub(super) fn drive(
             } => {
                 training.at(step);
                 reached = step;
+                if let Some(record) = record {
+                    let batch = trainer.config().training.batch;
+                    progress.work(trainer.model().work(batch, &known(record)));
+                }
                 progress.step(step, total, per_epoch, record);
                 if let (Some(record), false) = (record, warned) {
                     warned = warn(trainer, record);
@@ -210,11 +215,16 @@ pub(super) fn drive(
     Ok(summary)
 }
 
-/// Says what is wrong with a training whose figures are these. Returns whether anything was.
-fn warn(trainer: &Trainer, record: &Record) -> bool {
+/// A record's figures.
+fn known(record: &Record) -> Figures {
     let values = record.values.iter();
     let found = values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
-    let warning = trainer.model().warning(record.step, &found.collect());
+    found.collect()
+}
+
+/// Says what is wrong with a training whose figures are these. Returns whether anything was.
+fn warn(trainer: &Trainer, record: &Record) -> bool {
+    let warning = trainer.model().warning(record.step, &known(record));
     if let Some(text) = &warning {
         log::warn!("{text}");
     }

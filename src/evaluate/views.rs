@@ -21,12 +21,12 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use crate::data::scene::{Pose, rows_of_view};
-use crate::error::{Error, Result};
+use crate::data::scene::Pose;
+use crate::error::Result;
 use crate::graph::layout::Layout;
-use crate::kernels::camera_rays::{Camera, POSE_FLOATS, ROW_BYTES};
+use crate::kernels::camera_rays::{Camera, POSE_FLOATS};
 use crate::models::Model;
-use crate::plan::StoreOptions;
+use crate::plan::{StoreOptions, further};
 use crate::program::Flat;
 use crate::session::{Device, Executable};
 use crate::tensor::Value;
@@ -50,10 +50,6 @@ pub struct Renderer {
     camera: Camera,
     /// Rays at a time.
     count: usize,
-    /// Whether the model may take fewer of them, and says how many.
-    ragged: bool,
-    /// Those of all pixels and, behind them, of as many more as a last run may have too many.
-    rows: Vec<u8>,
     executable: Box<dyn Executable>,
 }
 
@@ -68,19 +64,19 @@ impl Renderer {
         weights: &[Vec<f32>],
         camera: &Camera,
     ) -> Result<Self> {
-        let limit = device.caps().binding_bytes.min(1 << 27);
         model.check_device(&device.caps())?;
         let layout = Layout::new(model.parameters(), device.caps().binding_bytes)?;
         let session = device.session(layout, StoreOptions::default())?;
         session.write(Flat::Parameters, weights)?;
-        let count = model.rays_at_once(limit).min(camera.pixels());
-        let graph = model.rendering(camera, count)?;
+        let count = model.rays_at_once(device.caps().binding_bytes);
+        let count = count.min(camera.pixels());
+        let mut executable = session.compile(&model.rendering(camera, count)?, &[])?;
+        let nothing = vec![0.0; 6 * camera.pixels()];
+        executable.write("picture", Value::f32([camera.pixels(), 6], nothing)?)?;
         Ok(Self {
             camera: *camera,
             count,
-            rows: [rows_of_view(camera, 0), vec![0; ROW_BYTES * count]].concat(),
-            ragged: graph.find_output("rays").is_some(),
-            executable: session.compile(&graph, &[])?,
+            executable,
         })
     }
 
@@ -97,37 +93,23 @@ impl Renderer {
         let pose: Vec<f32> = pose.0.iter().map(|&x| x as f32).collect();
         let poses = Value::f32([1, POSE_FLOATS], pose)?;
         self.executable.write("poses", poses)?;
+        self.executable
+            .write("first", Value::f32([1], vec![0.0])?)?;
         let pixels = self.camera.pixels();
-        let mut view = View::default();
-        let mut first = 0;
-        while first < pixels {
-            let rows = &self.rows[ROW_BYTES * first..][..ROW_BYTES * self.count];
-            let rows = rows.iter().map(|&byte| f32::from(byte)).collect();
-            let rows = Value::f32([self.count, ROW_BYTES], rows)?;
-            self.executable.write("rows", rows)?;
-            self.executable.run(1)?;
-            let taken = if self.ragged {
-                self.executable.read("rays")?.data.to_f32()[0] as usize
-            } else {
-                self.count
-            };
-            if taken == 0 {
-                return Err(Error::Usage(
-                    "capacity has no room for the samples of one ray".to_owned(),
-                ));
-            }
-            let taken = taken.min(pixels - first);
-            let add = |name: &str, values: &mut Vec<f32>, width: usize| -> Result<()> {
-                let all = self.executable.read(name)?.data.to_f32();
-                values.extend(&all[..taken * width]);
-                Ok(())
-            };
-            add("colour", &mut view.colour, 3)?;
-            add("opacity", &mut view.opacity, 1)?;
-            add("depth", &mut view.depth, 1)?;
-            add("distance", &mut view.distance, 1)?;
-            first += taken;
+        let mut seen = 0;
+        while seen < pixels {
+            // No fewer will do; of a model that has no room for so many rays, more.
+            self.executable.run((pixels - seen).div_ceil(self.count))?;
+            let next = self.executable.read("next")?.data.to_f32()[0];
+            seen = further(seen, next as usize)?;
         }
-        Ok(view)
+        let read =
+            |name: &str| -> Result<Vec<f32>> { Ok(self.executable.read(name)?.data.to_f32()) };
+        Ok(View {
+            colour: read("colour")?,
+            opacity: read("opacity")?,
+            depth: read("depth")?,
+            distance: read("distance")?,
+        })
     }
 }

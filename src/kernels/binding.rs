@@ -108,7 +108,7 @@ pub struct Binding {
     pub dtype: DType,
     /// The number of elements.
     pub count: usize,
-    /// Whether reals are loaded and stored four at a time.
+    /// Whether elements are loaded and stored four at a time; not of bytes, which are so in any case.
     #[serde(skip)]
     pub vector: bool,
     /// Whether it may hold f16 in place of f32: see [`Binding::or_half`].
@@ -148,7 +148,7 @@ impl Binding {
         Self::new(name, Access::Atomic, DType::U32, count)
     }
 
-    /// The same, reals loaded and stored four at a time where `vector` says so.
+    /// The same, elements loaded and stored four at a time where `vector` says so.
     #[must_use]
     pub fn vector(self, vector: bool) -> Self {
         Self { vector, ..self }
@@ -172,7 +172,8 @@ impl Binding {
             (DType::F32, true) => "vec4<f32>",
             (DType::F16, false) => "f16",
             (DType::F16, true) => "vec4<f16>",
-            (DType::U32 | DType::U8, _) => "u32",
+            (DType::U32, true) => "vec4<u32>",
+            (DType::U32, false) | (DType::U8, _) => "u32",
         }
     }
 

@@ -9,19 +9,33 @@ use super::{
 use crate::tensor::DType;
 
 /// The most figures that a step may report, its loss the first.
-pub(crate) const MAX_METRICS: usize = 4;
+pub(crate) const MAX_METRICS: usize = 6;
+
+/// How many buffers they come in, so that with all others they are no more than any device binds: the last one holds the rest.
+pub(crate) const METRIC_BUFFERS: usize = 4;
 
 /// Finishes the gradient's norm, refuses steps that are not finite, writes the ring.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     /// Partial sums of squares.
     pub partials: usize,
-    /// Figures, the loss first; at most [`MAX_METRICS`].
+    /// Figures, the loss first; at most [`MAX_METRICS`], in [`Guard::buffers`].
     pub metrics: usize,
     /// Gradients are scaled to this norm at most; 0 for no clipping.
     pub max_norm: f32,
     /// Whether the gradients are those of a scaled loss.
     pub scaled: bool,
+}
+
+impl Guard {
+    /// How many figures lie in each of the buffers.
+    pub(crate) fn buffers(&self) -> Vec<usize> {
+        let mut lengths = vec![1; self.metrics.min(METRIC_BUFFERS)];
+        if let Some(last) = lengths.last_mut() {
+            *last += self.metrics.saturating_sub(METRIC_BUFFERS);
+        }
+        lengths
+    }
 }
 
 impl Kernel for Guard {
@@ -39,8 +53,8 @@ impl Kernel for Guard {
 
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = vec![Binding::read("partials", DType::F32, self.partials)];
-        bindings
-            .extend((0..self.metrics).map(|i| Binding::read(format!("metric{i}"), DType::F32, 1)));
+        let figures = self.buffers().into_iter().enumerate();
+        bindings.extend(figures.map(|(i, n)| Binding::read(format!("metric{i}"), DType::F32, n)));
         bindings.push(Binding::read_write("state", DType::U32, STATE_WORDS));
         bindings.push(Binding::write("control", DType::F32, CONTROL_FLOATS));
         bindings.push(Binding::read_write(
@@ -58,7 +72,7 @@ impl Kernel for Guard {
         Launch {
             template: "guard",
             entry: "guard",
-            context: json!({"metrics": self.metrics, "scaled": self.scaled}),
+            context: json!({"metrics": self.buffers(), "scaled": self.scaled}),
             constants: Vec::new(),
             params: vec![
                 self.partials as u32,

@@ -230,10 +230,11 @@ impl HashGrid {
         bindings: &[Binding],
     ) -> Launch {
         let groups = samples.div_ceil(WORKGROUP as usize);
+        let lanes = if self.vector() { 4 } else { 1 };
         let units = match stage {
-            "clear" => self.elements(),
+            "clear" => self.elements() / lanes,
             // Entries of a level are a multiple of 8.
-            "finish" => self.elements() / 8,
+            "finish" => self.elements() / 8 / lanes,
             _ => groups * self.levels.len() * WORKGROUP as usize,
         };
         let mut params = vec![
@@ -275,7 +276,7 @@ impl HashGrid {
     }
 
     fn bounds(&self) -> Binding {
-        Binding::read("bounds", DType::F32, self.width())
+        Binding::read("bounds", DType::F32, self.width()).vector(self.vector())
     }
 }
 
@@ -400,7 +401,8 @@ impl HashEncode {
 
 impl HashClear {
     fn storage(&self) -> Vec<Binding> {
-        vec![Binding::write("sums", DType::U32, self.grid.elements())]
+        let sums = Binding::write("sums", DType::U32, self.grid.elements());
+        vec![sums.vector(self.grid.vector())]
     }
 
     fn work(&self) -> Cost {
@@ -435,11 +437,11 @@ impl HashScatter {
 
 impl HashFinish {
     fn storage(&self) -> Vec<Binding> {
-        let count = self.grid.elements();
+        let (count, vector) = (self.grid.elements(), self.grid.vector());
         vec![
-            Binding::read("sums", DType::U32, count),
+            Binding::read("sums", DType::U32, count).vector(vector),
             self.grid.bounds(),
-            Binding::write("out", DType::F32, count),
+            Binding::write("out", DType::F32, count).vector(vector),
         ]
     }
 

@@ -229,8 +229,8 @@ impl Kernel for Reduce {
             } else {
                 Binding::write(name, dtype, count)
             };
-            // Never f16: many terms went into it.
-            binding.vector(self.mode() == Mode::Columns)
+            // Never f16: many terms went into it. Indices are stored one by one.
+            binding.vector(self.mode() == Mode::Columns && dtype == DType::F32)
         }));
         bindings
     }

@@ -236,6 +236,12 @@ pub trait Model: Debug + Send + Sync {
         Figures::new()
     }
 
+    /// What a step on a batch of `batch` examples does beside examples, how much of each: rays and their samples of a radiance field. `figures`
+    /// are those that the step reports.
+    fn work(&self, _batch: usize, _figures: &Figures) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
     /// Refuses views that a radiance field cannot learn from, before it is trained on them.
     ///
     /// # Errors
@@ -323,12 +329,13 @@ pub trait Model: Debug + Send + Sync {
         None
     }
 
-    /// What a radiance field shows of `count` pixels of `camera`: inputs `rows` `[count, 8]`, of which the pixels' numbers count, and `poses`
-    /// `[1, 12]`; outputs `colour` `[count, 3]`, `opacity`, `depth` (along the camera's axis) and `distance` (along the ray) `[count]`, in the
-    /// scene's units, and, of a model that may have room for fewer, `rays`: how many.
+    /// What a radiance field shows of `camera`, `count` pixels a run: from input `first` `[1]`, the number of a pixel, on, seen from input
+    /// `poses` `[1, 12]`. What earlier runs saw stays in input `picture` `[pixels, 6]`; both are fed back. Outputs `colour` `[pixels, 3]`,
+    /// `opacity`, `depth` (along the camera's axis) and `distance` (along the ray) `[pixels]`, in the scene's units, and `next` `[1]`, what
+    /// `first` becomes: a model may have room for fewer rays than `count`. At the number of pixels all of the picture is seen.
     ///
     /// # Errors
-    /// When the model is no radiance field.
+    /// When the model is no radiance field, or the picture has more than 2^24 pixels.
     fn rendering(&self, _camera: &Camera, _count: usize) -> Result<Graph> {
         Err(self.cannot("show views: it is no radiance field"))
     }

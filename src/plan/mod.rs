@@ -44,10 +44,13 @@ mod halves;
 mod player;
 mod read;
 mod record;
+mod renderer;
 mod sampler;
 mod store;
 
 pub use player::Player;
+pub use renderer::Renderer;
+pub(crate) use renderer::further;
 pub use sampler::Sampler;
 pub use store::{Store, StoreOptions};
 

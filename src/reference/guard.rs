@@ -13,16 +13,18 @@ twin!(Guard, run);
 fn run<T: Real>(kernel: &Guard, buffers: &mut [Data]) {
     let zero = T::from_f64(0.0);
     let total = T::of(&buffers[0]).iter().fold(zero, |sum, &p| sum + p);
-    let metrics: Vec<T> = (0..kernel.metrics)
-        .map(|i| T::of(&buffers[1 + i])[0])
+    let figures = kernel.buffers().len();
+    let metrics: Vec<T> = buffers[1..=figures]
+        .iter()
+        .flat_map(|buffer| T::of(buffer).to_vec())
         .collect();
-    let [state, control, ring] = [1, 2, 3].map(|i| kernel.metrics + i);
+    let [state, control, ring] = [1, 2, 3].map(|i| figures + i);
 
     let mut words = buffers[state].as_u32().to_vec();
     let halted_before = words[HALTED] != 0;
     let refused = halted_before || !metrics[0].is_finite() || !total.is_finite();
     let loss_scale = if kernel.scaled {
-        T::of(&buffers[kernel.metrics + 4])[LOSS_SCALE]
+        T::of(&buffers[figures + 4])[LOSS_SCALE]
     } else {
         T::from_f64(1.0)
     };

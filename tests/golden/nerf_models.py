@@ -245,7 +245,8 @@ def ngp(out, name, config, rays, active):
     gradients = {k: p.grad + (config["weight_decay"] * p.detach() if k in matrices else 0) for k, p in model.named_parameters()}
     tensors = {**dict(model.named_parameters()), "occupancy.values": model.values, "occupancy.rays": torch.tensor([float(active)])}
     mean_square = lambda e: e.square().mean(1).mean() * rays
-    metrics = [loss * rays, mean_square(e), mean_square(batch.background[:kept] - batch.target[:kept]), float(number)]
+    background = mean_square(batch.background[:kept] - batch.target[:kept])
+    metrics = [loss * rays, mean_square(e), background, float(kept * rays), float(number * rays)]
     finish(out, name, batch, metrics, tensors, gradients)
 
     # The fast one.

@@ -68,8 +68,7 @@ impl ModelArguments for Ngp {
             width: self.width,
             grid: self.occupancy,
             steps: self.ray_steps,
-            // Room for a step whose rays are longer than the last one's.
-            capacity: self.samples.saturating_add(self.samples / 8),
+            capacity: ngp::Config::room_for(self.samples),
             target_samples: self.samples,
             background: self.scene_background,
             loss: self.loss,

@@ -199,13 +199,6 @@ impl Rows {
     }
 }
 
-/// The numbers of a view's pixels as rows `[pixels, 8]` whose colours are 0: what a view that nobody took is rendered from.
-pub fn rows_of_view(camera: &Camera, view: usize) -> Vec<u8> {
-    let first = camera.pixel(view, 0, 0);
-    let rows = (0..camera.pixels() as u32).map(|i| row([0; 4], first + i));
-    rows.flatten().collect()
-}
-
 /// The views `chosen` of a data set of rays as pictures over `background`, RGB in [0, 1], and their shape; `None` of other data. Pixels whose
 /// rays are not among the rows are of the background's colour.
 pub fn pictures(

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::kernels::camera_rays::{Camera, POSE_FLOATS, ROW_BYTES};
+use crate::kernels::camera_rays::{Camera, POSE_FLOATS};
 use crate::kernels::functions::Distribution;
 use crate::models::model::{DataType, Figures};
-use crate::tensor::{TensorType, Value};
+use crate::tensor::{DType, TensorType, Value};
 
 /// What lies behind the scene, where pictures are transparent and rays end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ pub(super) struct Rays<'g> {
     pub(super) view: Var<'g>,
     /// Their rows: `[R, 8]`.
     rows: Var<'g>,
+    /// Of a view, the number of the first one's pixel: `[1]`.
+    first: Option<Var<'g>>,
     camera: Camera,
     /// What lies behind: `[R, 3]`.
     pub(super) background: Var<'g>,
@@ -82,11 +84,34 @@ impl<'g> Rays<'g> {
         Ok(Self::of(rays.rows, rays.poses, view, true))
     }
 
-    /// Of pixels, input `rows` `[count, 8]`, seen from input `poses` `[1, 12]`.
-    pub(super) fn of_view(graph: &'g Graph, view: &View, count: usize) -> Self {
-        let rows = graph.input("rows", TensorType::f32([count, ROW_BYTES]));
+    /// Of `count` pixels of a view from input `first` `[1]` on, seen from input `poses` `[1, 12]`. Those past the last pixel are the last.
+    ///
+    /// # Errors
+    /// When a picture has more pixels than f32 counts.
+    pub(super) fn of_view(graph: &'g Graph, view: &View, count: usize) -> Result<Self> {
+        let pixels = pixels_of(&view.camera)?;
+        let first = graph.input("first", TensorType::f32([1]));
         let poses = graph.input("poses", TensorType::f32([1, POSE_FLOATS]));
-        Self::of(rows, poses, view, false)
+        let number = numbers(graph, "rays", count)? + first;
+        let number = number.min(graph.constant(pixels as f64 - 1.0));
+        // A row has its pixel's number byte by byte. All of it is exact: numbers have 24 bits.
+        let whole = |x: Var<'g>| x.cast(DType::U32).cast(DType::F32);
+        let above = whole(number * (1.0 / 256.0));
+        let highest = whole(above * (1.0 / 256.0));
+        let nothing = graph.constant(0.0).broadcast_to([count, 1]);
+        let column = |x: Var<'g>| x.reshape([count, 1]);
+        let rows = [
+            graph.constant(0.0).broadcast_to([count, 4]),
+            column(number - above * 256.0),
+            column(above - highest * 256.0),
+            column(highest),
+            nothing,
+        ];
+        let rays = Self::of(graph.concat(1, &rows), poses, view, false);
+        Ok(Self {
+            first: Some(first),
+            ..rays
+        })
     }
 
     fn of(rows: Var<'g>, poses: Var<'g>, view: &View, random: bool) -> Self {
@@ -120,6 +145,7 @@ impl<'g> Rays<'g> {
             length,
             view: unit,
             rows,
+            first: None,
             camera: view.camera,
             background,
             target: rgba.slice(1, 0, 3) * alpha + behind,
@@ -161,23 +187,60 @@ impl<'g> Rays<'g> {
         Ok(middle.max(weight.greater_than(1.0 - 1e-6)))
     }
 
-    /// What is seen of a view: outputs `colour` `[R, 3]`, and `opacity`, `depth` and `distance` `[R]`.
+    /// Adds what is seen along these rays to the picture that earlier runs began: outputs `colour` `[pixels, 3]`, `opacity`, `depth` and
+    /// `distance` `[pixels]`, and `next`, the pixel that the next run begins with, the number of pixels at the end. `kept` `[1]` is how many of
+    /// the rays count, where not all may.
+    ///
+    /// # Errors
+    /// Never in practice: these are rays of a view.
     pub(super) fn output(
         &self,
         colour: Var<'g>,
-        opacity: Var<'g>,
-        depth: Var<'g>,
-        distance: Var<'g>,
-    ) {
+        [opacity, depth, distance]: [Var<'g>; 3],
+        kept: Option<Var<'g>>,
+    ) -> Result<()> {
         let graph = colour.graph();
-        graph.output("colour", colour);
-        for (name, value) in [
-            ("opacity", opacity),
-            ("depth", depth),
-            ("distance", distance),
-        ] {
-            graph.output(name, value.reshape([self.count]));
+        let (count, pixels) = (self.count, pixels_of(&self.camera)?);
+        let Some(first) = self.first else {
+            return Err(Error::Usage("rays of a batch make no picture".to_owned()));
+        };
+        let kept = kept.unwrap_or_else(|| graph.constant(count as f64).broadcast_to([1]));
+        let column = |x: Var<'g>| x.reshape([count, 1]);
+        let seen = [colour, column(opacity), column(depth), column(distance)];
+        let seen = graph.concat(1, &seen);
+        let ray = numbers(graph, "pixels", pixels)? - first;
+        let among = ray.greater_than(-0.5) * (kept - ray).greater_than(0.5);
+        let ray = ray.clamp(0.0, count as f64 - 1.0).cast(DType::U32);
+        let before = graph.input("picture", TensorType::f32([pixels, 6]));
+        let after = among.reshape([pixels, 1]).select(seen.gather(ray), before);
+        graph.feed_back("picture", after);
+        let end = (first + kept).min(graph.constant(pixels as f64));
+        graph.feed_back("first", end);
+        graph.output("next", end);
+        graph.output("colour", after.slice(1, 0, 3));
+        for (at, name) in ["opacity", "depth", "distance"].into_iter().enumerate() {
+            graph.output(name, after.slice(1, 3 + at, 4 + at).reshape([pixels]));
         }
+        Ok(())
+    }
+}
+
+/// 0, 1, 2 and so on: `[count]`.
+fn numbers<'g>(graph: &'g Graph, name: &str, count: usize) -> Result<Var<'g>> {
+    let values = (0..count).map(|i| i as f32).collect();
+    Ok(graph.table(name, Value::f32([count], values)?))
+}
+
+/// The pixels of a camera's picture.
+fn pixels_of(camera: &Camera) -> Result<usize> {
+    match camera.pixels() {
+        pixels if pixels <= 1 << 24 => Ok(pixels),
+        pixels => Err(Error::Usage(format!(
+            "a view of {} x {} has {pixels} pixels; at most {} are rendered at once",
+            camera.width,
+            camera.height,
+            1 << 24
+        ))),
     }
 }
 

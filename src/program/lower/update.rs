@@ -10,10 +10,11 @@ use crate::graph::update::{Rule, Update};
 use crate::kernels::adam::Adam;
 use crate::kernels::advance::Advance;
 use crate::kernels::commit::Commit;
+use crate::kernels::concat::{Concat, MAX_PARTS};
 use crate::kernels::ema::Ema;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::Function;
-use crate::kernels::guard::{Guard, MAX_METRICS};
+use crate::kernels::guard::{Guard, MAX_METRICS, METRIC_BUFFERS};
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::sgd::Sgd;
 use crate::kernels::{
@@ -21,7 +22,7 @@ use crate::kernels::{
 };
 use crate::program::{BufferId, Dispatch, Flat, Origin, Program};
 use crate::reference::Twin;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 /// Partial sums of squares of one segment.
 const PARTIALS: usize = 256;
@@ -142,7 +143,7 @@ pub(super) fn append(
 
     let trained: Vec<usize> = layout.segments_of(Role::Trained(update.set)).collect();
     let partials = norm(program, &mut push, caps, layout, &trained, flat)?;
-    let mut guard = vec![partials];
+    let mut figures = Vec::with_capacity(update.metrics.len());
     for name in &update.metrics {
         let found = program.outputs.iter().find(|o| o.name == *name);
         let found = found.map(|o| o.buffer);
@@ -152,8 +153,14 @@ pub(super) fn append(
         if program.buffers[buffer.0].ty.shape.count() != 1 {
             return Err(Error::shape(format!("metric '{name}'"), "must be a scalar"));
         }
-        guard.push(buffer);
+        figures.push(buffer);
     }
+    if figures.len() > METRIC_BUFFERS {
+        let rest = figures.split_off(METRIC_BUFFERS - 1);
+        figures.push(joined(program, &mut push, rest));
+    }
+    let mut guard = vec![partials];
+    guard.extend(figures);
     guard.extend([state, control, ring]);
     if update.loss_scale {
         guard.push(schedule);
@@ -224,34 +231,35 @@ fn norm(
         push(program, Arc::new(kernel), vec![gradient, partial]);
         parts.push(partial);
     }
-    let mut lengths: Vec<usize> = parts
-        .iter()
-        .map(|p| program.buffers[p.0].ty.shape.count())
-        .collect();
     while parts.len() > 1 {
         // Seven at a time into one list.
-        let take = parts.len().min(crate::kernels::concat::MAX_PARTS);
-        let (some, some_lengths): (Vec<_>, Vec<_>) = (
-            parts.drain(..take).collect(),
-            lengths.drain(..take).collect(),
-        );
-        let total = some_lengths.iter().sum();
-        let joined = program.buffer(Origin::Transient, TensorType::f32([total]));
-        let kernel = crate::kernels::concat::Concat {
-            outer: 1,
-            inner: 1,
-            lengths: some_lengths,
-            dtype: crate::tensor::DType::F32,
-        };
-        push(
-            program,
-            Arc::new(kernel),
-            some.into_iter().chain([joined]).collect(),
-        );
-        parts.push(joined);
-        lengths.push(total);
+        let rest = parts.split_off(parts.len().min(MAX_PARTS));
+        let first = joined(program, push, parts);
+        parts = rest;
+        parts.push(first);
     }
     parts
         .pop()
         .ok_or_else(|| Error::Usage("an update without parameters".to_owned()))
+}
+
+/// One buffer of the elements of several, one after another.
+fn joined(
+    program: &mut Program,
+    push: &mut impl FnMut(&mut Program, Arc<dyn Twin>, Vec<BufferId>),
+    parts: Vec<BufferId>,
+) -> BufferId {
+    let count = |p: &BufferId| program.buffers[p.0].ty.shape.count();
+    let lengths: Vec<usize> = parts.iter().map(count).collect();
+    let total = lengths.iter().sum();
+    let joined = program.buffer(Origin::Transient, TensorType::f32([total]));
+    let kernel = Concat {
+        outer: 1,
+        inner: 1,
+        lengths,
+        dtype: DType::F32,
+    };
+    let buffers = parts.into_iter().chain([joined]).collect();
+    push(program, Arc::new(kernel), buffers);
+    joined
 }

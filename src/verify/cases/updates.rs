@@ -106,6 +106,8 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
         (1, 1, 0.0, None),
         (256, 3, 1.0, None),
         (70, 4, 1e6, None),
+        (70, 5, 1e6, None),
+        (64, 6, 0.0, None),
         (256, 2, 1.0, Some((0, f32::NAN))),
         (256, 2, 1.0, Some((1, f32::INFINITY))),
         (64, 2, 0.0, Some((0, f32::NEG_INFINITY))),
@@ -120,6 +122,7 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                 max_norm,
                 scaled,
             };
+            let state = 1 + kernel.buffers().len();
             let built = case(
                 format!(
                     "{partials} partials, {metrics} metrics, clip {max_norm}, {poison:?}, halted: {halted}"
@@ -133,10 +136,10 @@ pub(super) fn updates(cases: &mut Vec<Case>) {
                 {
                     values[0] = value;
                 }
-                if let Data::U32(words) = &mut inputs[metrics + 1] {
+                if let Data::U32(words) = &mut inputs[state] {
                     words[state::HALTED] = halted;
                 }
-                inputs[metrics + 3] = numbers(Values::Normal, 9, RING_ROWS * RING_COLUMNS);
+                inputs[state + 2] = numbers(Values::Normal, 9, RING_ROWS * RING_COLUMNS);
             }));
         }
     }

@@ -71,13 +71,18 @@ impl Config {
             outputs: 16,
             grid: 64,
             steps: 256,
-            // An eighth more than is aimed at: rays of the next step may be longer than the last one's.
-            capacity: (1 << 14) + (1 << 11),
+            capacity: Self::room_for(1 << 14),
             target_samples: 1 << 14,
             background: Background::Random,
             loss: Loss::Huber,
             weight_decay: 1e-6,
         }
+    }
+
+    /// Rows for a step that is aimed at so many samples: a little more, for rays of the next step may be longer than the last one's. Every
+    /// row costs its share of the step, and rays that do not fit are only left out.
+    pub fn room_for(samples: usize) -> usize {
+        samples.saturating_add(samples / 32)
     }
 
     /// Refuses what is no model, or absurd, before anything is allocated. What concerns the table and the grid alone is refused by them.

@@ -136,14 +136,17 @@ impl Ngp {
     }
 
     /// Density and what the colour needs of places `[S, 3]` in the unit cube: `[S]`, `[S, outputs]`.
-    fn density<'g>(&self, places: Var<'g>) -> (Var<'g>, Var<'g>) {
+    fn density<'g>(&self, places: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
         let graph = places.graph();
         let table = graph.parameter(TABLE, [self.table.entries(), self.config.features]);
         let features = places.hash_encode(table, &self.table);
         let [first, second] = &self.density;
         let h = second.forward(first.forward(features).relu());
-        let count = places.shape().dims().first().copied().unwrap_or(1);
-        (rays::exponential(h.slice(1, 0, 1).reshape([count])), h)
+        // The first output, as a product and a sum: gradients of h are then one map, where those of a slice are filled up with zeros first.
+        let first = (0..self.config.outputs).map(|i| f32::from(u8::from(i == 0)));
+        let first = Value::f32([self.config.outputs], first.collect())?;
+        let first = graph.table("first output", first);
+        Ok((rays::exponential((h * first).sum(&[1])), h))
     }
 
     /// Colours of samples: `[S, 3]`.
@@ -213,21 +216,21 @@ impl Ngp {
     }
 
     /// Red, green, blue, opacity and distance in the cube along each ray (`Var::composite`): `[R, 5]`.
-    fn see<'g>(&self, rays: &Rays<'g>, samples: &Samples<'g>) -> Var<'g> {
-        let (density, h) = self.density(samples.places);
+    fn see<'g>(&self, rays: &Rays<'g>, samples: &Samples<'g>) -> Result<Var<'g>> {
+        let (density, h) = self.density(samples.places)?;
         let colour = self.colours(h, rays.view, samples.ray);
         let tau = density * self.delta();
-        tau.composite(colour, samples.t, Rows::Packed(samples.base))
+        Ok(tau.composite(colour, samples.t, Rows::Packed(samples.base)))
     }
 
     /// The occupancy grid after this step's look at some of its cells: their densities now, where these are more than what is left of the old.
-    fn looked_at<'g>(&self, graph: &'g Graph) -> Var<'g> {
+    fn looked_at<'g>(&self, graph: &'g Graph) -> Result<Var<'g>> {
         let values = self.occupancy(graph);
         let some = (self.config.grid.pow(3) / LOOKED_AT).max(2);
         let cells = values.occupancy_cells("cells", self.threshold(values), some);
         let places = cells.occupancy_points("points", self.config.grid);
-        let thickness = self.density(places).0 * self.delta();
-        values.occupancy_merge(cells, thickness, decay())
+        let thickness = self.density(places)?.0 * self.delta();
+        Ok(values.occupancy_merge(cells, thickness, decay()))
     }
 
     /// The error of colours, sum over the channels: `[R]`.
@@ -283,7 +286,13 @@ impl Model for Ngp {
     }
 
     fn phases(&self) -> Vec<Phase> {
-        Phase::only(&["loss", "squared_error", "background_error", "samples"])
+        Phase::only(&[
+            "loss",
+            "squared_error",
+            "background_error",
+            "rays",
+            "samples",
+        ])
     }
 
     /// The loss of the rays whose samples fitted, mean over them; with it the grid's cells are looked at, and the next step's rays budgeted.
@@ -296,7 +305,7 @@ impl Model for Ngp {
         let active = graph.parameter(ACTIVE, [1]);
         let limit = graph.constant(batch as f64);
         let samples = self.samples(&rays, jitter, active.min(limit), self.config.capacity);
-        let seen = self.see(&rays, &samples);
+        let seen = self.see(&rays, &samples)?;
         let aim = self.config.target_samples as u32;
         let budget = samples.base.ray_budget(
             active.min(limit),
@@ -322,10 +331,12 @@ impl Model for Ngp {
                 "background_error",
                 mean(rays.squared_error(rays.background), weight, number) * all,
             ),
-            ("samples", budget.slice(0, 1, 2).reshape([])),
+            // Of a step, not of an example.
+            ("rays", number * all),
+            ("samples", budget.slice(0, 1, 2).reshape([]) * all),
         ];
         let states = [
-            (OCCUPANCY.to_owned(), self.looked_at(&graph)),
+            (OCCUPANCY.to_owned(), self.looked_at(&graph)?),
             (ACTIVE.to_owned(), budget.slice(0, 2, 3)),
         ];
         let parameters = trained(&graph, self, update);
@@ -340,6 +351,11 @@ impl Model for Ngp {
 
     fn derived(&self, figures: &Figures) -> Figures {
         rays::peak_signals(figures)
+    }
+
+    fn work(&self, _batch: usize, figures: &Figures) -> Vec<(&'static str, f64)> {
+        let of = |name: &'static str| Some((name, *figures.get(name)?));
+        ["rays", "samples"].into_iter().filter_map(of).collect()
     }
 
     fn check_views(&self, views: &Views) -> Result<()> {
@@ -382,24 +398,23 @@ impl Model for Ngp {
 
     fn rendering(&self, camera: &Camera, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
-        let rays = Rays::of_view(&graph, &self.view(*camera), count);
+        let rays = Rays::of_view(&graph, &self.view(*camera), count)?;
         let middle = graph.constant(0.5).broadcast_to([count]);
         let all = graph.constant(count as f64).broadcast_to([1]);
         // Room for rays that are longer than most.
         let capacity = self.config.capacity.max(self.config.steps) * 2;
         let samples = self.samples(&rays, middle, all, capacity);
-        let seen = self.see(&rays, &samples);
+        let seen = self.see(&rays, &samples)?;
         let opacity = seen.slice(1, 3, 4);
         let distance =
             seen.slice(1, 4, 5) / opacity.max(graph.constant(1e-10)) * (1.0 / self.scale());
-        rays.output(
-            rays.over_background(seen),
-            opacity,
-            distance / rays.length,
-            distance,
-        );
         let kept = samples.base.slice(0, count + 1, count + 2).cast(DType::F32);
-        graph.output("rays", kept);
+        let colour = rays.over_background(seen);
+        rays.output(
+            colour,
+            [opacity, distance / rays.length, distance],
+            Some(kept),
+        )?;
         Ok(graph)
     }
 }

@@ -364,6 +364,13 @@ impl Model for Nerf {
         false
     }
 
+    fn work(&self, batch: usize, _figures: &Figures) -> Vec<(&'static str, f64)> {
+        // The fine network sees the coarse one's depths, too.
+        let fine = self.fine.as_ref().map_or(0, |_| self.config.coarse);
+        let samples = batch * (self.config.coarse + fine + self.config.fine);
+        vec![("rays", batch as f64), ("samples", samples as f64)]
+    }
+
     fn camera(&self) -> Option<Camera> {
         Some(self.config.camera)
     }
@@ -376,18 +383,18 @@ impl Model for Nerf {
         let config = &self.config;
         let widest = config.width.max(3 + 6 * config.point_octaves.unwrap_or(0)) + 64;
         let of_ray = 4 * (config.coarse + config.fine) as u64 * widest as u64;
-        (limit / of_ray).clamp(1, 4096) as usize
+        (limit.min(1 << 27) / of_ray).clamp(1, 4096) as usize
     }
 
     fn rendering(&self, camera: &Camera, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
-        let rays = Rays::of_view(&graph, &self.view(*camera), count);
+        let rays = Rays::of_view(&graph, &self.view(*camera), count)?;
         let all = self.see(&graph, &rays, false);
         let last = &all[all.len() - 1];
         let opacity = last.seen.slice(1, 3, 4);
         // In units of d, whose component along the camera's axis is 1.
         let depth = last.seen.slice(1, 4, 5) / opacity.max(graph.constant(1e-10));
-        rays.output(last.colour, opacity, depth, depth * rays.length);
+        rays.output(last.colour, [opacity, depth, depth * rays.length], None)?;
         Ok(graph)
     }
 }
