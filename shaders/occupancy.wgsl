@@ -61,8 +61,8 @@ fn words(block: u32) -> vec4<u32> {
 
 fn random_cell(i: u32) -> u32 {
     let cells_but_one = params.side * params.side * params.side - 1u;
-    var cell = 0u;
-    var four = vec4<u32>(0u);
+    var cell: u32;
+    var four: vec4<u32>;
     for (var attempt = 0u; attempt < 10u; attempt++) {
         if attempt % 4u == 0u {
             four = words(3u * i + attempt / 4u);
@@ -109,8 +109,9 @@ fn occupancy_${stage}(
     fresh[i] = 0u;
     //# elif stage == "largest"
     let cell = cells[i];
-    if cell < params.side * params.side * params.side && thickness[i] > 0.0 {
-        atomicMax(&fresh[cell], bitcast<u32>(thickness[i]));
+    if cell < params.side * params.side * params.side {
+        // Of numbers from 0 on the larger has the larger bits.
+        atomicMax(&fresh[cell], bitcast<u32>(max(thickness[i], 0.0)));
     }
     //# elif stage == "merge"
     let value = values[i];

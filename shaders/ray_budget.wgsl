@@ -25,7 +25,7 @@ fn scaled(a: u32, b: u32, divisor: u32) -> u32 {
     if rest >= divisor {
         return 0xffffffffu;
     }
-    var quotient = 0u;
+    var quotient: u32;
     for (var bit = 32u; bit > 0u; bit--) {
         rest = (rest << 1u) | ((product.x >> (bit - 1u)) & 1u);
         quotient <<= 1u;

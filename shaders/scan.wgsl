@@ -158,7 +158,7 @@ fn write_base(
         }
         sum = add(sum, four[i]);
     }
-    if tile == 0u && local == 0u {
+    if first == 0u {
         base[params.rays] = last;
         base[params.rays + 1u] = starts[params.tiles];
     }

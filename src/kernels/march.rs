@@ -111,9 +111,9 @@ impl March {
         ]
     }
 
-    /// Forty operations a step, a quarter of the steps: most cells are empty, and left in one go.
+    /// Twenty operations at each point of a ray's lattice.
     fn flops(self, rays: usize) -> f64 {
-        10.0 * rays as f64 * f64::from(self.steps)
+        20.0 * rays as f64 * f64::from(self.steps)
     }
 }
 

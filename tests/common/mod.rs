@@ -28,6 +28,7 @@ pub(crate) mod folder;
 pub(crate) mod gradients;
 #[cfg(unix)]
 pub(crate) mod place;
+pub(crate) mod rays;
 pub(crate) mod saved;
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.

@@ -138,6 +138,7 @@ fn ray_budget(cases: &mut Vec<Case>) {
         (1_000_000, 16_777_215, 1_048_576, 262_144),
         (1_000_000, 1_999_999_999, 1_048_576, 2_000_000_000),
         (7, 3, 7, 9),
+        (7, 1, 7, 9),
     ] {
         for step in [0, 15, 16, 31, 32] {
             let kernel = RayBudget {
@@ -402,6 +403,7 @@ fn occupancy(quick: bool, cases: &mut Vec<Case>) {
             (inputs[0], inputs[1]) = (Data::F32(values.collect()), Data::F32(vec![0.0]));
         };
         cases.push(named(Stage::Bits, 1, "ties").changed(equals));
+        cases.push(named(Stage::Pick, cells / 2, "ties").changed(equals));
         for step in [0, 16, 255, 256, 1027] {
             let at = move |inputs: &mut [Data]| {
                 let mut words = vec![3; STATE_WORDS];
@@ -431,7 +433,7 @@ fn occupancy(quick: bool, cases: &mut Vec<Case>) {
         }
         let unseen = move |inputs: &mut [Data]| {
             let values = numbers(Values::Positive, 64, cells).to_f32();
-            let seen = |(i, v): (usize, &f32)| if i % 5 == 2 { -1.0 } else { *v };
+            let seen = |(i, v): (usize, &f32)| [*v, *v, -1.0, *v, 0.0][i % 5];
             inputs[0] = Data::F32(values.iter().enumerate().map(seen).collect());
             let fresh = numbers(Values::Positive, 65, cells).to_f32();
             let found = |(i, v): (usize, &f32)| if i % 3 == 1 { 0 } else { v.to_bits() };

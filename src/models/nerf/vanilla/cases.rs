@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kernels::Caps;
 use crate::models::registry::{Case, Usual};
 
-/// Coarse and fine, with and without directions, noise, a skip.
+/// Coarse and fine, with and without directions, noise, a skip; and the paper's networks on few rays.
 pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
     let small = Config {
         coarse: 5,
@@ -42,6 +42,9 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
             ..small
         };
         cases.push(Case::new("NDC, batch 9", Nerf::new(ndc)?, 9));
+        let paper = Nerf::new(Config::blender(analytic::camera()))?;
+        let name = "8 x 256 of the paper, 64 + 128 samples, batch 2";
+        cases.push(Case::new(name, paper, 2));
     }
     Ok(cases)
 }
