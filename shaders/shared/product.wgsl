@@ -211,10 +211,14 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_
     //# for i in range(quads * (4 if layout == "nt" else 1))
     let b_at${i} = ${"enter_b(batch, b_place" ~ i ~ ", segment)" if segmented else "b_place" ~ i};
     //# endfor
+    // The number of terms, but not known to be of the uniforms alone: where all conditions hang on those, Mesa 22 (lavapipe) may copy the whole kernel at
+    // every dispatch, to try them out, and keeps the copy until the pipeline goes.
+    let terms = select(params.k, 0u, group.z == 0xffffffffu);
     //# if layout == "tn" and not segmented
-${load_block("0u", "var ")}
+    let begin = params.k - terms;  // 0
+${load_block("begin", "var ")}
     //# endif
-    for (var k = 0u; k < params.k; k += 4u) {
+    for (var k = 0u; k < terms; k += 4u) {
         //# if layout == "tn"
         //# if segmented
 ${load_block("k", "let ")}
