@@ -3,6 +3,7 @@
 
     .venv/bin/python scripts/pytorch_ngp.py --data ../shared/data/nerf/chair --steps 200 --threads 1
     .venv/bin/python scripts/pytorch_ngp.py --steps 50 --rays 1500 --fixed-rays
+    .venv/bin/python scripts/pytorch_ngp.py --render runs/chair-0 --threads 2
 
 Settings are those of `wgen train ngp`. It is `src/models/nerf/ngp/` step by step but for the random numbers, for the sums in fixed point, and for the
 number of rays, which follows the samples at every step instead of at every sixteenth. `model.safetensors` of a run is taken with strict=True
@@ -316,6 +317,20 @@ def train(arguments):
                               "views": len(views), "s_a_view": round((time.perf_counter() - began) / len(views), 3)}), flush=True)
 
 
+def render(arguments):
+    """Test views of what wgen trained: PSNR, and seconds a view."""
+    from safetensors.torch import load_file
+    torch.set_num_threads(arguments.threads)
+    with open(os.path.join(arguments.render, "config.json")) as file:
+        config = json.load(file)["model"]
+    model = Ngp(config)
+    model.load(load_file(os.path.join(arguments.render, "model.safetensors")))
+    began = time.perf_counter()
+    views = test(model, arguments.data)
+    print(json.dumps({"test_psnr": round(float(np.mean(views)), 4), "worst": round(min(views), 2), "views": len(views),
+                      "s_a_view": round((time.perf_counter() - began) / len(views), 3)}), flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default="../shared/data/nerf/chair")
@@ -327,4 +342,6 @@ if __name__ == "__main__":
     parser.add_argument("--fixed-rays", action="store_true", help="as many in all steps")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    train(parser.parse_args())
+    parser.add_argument("--render", metavar="RUN", help="render the test views of a run of wgen instead")
+    arguments = parser.parse_args()
+    render(arguments) if arguments.render else train(arguments)
