@@ -13,9 +13,10 @@ use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::reverse_step::COLUMNS;
 use wgen::kernels::timestep_embedding::Convention;
 use wgen::models::diffusion::process::{
-    BetaSchedule, Config, Prediction, Process, Rounding, Spacing, Variance,
+    BetaSchedule, Config, Prediction, Process, Rounding, Variance,
 };
 use wgen::models::diffusion::samplers::{Ddim, Ddpm, Reverse, ReverseStep, Sampler};
+use wgen::models::diffusion::spacing::Spacing;
 use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::PlanOptions;
 use wgen::real::Precision;

@@ -8,8 +8,8 @@ use clap::builder::PossibleValuesParser;
 use super::common::RunArguments;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
-use crate::models::diffusion::process::Spacing;
 use crate::models::diffusion::samplers;
+use crate::models::diffusion::spacing::Spacing;
 use crate::run::Run;
 
 #[derive(Debug, Args)]

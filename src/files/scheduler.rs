@@ -8,8 +8,9 @@ use serde_json::{Map, Value as Json};
 use super::layouts::object;
 use crate::error::{Error, Result};
 use crate::models::diffusion::keys;
-use crate::models::diffusion::process::{BetaSchedule, Prediction, Spacing, Variance};
+use crate::models::diffusion::process::{BetaSchedule, Prediction, Variance};
 use crate::models::diffusion::samplers;
+use crate::models::diffusion::spacing::Spacing;
 
 /// `scheduler_config.json` of a `DDPMScheduler` or `DDIMScheduler`, with diffusers' names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,10 +9,9 @@ use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::models::Model;
-use crate::models::diffusion::process::{
-    self, BetaSchedule, Prediction, Rounding, Spacing, Variance,
-};
+use crate::models::diffusion::process::{self, BetaSchedule, Prediction, Rounding, Variance};
 use crate::models::diffusion::samplers::SamplerSettings;
+use crate::models::diffusion::spacing::Spacing;
 use crate::models::diffusion::{self, Config, Loss, Network, mlp, unet};
 use crate::tensor::DType;
 

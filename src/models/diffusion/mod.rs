@@ -47,6 +47,7 @@ mod loss;
 pub mod mlp;
 pub mod process;
 pub mod samplers;
+pub mod spacing;
 pub mod unet;
 mod unet_config;
 

@@ -4,8 +4,9 @@
 //! [`ALL`] is the only list of them: configurations, the command line and the folders of diffusers read it.
 //!
 //! ```
-//! use wgen::models::diffusion::process::{Config, Prediction, Process, Spacing, Variance};
+//! use wgen::models::diffusion::process::{Config, Prediction, Process, Variance};
 //! use wgen::models::diffusion::samplers::{Reverse, SamplerSettings, find};
+//! use wgen::models::diffusion::spacing::Spacing;
 //!
 //! let process = Process::new(&Config::default())?;
 //! let (prediction, variance) = (Prediction::Epsilon, Variance::FixedSmall);

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::reverse_step::{COLUMNS, NO_NOISE, column};
-use crate::models::diffusion::process::{Prediction, Process, Spacing, Variance};
+use crate::models::diffusion::process::{Prediction, Process, Variance};
+use crate::models::diffusion::spacing::Spacing;
 
 /// How samples are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
