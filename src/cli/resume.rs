@@ -26,6 +26,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("occupancy", "model.grid"),
     ("ray_steps", "model.steps"),
     ("samples", "model.target_samples"),
+    ("schedule", "model.process.beta_schedule"),
+    ("f32_tables", "model.process.rounding"),
 ];
 
 /// Which optimiser it is, in a configuration.

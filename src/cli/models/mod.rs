@@ -12,6 +12,7 @@ mod classifier;
 mod contractive_ae;
 mod corruption;
 mod diffusion;
+mod forward;
 mod gan;
 mod nerf;
 mod ngp;
