@@ -38,7 +38,8 @@ use crate::nn::Pass;
 use crate::program::sampling::{Begin, Classes, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
-mod blocks;
+pub mod adm;
+pub(super) mod blocks;
 mod cases;
 mod config;
 mod denoiser;
