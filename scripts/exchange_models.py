@@ -3,7 +3,7 @@
 loads weights that PyTorch drew and saved, and gives what PyTorch gives.
 
     .venv/bin/python scripts/exchange_models.py ../shared/data/mnist ae=runs/mnist-ae-0 vae=runs/mnist-vae-0 dcgan=runs/mnist-dcgan \\
-        classifier=runs/mnist-classifier
+        classifier=runs/mnist-classifier noised-classifier=runs/noised
 
 Exit status 1 if an output differs by more than 1e-4 of its range.
 """
@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pytorch_models as models
+from pytorch_noised_classifier import EncoderUNet
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WGEN = os.path.join(ROOT, "target/release/wgen")
@@ -59,6 +60,9 @@ def outputs(kind, model, x, z):
         if kind == "classifier":
             features, logits = model(x.reshape(-1, 1, 28, 28))
             return {"features": features, "logits": logits}
+        if kind == "noised-classifier":
+            parts = [model(b.reshape(-1, 1, 28, 28) * 2 - 1, torch.zeros(len(b))) for b in x.split(500)]
+            return {"logits": torch.cat(parts)}
         return {"images": model.generator(z) * 0.5 + 0.5}
 
 
@@ -68,7 +72,7 @@ def check(kind, folder, model, x, way):
         if kind == "dcgan":
             wgen("sample", folder, "--n", "100", "--out", os.path.join(temporary, "x.png"), "--save-tensor", file)
         else:
-            more = [] if kind == "classifier" else ["--reconstructions"]
+            more = [] if kind.endswith("classifier") else ["--reconstructions"]
             wgen("encode", folder, "--data", f"idx:{DATA}", "--out", file, *more)
         found = load_file(file)
         for name, expected in outputs(kind, model, x, found.get("z")).items():
@@ -90,6 +94,8 @@ def build(kind, folder):
         return models.Vae(784, config["hidden"][0], config["latent"])
     if kind == "classifier":
         return models.Classifier(channels=tuple(config["channels"]), features=config["features"], classes=config["classes"])
+    if kind == "noised-classifier":
+        return EncoderUNet((1, 28, 28), config["classes"], pool=config["pool"], **config["network"])
     channels = config["networks"]["dcgan"]["generator_channels"]
     return models.Dcgan(28, config["latent"], channels)
 

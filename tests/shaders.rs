@@ -6,16 +6,20 @@ use std::process::Command;
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::kernels::camera_rays::Camera;
+use wgen::kernels::philox::Domain;
 use wgen::kernels::{Caps, Launch};
 use wgen::models::ALL;
 use wgen::models::diffusion::process::Variance;
 use wgen::models::diffusion::samplers::SamplerSettings;
 use wgen::models::diffusion::{self, Diffusion};
+use wgen::models::noised_classifier::{self, NoisedClassifier, Pool};
 use wgen::models::registry::{Case, Examples};
+use wgen::nn::Pass;
 use wgen::program::PlanOptions;
 use wgen::program::lower::{LowerOptions, lower};
 use wgen::program::template::Templates;
 use wgen::program::translate::{Target, translate};
+use wgen::tensor::TensorType;
 use wgen::verify::{cases, chains};
 
 /// Capabilities that lead to every variant: no subgroups, and subgroups of 4, 8 and 32 lanes.
@@ -55,6 +59,9 @@ fn sources() -> BTreeMap<String, Launch> {
             }
         }
         launches.extend(of_model(&guided(), &caps));
+        for pool in [Pool::Spatial, Pool::SpatialV2] {
+            launches.extend(of_model(&noised(pool), &caps));
+        }
     }
     for seed in 0..24 {
         let graph = chains::random_graph(seed, 12, 5, 8 + 2 * (seed as usize % 3));
@@ -87,6 +94,28 @@ fn guided() -> Case {
     Case::new("guided", Diffusion::new(config).unwrap(), 16)
 }
 
+/// A classifier of noised examples, as `pool` has it: none of the verified ones has means of all its entries.
+fn noised(pool: Pool) -> Case {
+    let config = noised_classifier::Config {
+        pool,
+        ..noised_classifier::Config::mnist()
+    };
+    Case::new("noised", NoisedClassifier::new(config).unwrap(), 16)
+}
+
+/// The gradient that guidance asks of a classifier.
+fn guiding(classifier: &NoisedClassifier) -> Graph {
+    let config = classifier.config();
+    let graph = Graph::new(Domain::Sampling);
+    let x = graph.input("x", TensorType::f32([4, config.image.count()]));
+    let t = graph.input("t", TensorType::u32([1]));
+    let classes = graph.input("classes", TensorType::f32([4, config.classes]));
+    let log_p = classifier.log_probability(&Pass::evaluation(&graph), x, t, classes);
+    let by_x = graph.gradients(log_p.sum_all(), &[x]).remove(0);
+    graph.output("by_x", by_x);
+    graph
+}
+
 /// The kernels of every graph of a case's model: its training, evaluation, encoding, decoding, sampling, and what it has beside.
 fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
     let model = case.model.as_ref();
@@ -106,6 +135,10 @@ fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
     graphs.extend(model.filters());
     if let Some(diffusion) = model.as_any().downcast_ref::<Diffusion>() {
         graphs.push(diffusion.bound(&data, 16).unwrap());
+    }
+    if let Some(classifier) = model.as_any().downcast_ref::<NoisedClassifier>() {
+        graphs.push(classifier.at_timestep(&data, 16).unwrap());
+        graphs.push(guiding(classifier));
     }
     let options = case.options;
     graphs

@@ -13,9 +13,11 @@ use crate::data::Dataset;
 use crate::data::idx::Part;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::evaluate::by_timestep::{AtTimestep, tenths};
 use crate::evaluate::judge::{Judge, Judgement, made_by};
 use crate::gpu::Choice;
 use crate::models::diffusion::Diffusion;
+use crate::models::noised_classifier::NoisedClassifier;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -101,6 +103,11 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         ));
         result["bound"] = json!(bound);
     }
+    if let Some(model) = model.as_any().downcast_ref::<NoisedClassifier>() {
+        let figures = evaluator.by_timestep(model, dataset, &tenths(model.process().len()))?;
+        say_by_timestep(output, &figures);
+        result["by_timestep"] = json!(figures);
+    }
     if let Some((dead, units)) = evaluator.dead_units(model, dataset)? {
         let share = dead as f64 / units as f64;
         output.say(&format!(
@@ -137,6 +144,20 @@ fn first_of(dataset: &Dataset, examples: Option<usize>) -> Result<Option<Dataset
         )));
     }
     Ok(Some(dataset.select(&(0..count).collect::<Vec<_>>())))
+}
+
+/// What is told apart at which timestep, as a table.
+fn say_by_timestep(output: &Output, figures: &[AtTimestep]) {
+    output.say(&format!(
+        "{:>6} {:>9} {:>14}",
+        "t", "accuracy", "cross-entropy"
+    ));
+    for f in figures {
+        output.say(&format!(
+            "{:>6} {:>9.4} {:>14.4}",
+            f.timestep, f.accuracy, f.cross_entropy
+        ));
+    }
 }
 
 /// The judgement as a table.

@@ -26,6 +26,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("occupancy", "model.grid"),
     ("ray_steps", "model.steps"),
     ("samples", "model.target_samples"),
+    ("schedule", "model.process.beta_schedule"),
+    ("f32_tables", "model.process.rounding"),
+    ("no_scale_shift", "model.network.use_scale_shift_norm"),
+    ("no_resblock_updown", "model.network.resblock_updown"),
+    ("no_conv_resample", "model.network.conv_resample"),
+    (
+        "new_attention_order",
+        "model.network.use_new_attention_order",
+    ),
 ];
 
 /// Which optimiser it is, in a configuration.
@@ -46,8 +55,9 @@ pub(super) fn continued(
     let folder = asked.out.display();
     let own = run.model.name();
     if own != wanted {
+        let typed = models::typed(own);
         return Err(Error::Usage(format!(
-            "{folder}: the run there trains {own}, not {wanted}; continue it with wgen train {own} --resume, or choose another --out"
+            "{folder}: the run there trains {own}, not {wanted}; continue it with wgen train {typed} --resume, or choose another --out"
         )));
     }
     let given = given();
@@ -89,7 +99,9 @@ pub(super) fn continued(
 
 /// The arguments of `wgen train MODEL` with nothing asked for.
 fn usual(model: &str) -> Result<models::Command> {
-    let line = ["wgen", "train", model, "--data", "digits", "--out", "run"];
+    let mut line = vec!["wgen", "train"];
+    line.extend(models::typed(model).split(' '));
+    line.extend(["--data", "digits", "--out", "run"]);
     match Cli::try_parse_from(line).map(|cli| cli.command) {
         Ok(Command::Train(arguments)) => Ok(arguments.model),
         _ => Err(Error::Usage(format!(

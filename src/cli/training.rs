@@ -21,6 +21,11 @@ pub(super) trait ModelArguments {
     /// What all models are trained by.
     fn training(&self) -> &TrainingArguments;
 
+    /// The model's name in configurations, where an option chose another than the command's.
+    fn variant(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How this model is trained where the arguments do not say.
     fn defaults(&self) -> Defaults {
         Defaults::default()

@@ -35,6 +35,7 @@ use crate::session::{Device, Executable, Session};
 use crate::tensor::Value;
 
 pub mod bound;
+pub mod by_timestep;
 pub mod codes;
 pub mod image_metrics;
 pub mod judge;

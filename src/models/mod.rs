@@ -31,6 +31,7 @@ pub mod diffusion;
 pub mod gan;
 mod model;
 pub mod nerf;
+pub mod noised_classifier;
 pub mod registry;
 pub mod vae;
 
@@ -48,6 +49,7 @@ pub const ALL: &[Entry] = &[
     diffusion::ENTRY,
     nerf::vanilla::ENTRY,
     nerf::ngp::ENTRY,
+    noised_classifier::ENTRY,
 ];
 
 /// The entry of the model called `name`. Names with `_` for `-`, which configurations of before have, are found too.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::classes_of;
+use super::forward::ForwardArguments;
 use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::models::Model;
-use crate::models::diffusion::process::{self, BetaSchedule, Prediction, Rounding, Variance};
+use crate::models::diffusion::process::{Prediction, Variance};
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::diffusion::spacing::Spacing;
 use crate::models::diffusion::{self, Config, Loss, Network, mlp, unet};
@@ -54,24 +55,8 @@ pub(in crate::cli) struct Diffusion {
     /// Points: residual blocks
     #[arg(long, default_value_t = 3)]
     blocks: usize,
-    /// T, the steps of the forward process
-    #[arg(long, default_value_t = 1000)]
-    timesteps: usize,
-    /// How the variances of its steps grow; cosine is diffusers' squaredcos_cap_v2
-    #[arg(long, value_enum, default_value_t = BetaSchedule::Linear)]
-    schedule: BetaSchedule,
-    /// The first of them
-    #[arg(long, default_value_t = 1e-4)]
-    beta_start: f64,
-    /// The last
-    #[arg(long, default_value_t = 0.02)]
-    beta_end: f64,
-    /// Rescale them so that the last step leaves nothing of the image (Lin et al. 2024); needs another prediction than epsilon
-    #[arg(long)]
-    zero_terminal_snr: bool,
-    /// Keep the process's tables in f32, as diffusers does
-    #[arg(long)]
-    f32_tables: bool,
+    #[command(flatten)]
+    process: ForwardArguments,
     /// What the network predicts
     #[arg(long, value_enum, default_value_t = Prediction::Epsilon)]
     prediction: Prediction,
@@ -113,18 +98,7 @@ impl ModelArguments for Diffusion {
             classes: 0,
         });
         let mut config = Config {
-            process: process::Config {
-                timesteps: self.timesteps,
-                beta_schedule: self.schedule,
-                beta_start: self.beta_start,
-                beta_end: self.beta_end,
-                zero_terminal_snr: self.zero_terminal_snr,
-                rounding: if self.f32_tables {
-                    Rounding::F32
-                } else {
-                    Rounding::F64
-                },
-            },
+            process: self.process.config(),
             prediction: self.prediction,
             variance,
             accumulate: self.accumulate,
@@ -146,8 +120,8 @@ impl ModelArguments for Diffusion {
                 0.0
             },
             sampling: SamplerSettings {
-                steps: self.timesteps.min(50),
-                spacing: if self.zero_terminal_snr {
+                steps: self.process.timesteps.min(50),
+                spacing: if self.process.zero_terminal_snr {
                     Spacing::Trailing
                 } else {
                     Spacing::Leading

@@ -12,6 +12,7 @@ mod classifier;
 mod contractive_ae;
 mod corruption;
 mod diffusion;
+mod forward;
 mod gan;
 mod nerf;
 mod ngp;
@@ -29,8 +30,11 @@ macro_rules! models {
         }
 
         impl Command {
-            /// Its name, as it is typed and as configurations have it.
+            /// Its name, as configurations have it.
             pub(super) fn name(&self) -> String {
+                if let Some(name) = self.arguments().variant() {
+                    return name.to_owned();
+                }
                 match self {
                     $(Self::$model(_) => stringify!($file).replace('_', "-"),)*
                 }
@@ -59,12 +63,21 @@ models! {
     nerf::Nerf,
     /// A radiance field by a hash grid (Müller et al. 2022), of posed pictures
     ngp::Ngp,
-    /// The classifier in whose features samples are judged (pytorch/examples' MNIST)
+    /// The classifier in whose features samples are judged (pytorch/examples' MNIST); noised, the one that guides diffusion models
     classifier::Classifier,
     /// A sparse autoencoder: a code of 1024 units of which few are active, by L1, KL or top-k
     sparse_ae::SparseAe,
     /// The contractive autoencoder (Rifai et al. 2011); tied weights, a sigmoid code of 256 by default
     contractive_ae::ContractiveAe,
+}
+
+/// Models that a command trains where an option asks for them, by their names in configurations, and what is typed for them.
+const VARIANTS: [(&str, &str); 1] = [("noised-classifier", "classifier --noised")];
+
+/// What is typed behind `wgen train` for the model that configurations call `name`.
+pub(super) fn typed(name: &str) -> &str {
+    let variant = VARIANTS.iter().find(|(variant, _)| *variant == name);
+    variant.map_or(name, |(_, typed)| typed)
 }
 
 /// The classes of data that a model is to be conditional on, or to tell apart.

@@ -1,4 +1,4 @@
-//! Blocks of the U-Net: residual and attention, named as diffusers names them.
+//! Blocks of the U-Net: residual and attention, named as diffusers or as guided-diffusion names them.
 
 use crate::graph::Var;
 use crate::graph::layout::Parameter;
@@ -7,7 +7,7 @@ use crate::nn::{Conv2d, GroupNorm, Linear, Pass};
 
 /// What a residual block does to the image's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resample {
+pub(in crate::models) enum Resample {
     /// Nothing.
     None,
     /// The mean of each 2x2 pixels.
@@ -18,18 +18,18 @@ pub(super) enum Resample {
 
 /// What the layers of a residual block are called behind its own name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ResnetNames {
-    pub(super) norm1: &'static str,
-    pub(super) conv1: &'static str,
-    pub(super) time: &'static str,
-    pub(super) norm2: &'static str,
-    pub(super) conv2: &'static str,
-    pub(super) shortcut: &'static str,
+pub(in crate::models) struct ResnetNames {
+    pub(in crate::models) norm1: &'static str,
+    pub(in crate::models) conv1: &'static str,
+    pub(in crate::models) time: &'static str,
+    pub(in crate::models) norm2: &'static str,
+    pub(in crate::models) conv2: &'static str,
+    pub(in crate::models) shortcut: &'static str,
 }
 
 impl ResnetNames {
     /// As diffusers has them.
-    pub(super) const DIFFUSERS: Self = Self {
+    pub(in crate::models) const DIFFUSERS: Self = Self {
         norm1: "norm1",
         conv1: "conv1",
         time: "time_emb_proj",
@@ -37,41 +37,51 @@ impl ResnetNames {
         conv2: "conv2",
         shortcut: "conv_shortcut",
     };
+
+    /// As guided-diffusion has them: places in sequences of layers.
+    pub(in crate::models) const ADM: Self = Self {
+        norm1: "in_layers.0",
+        conv1: "in_layers.2",
+        time: "emb_layers.1",
+        norm2: "out_layers.0",
+        conv2: "out_layers.3",
+        shortcut: "skip_connection",
+    };
 }
 
 /// What all residual blocks of a network have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ResnetOptions {
-    pub(super) names: ResnetNames,
+pub(in crate::models) struct ResnetOptions {
+    pub(in crate::models) names: ResnetNames,
     /// Size of the time embedding.
-    pub(super) time: usize,
+    pub(in crate::models) time: usize,
     /// Groups of each normalisation, and what is added to its variances.
-    pub(super) groups: usize,
-    pub(super) epsilon: f64,
+    pub(in crate::models) groups: usize,
+    pub(in crate::models) epsilon: f64,
     /// Whether the embedding scales and shifts instead of being added.
-    pub(super) adaptive: bool,
-    pub(super) dropout: f32,
+    pub(in crate::models) adaptive: bool,
+    pub(in crate::models) dropout: f32,
 }
 
 /// diffusers' `ResnetBlock2D`: twice normalisation, silu and a convolution, the time embedding between them, around a shortcut.
 #[derive(Clone, Debug)]
-pub(super) struct ResnetBlock {
-    pub(super) name: String,
-    pub(super) norm1: GroupNorm,
-    pub(super) conv1: Conv2d,
-    pub(super) time: Linear,
-    pub(super) norm2: GroupNorm,
-    pub(super) conv2: Conv2d,
-    pub(super) shortcut: Option<Conv2d>,
+pub(in crate::models) struct ResnetBlock {
+    pub(in crate::models) name: String,
+    pub(in crate::models) norm1: GroupNorm,
+    pub(in crate::models) conv1: Conv2d,
+    pub(in crate::models) time: Linear,
+    pub(in crate::models) norm2: GroupNorm,
+    pub(in crate::models) conv2: Conv2d,
+    pub(in crate::models) shortcut: Option<Conv2d>,
     /// Whether the embedding scales and shifts instead of being added.
-    pub(super) adaptive: bool,
-    pub(super) dropout: f32,
-    pub(super) resample: Resample,
+    pub(in crate::models) adaptive: bool,
+    pub(in crate::models) dropout: f32,
+    pub(in crate::models) resample: Resample,
 }
 
 impl ResnetBlock {
     /// A block from images of `inputs` channels to such of `outputs`.
-    pub(super) fn new(
+    pub(in crate::models) fn new(
         name: String,
         [inputs, outputs]: [usize; 2],
         resample: Resample,
@@ -103,7 +113,7 @@ impl ResnetBlock {
         }
     }
 
-    pub(super) fn parameters(&self) -> Vec<Parameter> {
+    pub(in crate::models) fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.norm1.parameters();
         parameters.extend(self.conv1.parameters());
         parameters.extend(self.time.parameters());
@@ -125,7 +135,12 @@ impl ResnetBlock {
     }
 
     /// `x` `[batch, height, width, channels]`; `embedding` `[batch or 1, size]`, after its silu.
-    pub(super) fn forward<'g>(&self, pass: &Pass<'g>, x: Var<'g>, embedding: Var<'g>) -> Var<'g> {
+    pub(in crate::models) fn forward<'g>(
+        &self,
+        pass: &Pass<'g>,
+        x: Var<'g>,
+        embedding: Var<'g>,
+    ) -> Var<'g> {
         let h = self
             .conv1
             .forward(self.resampled(self.norm1.forward(x, true)));
@@ -156,21 +171,83 @@ impl ResnetBlock {
     }
 }
 
-/// diffusers' `Attention` as its U-Net uses it: of each pixel to all others, around a shortcut.
+/// One layer for queries, keys and values: guided-diffusion's `qkv`, a convolution of one pixel in files, whose rows lie in one of two orders.
 #[derive(Clone, Debug)]
-pub(super) struct AttentionBlock {
-    pub(super) norm: Option<GroupNorm>,
-    pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
-    pub(super) out: Linear,
+pub(in crate::models) struct Qkv {
+    pub(in crate::models) name: String,
+    pub(in crate::models) channels: usize,
     /// Channels of a head.
-    pub(super) head: usize,
+    pub(in crate::models) head: usize,
+    /// Whether a head's queries, keys and values lie together: part p of head h, channel c in row `(3 h + p) head + c` (guided-diffusion's
+    /// `QKVAttentionLegacy`) instead of `p channels + h head + c` (its `QKVAttention`).
+    pub(in crate::models) by_head: bool,
+}
+
+impl Qkv {
+    pub(in crate::models) fn parameters(&self) -> Vec<Parameter> {
+        let layer = Linear::new(&self.name, self.channels, 3 * self.channels);
+        as_convolution(layer.parameters(), 1)
+    }
+
+    /// Queries of the rows `asking`, keys and values of `rows`, all `[rows, channels]`, head after head. The weight's rows are brought into
+    /// order, which are fewer than what comes out of them.
+    pub(in crate::models) fn forward<'g>(&self, asking: Var<'g>, rows: Var<'g>) -> [Var<'g>; 3] {
+        let (graph, c) = (rows.graph(), self.channels);
+        let weight = graph.parameter(&format!("{}.weight", self.name), [3 * c, c]);
+        let bias = graph.parameter(&format!("{}.bias", self.name), [3 * c]);
+        let part = |v: Var<'g>, p: usize| {
+            if !self.by_head {
+                return v.slice(0, p * c, (p + 1) * c);
+            }
+            let columns = v.shape().count() / (3 * c);
+            let by_head = v.reshape([c / self.head, 3, self.head * columns]);
+            by_head.slice(1, p, p + 1).reshape([c, columns])
+        };
+        [0, 1, 2].map(|p| {
+            let x = if p == 0 { asking } else { rows };
+            x.linear(part(weight, p), part(bias, p).reshape([c]))
+        })
+    }
+}
+
+/// A linear layer's parameters as files have those of a convolution over `axes` axes whose kernel is one pixel.
+pub(in crate::models) fn as_convolution(
+    mut parameters: Vec<Parameter>,
+    axes: usize,
+) -> Vec<Parameter> {
+    for parameter in &mut parameters {
+        if let &[outputs, inputs] = parameter.shape.dims() {
+            let ones = std::iter::repeat_n(1, axes);
+            let sizes: Vec<usize> = [outputs, inputs].into_iter().chain(ones).collect();
+            parameter.file_shape = Some(sizes.as_slice().into());
+        }
+    }
+    parameters
+}
+
+/// How an attention block comes to queries, keys and values.
+#[derive(Clone, Debug)]
+pub(in crate::models) enum Projections {
+    /// By a layer each, as diffusers has them.
+    Apart(Box<[Linear; 3]>),
+    /// By one, as guided-diffusion has it.
+    Fused(Qkv),
+}
+
+/// Attention of each pixel to all others, around a shortcut: diffusers' `Attention` as its U-Net uses it, guided-diffusion's `AttentionBlock`.
+#[derive(Clone, Debug)]
+pub(in crate::models) struct AttentionBlock {
+    pub(in crate::models) norm: Option<GroupNorm>,
+    pub(in crate::models) projections: Projections,
+    pub(in crate::models) out: Linear,
+    /// Channels of a head.
+    pub(in crate::models) head: usize,
 }
 
 impl AttentionBlock {
-    /// A block whose heads have `head` channels each; `norm` is groups and epsilon of its normalisation, where it has one.
-    pub(super) fn new(
+    /// A block whose heads have `head` channels each, as diffusers names it; `norm` is groups and epsilon of its normalisation, where it has
+    /// one.
+    pub(in crate::models) fn new(
         name: &str,
         channels: usize,
         head: usize,
@@ -184,23 +261,56 @@ impl AttentionBlock {
                 groups,
                 epsilon,
             }),
-            query: linear("to_q"),
-            key: linear("to_k"),
-            value: linear("to_v"),
+            projections: Projections::Apart(Box::new(["to_q", "to_k", "to_v"].map(linear))),
             out: linear("to_out.0"),
             head,
         }
     }
 
-    pub(super) fn parameters(&self) -> Vec<Parameter> {
-        let layers = [&self.query, &self.key, &self.value, &self.out];
-        let norm = self.norm.iter().flat_map(GroupNorm::parameters);
-        norm.chain(layers.into_iter().flat_map(Linear::parameters))
-            .collect()
+    /// The same as guided-diffusion names it, its rows of queries, keys and values `by_head` or not.
+    pub(in crate::models) fn adm(
+        name: &str,
+        channels: usize,
+        head: usize,
+        (groups, epsilon): (usize, f64),
+        by_head: bool,
+    ) -> Self {
+        Self {
+            norm: Some(GroupNorm {
+                name: format!("{name}.norm"),
+                channels,
+                groups,
+                epsilon,
+            }),
+            projections: Projections::Fused(Qkv {
+                name: format!("{name}.qkv"),
+                channels,
+                head,
+                by_head,
+            }),
+            out: Linear::new(format!("{name}.proj_out"), channels, channels),
+            head,
+        }
+    }
+
+    pub(in crate::models) fn parameters(&self) -> Vec<Parameter> {
+        let mut parameters: Vec<Parameter> =
+            self.norm.iter().flat_map(GroupNorm::parameters).collect();
+        match &self.projections {
+            Projections::Apart(layers) => {
+                parameters.extend(layers.iter().flat_map(Linear::parameters));
+                parameters.extend(self.out.parameters());
+            }
+            Projections::Fused(qkv) => {
+                parameters.extend(qkv.parameters());
+                parameters.extend(as_convolution(self.out.parameters(), 1));
+            }
+        }
+        parameters
     }
 
     /// `x` `[batch, height, width, channels]`.
-    pub(super) fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+    pub(in crate::models) fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let shape = x.shape();
         let &[batch, height, width, channels] = shape.dims() else {
             return x;
@@ -208,8 +318,11 @@ impl AttentionBlock {
         let h = self.norm.as_ref().map_or(x, |norm| norm.forward(x, false));
         let rows = h.reshape([batch * height * width, channels]);
         let heads = [batch, height * width, channels / self.head, self.head];
-        let [query, key, value] =
-            [&self.query, &self.key, &self.value].map(|l| l.forward(rows).reshape(heads));
+        let projected = match &self.projections {
+            Projections::Apart(layers) => layers.each_ref().map(|layer| layer.forward(rows)),
+            Projections::Fused(qkv) => qkv.forward(rows, rows),
+        };
+        let [query, key, value] = projected.map(|v| v.reshape(heads));
         let attended = query.attention(key, value).reshape(rows.shape());
         self.out.forward(attended).reshape(shape) + x
     }

@@ -38,7 +38,8 @@ use crate::nn::Pass;
 use crate::program::sampling::{Begin, Classes, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
-mod blocks;
+pub mod adm;
+pub(super) mod blocks;
 mod cases;
 mod config;
 mod denoiser;
@@ -53,7 +54,7 @@ mod unet_config;
 
 pub use config::{Config, Loss, Network};
 pub use denoiser::Denoiser;
-use process::Process;
+use process::{Process, table};
 use samplers::{Reverse, ReverseStep, SamplerSettings};
 
 /// Among all models.
@@ -187,22 +188,6 @@ impl Diffusion {
         Ok(Some(graph.concat(1, &[labels * (-null + 1.0), null])))
     }
 
-    /// Timesteps (u32) from numbers uniform on [0, 1).
-    fn timesteps<'g>(&self, uniform: Var<'g>) -> Var<'g> {
-        // The product may round up to T.
-        let last = uniform.graph().constant((self.process.len() - 1) as f64);
-        (uniform * self.process.len() as f64)
-            .min(last)
-            .cast(DType::U32)
-    }
-
-    /// sqrt(abar), sqrt(1 - abar) of each t.
-    fn jumps<'g>(&self, graph: &'g Graph) -> Var<'g> {
-        let abar = &self.process.alphas_cumprod;
-        let rows = abar.iter().flat_map(|a| [a.sqrt(), (1.0 - a).sqrt()]);
-        table(graph, "process.jumps", abar.len(), rows)
-    }
-
     /// For each of `batch` examples the bound's term at the timestep that input `t` `[1]` (f32) says, outputs `term` and `squared_error`, and
     /// `prior`, KL(q(x_T | x_0) || N(0, I)), all a dimension, in bits for pixels and nats for points. Noise keyed by example and draw.
     ///
@@ -216,7 +201,7 @@ impl Diffusion {
             .input("t", TensorType::f32([1]))
             .broadcast_to([batch])
             .cast(DType::U32);
-        let noised = x0.q_sample_by_example("q_sample", t, self.jumps(&graph));
+        let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
         let pass = Pass::evaluation(&graph);
         let predicted = self.predicted(&pass, x0, noised, t, labels);
         graph.output("term", self.bound_term(&predicted, true));
@@ -287,24 +272,6 @@ impl Diffusion {
     }
 }
 
-/// A table `[rows, columns]` of reals that are known now.
-fn table<'g>(
-    graph: &'g Graph,
-    name: &str,
-    rows: usize,
-    values: impl Iterator<Item = f64>,
-) -> Var<'g> {
-    let values: Vec<f32> = values.map(|x| x as f32).collect();
-    let shape = Shape::from([rows, values.len() / rows.max(1)]);
-    graph.table(
-        name,
-        Value {
-            shape,
-            data: Data::F32(values),
-        },
-    )
-}
-
 /// `count` rows from `first` on; all where there are no more.
 fn part_of(v: Var<'_>, first: usize, count: usize) -> Var<'_> {
     if v.shape().dims()[0] == count {
@@ -366,8 +333,10 @@ impl Model for Diffusion {
         let batch = update.batch;
         let x0 = self.batch(&graph, data, batch)?;
         let labels = self.labels(&graph, data, batch, true)?;
-        let t = self.timesteps(graph.random("t", Distribution::Uniform, [batch]));
-        let noised = x0.q_sample("q_sample", t, self.jumps(&graph));
+        let t = self
+            .process
+            .drawn(graph.random("t", Distribution::Uniform, [batch]));
+        let noised = x0.q_sample("q_sample", t, self.process.jumps(&graph));
         // The last part may be smaller.
         let each = batch.div_ceil(self.config.accumulate).max(1);
         let vars = trained(&graph, self, update);
@@ -402,8 +371,8 @@ impl Model for Diffusion {
         let x0 = self.batch(&graph, data, batch)?;
         let labels = self.labels(&graph, data, batch, false)?;
         let uniform = graph.random_by_example("t", Distribution::Uniform, 1, batch, 1);
-        let t = self.timesteps(uniform.reshape([batch]));
-        let noised = x0.q_sample_by_example("q_sample", t, self.jumps(&graph));
+        let t = self.process.drawn(uniform.reshape([batch]));
+        let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
         let pass = Pass::evaluation(&graph);
         let predicted = self.predicted(&pass, x0, noised, t, labels);
         graph.output("squared_error", self.squared_error(&predicted));

@@ -26,6 +26,8 @@ use std::f64::consts::FRAC_PI_2;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::tensor::{DType, Data, Shape, Value};
 
 /// How the variances of the forward steps grow with t. The names are diffusers'.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +205,24 @@ fn cumulative(betas: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// A table `[rows, columns]` of reals that are known now.
+pub(super) fn table<'g>(
+    graph: &'g Graph,
+    name: &str,
+    rows: usize,
+    values: impl Iterator<Item = f64>,
+) -> Var<'g> {
+    let values: Vec<f32> = values.map(|x| x as f32).collect();
+    let shape = Shape::from([rows, values.len() / rows.max(1)]);
+    graph.table(
+        name,
+        Value {
+            shape,
+            data: Data::F32(values),
+        },
+    )
+}
+
 /// The tables. All have T elements.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -265,6 +285,20 @@ impl Process {
     /// Whether there are no steps: never.
     pub fn is_empty(&self) -> bool {
         self.betas.is_empty()
+    }
+
+    /// sqrt(abar), sqrt(1 - abar) of each t, by which [`Var::q_sample`] goes: `[T, 2]`.
+    pub(in crate::models) fn jumps<'g>(&self, graph: &'g Graph) -> Var<'g> {
+        let abar = &self.alphas_cumprod;
+        let rows = abar.iter().flat_map(|a| [a.sqrt(), (1.0 - a).sqrt()]);
+        table(graph, "process.jumps", abar.len(), rows)
+    }
+
+    /// Timesteps (u32) from numbers uniform on [0, 1).
+    pub(in crate::models) fn drawn<'g>(&self, uniform: Var<'g>) -> Var<'g> {
+        // The product may round up to T.
+        let last = uniform.graph().constant((self.len() - 1) as f64);
+        (uniform * self.len() as f64).min(last).cast(DType::U32)
     }
 
     /// abar of the step before t: 1 before the first.
