@@ -115,11 +115,11 @@ fn march_count(
     var count = 0u;
     if f32(r) < active_rays[0] {
         let ray = ray_at(r);
-        for (var k = ray.begin; k < ray.end && count < params.steps; k++) {
+        for (var k = ray.begin; k < ray.end; k++) {
             count += u32(visit(ray, k).occupied);
         }
     }
-    counts[r] = count;
+    counts[r] = min(count, params.steps);
 }
 //# else
 

@@ -20,8 +20,8 @@ struct Level {
 
 // Cell and fraction, in units of 2^-24, along an axis. x below 0 counts as 0, above 1 as 1.
 fn cell_along(level: Level, x: f32) -> vec2<u32> {
-    // The second limit keeps what a NaN may become within the grid.
-    let steps = min(u32(clamp(x, 0.0, 1.0) * 0x1p+31f), 0x80000000u);
+    // A float beyond the integers becomes the largest of them; the limit also keeps what a NaN may become within the grid.
+    let steps = min(u32(max(x, 0.0) * 0x1p+31f), 0x80000000u);
     let product = mul_wide(steps, level.scale);
     let low = (product.y << (32u - level.shift)) | (product.x >> level.shift);
     let cell = (product.y >> level.shift) + (low >> 31u);

@@ -111,6 +111,8 @@ fn ray_of(cases: &mut Vec<Case>) {
     for (rays, samples, capacity) in [
         (1, 1, 1),
         (1, 65, 64),
+        // The only ray has samples.
+        (1, 1100, 1024),
         (2, 127, 127),
         (67, 40_000, 40_000),
         (67, 9_000, 5_000),
@@ -173,7 +175,7 @@ enum Rays {
     Axes,
     /// Nearly along an axis, near a wall that they meet after many steps.
     Grazing,
-    /// From a hundred sides away.
+    /// From a hundred sides away, or two thousand: so many steps that a part in 2^16 of them is some.
     Far,
 }
 
@@ -236,7 +238,8 @@ fn rays(kind: Rays, count: usize) -> Vec<f32> {
                 (origin, unit(direction))
             }
             Rays::Far => {
-                let from = unit(a).map(|x| 100.0 * x + 0.5);
+                let sides = if i % 2 == 0 { 100.0 } else { 2000.0 };
+                let from = unit(a).map(|x| sides * x + 0.5);
                 (from, toward(from))
             }
         };

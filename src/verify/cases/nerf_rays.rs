@@ -56,7 +56,7 @@ fn rows(rays: usize, pixels: u32) -> Data {
         })
         .collect();
     if let Some(odd) = bytes.get_mut(3 * ROW_BYTES + 4..4 * ROW_BYTES) {
-        odd.copy_from_slice(&[-1.0, 300.0, 0.4, 0.0]);
+        odd.copy_from_slice(&[-1.0, 300.0, 0.4997, 0.0]);
     }
     Data::F32(bytes)
 }
