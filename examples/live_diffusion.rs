@@ -1,9 +1,10 @@
 //! A reverse process, live: each frame the application records one reverse step of a diffusion model into its encoder, and its render pass
 //! draws from the very buffer that the step wrote. In a window when there is a display, to PNGs otherwise. After the last step new noise comes.
 //!
-//! cargo run --release --example live_diffusion -- [--run DIR] [--steps 150] [--sampling-steps 50] [--frames N] [--out DIR]
+//! cargo run --release --example live_diffusion -- [--run DIR] [--steps 150] [--sampler unipc] [--sampling-steps 20] [--frames N] [--out DIR]
 //!
-//! Without --run a small model is trained on built-in digits first, for --steps steps. DIR may also be a folder that diffusers saved.
+//! Without --run a small model is trained on built-in digits first, for --steps steps. DIR may also be a folder that diffusers saved. --sampler is one of
+//! `wgen sample --list-samplers`; without, samples are drawn as the folder says.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,10 +87,15 @@ impl Live {
         if given.is_none() {
             std::fs::remove_dir_all(folder).ok();
         }
-        let settings = SamplerSettings {
-            steps: number("--sampling-steps", 50) as usize,
-            ..run.sampler_settings().cloned().unwrap_or_default()
+        let usual = match option("--sampler") {
+            Some(name) => run.settings_of_sampler(&name)?,
+            None => run.sampler_settings().cloned().unwrap_or_default(),
         };
+        let settings = SamplerSettings {
+            steps: number("--sampling-steps", usual.steps as u64) as usize,
+            ..usual
+        };
+        println!("{}, {} steps", settings.sampler, settings.steps);
         let run = run.with_sampler_settings(&settings)?;
         let mut sampler = run.sampler(gpu, (SIDE * SIDE) as usize)?;
         sampler.begin(1, 0, None)?;

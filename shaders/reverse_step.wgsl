@@ -1,11 +1,11 @@
-// A reverse step of diffusion: whatever the parameterisation and the sampler, it is linear in x, the clipped x_0 and the prediction.
+// A reverse step of diffusion: whatever the sampler, it is linear in x, the prediction of x_0 and what is known of earlier steps.
 //
-//   x_0 = clamp(x0_x x + x0_p p, -clip, clip)
-//   out = mean_x0 x_0 + mean_x x + mean_p p + exp(log_variance / 2) z,   z ~ N(0, 1)
+//   mean = mean_x0 x_0 + mean_x x${" + mean_p p" if prediction else ""}${" + mean_previous previous" if previous else ""}${" + mean_kept kept" if kept else ""}${" + mean_gradient exp(log_variance) gradient" if gradient else ""}
+//   out = mean + noise exp(log_variance / 2) z,   z ~ N(0, 1)
 //
 //# if guided
 // p = u + guidance (c - u): classifier-free guidance (Ho & Salimans 2022, eq. 6), c the first half of the prediction's rows, u the second.
-//# else
+//# elif prediction
 // p is the prediction.
 //# endif
 //# if learned
@@ -13,11 +13,23 @@
 //# else
 // log_variance = min_log_variance.
 //# endif
-// x, out: [batch, pixels, channels]; prediction: [${"2 " if guided else ""}batch, pixels, ${"2 " if learned else ""}channels]; step: ${columns} coefficients, in the order of the constants below.
+//# if previous
+// previous is x_0 as the step before predicted it.
+//# endif
+//# if kept
+// kept is what the step before has kept for this one.
+//# endif
+//# if gradient
+// gradient is that of a classifier's log-probability by x (Dhariwal & Nichol 2021, algorithm 1).
+//# endif
+// x, x0, out${", what is of earlier steps" if previous or kept else ""}${", gradient" if gradient else ""}: [batch, pixels, channels]; step: ${columns} coefficients, in the order of the constants below.
+//# if prediction
+// prediction: [${"2 " if guided else ""}batch, pixels, ${"2 " if learned else ""}channels].
+//# endif
 //
 // One invocation makes four consecutive elements of one example, whose noise does not depend on the batch it is in.
 // Dispatch: ceil(batch * ceil(width / 4) / WORKGROUP), folded into x and y.
-// Cost: about 60 flops and ${16 if guided or learned else 12} bytes an element.
+// Cost: about 60 flops and 12 bytes an element, 4 more for each further operand.
 
 override WORKGROUP: u32 = 64u;
 
@@ -60,6 +72,8 @@ fn reverse_step(
     for (var i = 0u; i < min(4u, params.width - first); i++) {
         let column = first + i;
         let e = row * params.width + column;
+        var mean = step[MEAN_X0] * x0[e] + step[MEAN_X] * x[e];
+        //# if prediction
         //# if learned
         let at = 2u * (e - column % params.channels) + column % params.channels;
         //# else
@@ -71,14 +85,23 @@ fn reverse_step(
         //# else
         let p = prediction[at];
         //# endif
+        mean += step[MEAN_P] * p;
+        //# endif
+        //# if previous
+        mean += step[MEAN_PREVIOUS] * previous[e];
+        //# endif
+        //# if kept
+        mean += step[MEAN_KEPT] * kept[e];
+        //# endif
         //# if learned
         let share = 0.5 * (prediction[at + params.channels] + 1.0);
         let log_variance = step[MIN_LOG_VARIANCE] + share * (step[MAX_LOG_VARIANCE] - step[MIN_LOG_VARIANCE]);
         //# else
         let log_variance = step[MIN_LOG_VARIANCE];
         //# endif
-        let x0 = clamp(step[X0_X] * x[e] + step[X0_P] * p, -step[CLIP], step[CLIP]);
-        let mean = step[MEAN_X0] * x0 + step[MEAN_X] * x[e] + step[MEAN_P] * p;
-        out[e] = mean + exp(0.5 * log_variance) * ${"noise[e]" if given else "z[i]"};
+        //# if gradient
+        mean += step[MEAN_GRADIENT] * exp(log_variance) * gradient[e];
+        //# endif
+        out[e] = mean + step[NOISE] * exp(0.5 * log_variance) * ${"noise[e]" if given else "z[i]"};
     }
 }

@@ -2,7 +2,7 @@
 //
 //   out[b, :] = ${"[cos, sin]" if cosine_first else "[sin, cos]"} of t[b] f_i,  f_i = max_period^(-i / (half - shift)),  i < half = dim / 2;  a last odd column is 0
 //
-// t: [batch] integers; out: [batch, dim]. f_i / 2 pi comes as a fraction of 2^32, so that t f_i is exact modulo a turn in integers: in floats
+// t: [batch] ${"in units of 2^-fraction_bits" if fraction else "integers"}; out: [batch, dim]. f_i / 2 pi comes as a fraction of 2^32, so that t f_i is exact modulo a turn in integers: in floats
 // the product's error grows with t, and drivers promise nothing of sin beyond pi.
 //
 // One invocation makes one element. Dispatch: ceil(count / WORKGROUP), folded into x and y.
@@ -14,11 +14,15 @@ struct Params {
     count: u32,
     dim: u32,
     first_group: u32,  // workgroups of the line before this dispatch
+    fraction_bits: u32,
     turns: array<vec4<u32>, ${words}>,
 }
 
 //# include "shared/bindings.wgsl"
 //# include "shared/normal.wgsl"
+//# if fraction
+//# include "shared/mul_wide.wgsl"
+//# endif
 
 @compute @workgroup_size(WORKGROUP)
 fn timestep_embedding(
@@ -32,8 +36,15 @@ fn timestep_embedding(
     let half = params.dim / 2u;
     let column = e % params.dim;
     let i = column % half;
+    //# if fraction
+    // Whole turns are above the word that is left after the fraction's bits.
+    let product = mul_wide(t[e / params.dim], params.turns[i / 4u][i % 4u]);
+    let turned = (product.x >> params.fraction_bits) | (product.y << (32u - params.fraction_bits));
+    //# else
+    let turned = t[e / params.dim] * params.turns[i / 4u][i % 4u];
+    //# endif
     // Rounded to 24 bits.
-    let phase = (t[e / params.dim] * params.turns[i / 4u][i % 4u] + 128u) >> 8u;
+    let phase = (turned + 128u) >> 8u;
     let cosine_sine = unit_circle(phase);
     let value = select(cosine_sine.y, cosine_sine.x, (column < half) == ${"true" if cosine_first else "false"});
     out[e] = select(value, 0.0, column == 2u * half);

@@ -37,6 +37,7 @@ use crate::graph::layout::Layout;
 use crate::kernels::camera_rays::Camera;
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::SamplerSettings;
+use crate::models::noised_classifier::NoisedClassifier;
 use crate::models::{DataType, Model};
 use crate::plan::{Plan, Renderer, Sampler, Store, StoreOptions};
 use crate::program::sampling::Classes;
@@ -121,18 +122,69 @@ impl Run {
         Some(&model.config().sampling)
     }
 
+    /// How the sampler called `name` draws its samples where nothing else is asked for: what [`Run::with_sampler_settings`] takes, to be
+    /// changed.
+    ///
+    /// ```
+    /// # use wgen::models::diffusion::{Config, Diffusion, Network, mlp};
+    /// # use wgen::tensor::ImageShape;
+    /// # let image = ImageShape { height: 1, width: 2, channels: 1 };
+    /// # let network = Network::Mlp(mlp::Config { width: 2, hidden: 16, blocks: 1, outputs: 2, classes: 0 });
+    /// # let model = Diffusion::new(Config::of(image, false, network))?;
+    /// // Of a run it is `run.settings_of_sampler("dpmpp-2m")?`.
+    /// let settings = model.sampling_by("dpmpp-2m")?;
+    /// assert_eq!((settings.sampler.as_str(), settings.steps), ("dpmpp-2m", 20));
+    /// # Ok::<(), wgen::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is no diffusion model, or there is no such sampler.
+    pub fn settings_of_sampler(&self, name: &str) -> Result<SamplerSettings> {
+        self.diffusion()?.sampling_by(name)
+    }
+
+    /// The model, where it is a diffusion model.
+    fn diffusion(&self) -> Result<&Diffusion> {
+        let model = self.model();
+        model.as_any().downcast_ref::<Diffusion>().ok_or_else(|| {
+            Error::Usage(format!(
+                "a {} model has one way to be sampled; settings are for diffusion models",
+                model.name()
+            ))
+        })
+    }
+
     /// The same weights, samples drawn in another way.
     ///
     /// # Errors
     /// When it is no diffusion model, or has no such way of sampling, naming the field.
     pub fn with_sampler_settings(mut self, settings: &SamplerSettings) -> Result<Self> {
-        let Some(model) = self.model().as_any().downcast_ref::<Diffusion>() else {
-            return Err(Error::Usage(format!(
-                "a {} model has one way to be sampled; settings are for diffusion models",
-                self.model().name()
-            )));
+        self.config.model = Arc::new(self.diffusion()?.with_sampling(settings)?);
+        Ok(self)
+    }
+
+    /// The same model guided by a noised classifier's run, a scale of 0 being none (Dhariwal & Nichol 2021): both networks' weights, the
+    /// classifier's behind the model's and under names that begin with `classifier.`. An unconditional model so gets classes to be asked for;
+    /// a conditional one is told the same class as the classifier.
+    ///
+    /// # Errors
+    /// When one is no diffusion model or the other no noised classifier, or they are of different processes, images or classes.
+    pub fn guided_by(mut self, classifier: &Self, scale: f64) -> Result<Self> {
+        let model = classifier.model();
+        let Some(noised) = model.as_any().downcast_ref::<NoisedClassifier>() else {
+            return Err(Error::format(
+                &classifier.folder,
+                format!(
+                    "holds a {} model; a noised classifier is made with wgen train classifier --noised",
+                    model.name()
+                ),
+            ));
         };
-        self.config.model = Arc::new(model.with_sampling(settings)?);
+        let guide = NoisedClassifier::with_prefix(noised.config().clone(), "classifier.")?;
+        let guided = self.diffusion()?.guided_by(Arc::new(guide), scale)?;
+        let weights = self.weights.iter().chain(classifier.weights.iter());
+        self.weights = Arc::new(weights.cloned().collect());
+        self.config.model = Arc::new(guided);
         Ok(self)
     }
 

@@ -12,8 +12,8 @@ use wgen::files::weights::{Tensors, write_tensors};
 use wgen::graph::Graph;
 use wgen::kernels::philox::Domain;
 use wgen::models::diffusion::process::{self, Prediction, Variance};
-use wgen::models::diffusion::samplers::SamplerSettings;
-use wgen::models::diffusion::spacing::Spacing;
+use wgen::models::diffusion::samplers::{SamplerSettings, SolverType};
+use wgen::models::diffusion::spacing::{SigmaSpacing, Spacing};
 use wgen::models::diffusion::{Config, Denoiser, Diffusion, Loss, Network, mlp, unet};
 use wgen::tensor::ImageShape;
 use wgen::tensor::TensorType;
@@ -133,6 +133,64 @@ fn processes_that_are_none_are_refused() {
         }
     });
     assert!(said.contains("offset 2"), "{said}");
+    // What samplers cannot do.
+    let karras = |c: &mut Config, steps: usize| {
+        c.sampling.sampler = "euler".to_owned();
+        c.sampling.sigmas = Some(SigmaSpacing::Karras);
+        c.sampling.steps = steps;
+    };
+    let said = with(&|c| karras(c, 1));
+    assert!(said.contains("1 step spaced by noise"), "{said}");
+    let said = with(&|c| {
+        karras(c, 5);
+        (c.sampling.sigma_min, c.sampling.sigma_max) = (Some(3.0), Some(2.0));
+    });
+    assert!(
+        said.contains("sigma_min 3 must be above 0 and below sigma_max 2"),
+        "{said}"
+    );
+    let said = with(&|c| c.sampling.sigma_max = Some(2.0));
+    assert!(said.contains("ends of karras and exponential"), "{said}");
+    for scale in [f64::NAN, f64::INFINITY] {
+        let said = with(&|c| c.sampling.classifier_scale = scale);
+        assert!(
+            said.contains("`classifier_scale`") && said.contains("finite"),
+            "{said}"
+        );
+        let said = with(&|c| c.sampling.guidance = scale);
+        assert!(said.contains("`guidance`"), "{said}");
+    }
+    let said = with(&|c| c.sampling.sampler = "plms".to_owned());
+    assert!(
+        said.contains("no sampler 'plms'; there is ddpm, ddim, euler"),
+        "{said}"
+    );
+    let said = with(&|c| {
+        c.sampling.sampler = "unipc".to_owned();
+        c.sampling.eta = 0.5;
+    });
+    assert!(said.contains("`eta` is of ddim, not of unipc"), "{said}");
+    let said = with(&|c| {
+        c.sampling.sampler = "heun".to_owned();
+        c.sampling.solver_type = SolverType::Heun;
+    });
+    assert!(
+        said.contains("`solver_type` is of dpmpp-2m, dpmpp-2m-sde"),
+        "{said}"
+    );
+    let said = with(&|c| {
+        c.sampling.sampler = "dpmpp-2m".to_owned();
+        c.sampling.steps = 1000;
+    });
+    assert!(
+        said.contains("1000 sampling steps; from 1 to 999"),
+        "{said}"
+    );
+    let said = with(&|c| {
+        c.sampling.stride = true;
+        c.sampling.sigmas = Some(SigmaSpacing::Exponential);
+    });
+    assert!(said.contains("`stride` counts timesteps"), "{said}");
     // What is needed of a null class.
     let said = with(&|c| {
         c.classes = 3;
@@ -312,8 +370,8 @@ fn folders_of_diffusers_that_lack_something_are_refused() {
         ),
         (
             "class",
-            r#"{"_class_name": "EulerDiscreteScheduler"}"#,
-            "EulerDiscreteScheduler",
+            r#"{"_class_name": "PNDMScheduler"}"#,
+            "the nearest is DPMSolverMultistepScheduler",
         ),
         (
             "variance",

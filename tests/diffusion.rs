@@ -6,17 +6,17 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{golden, gpu, relative_difference};
-use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::op::EvalContext;
+use wgen::graph::{Graph, StepInputs};
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::kernels::reverse_step::COLUMNS;
 use wgen::kernels::timestep_embedding::Convention;
 use wgen::models::diffusion::process::{
-    BetaSchedule, Config, Prediction, Process, Rounding, Variance,
+    BetaSchedule, Config, Level, Prediction, Process, Rounding, Variance,
 };
 use wgen::models::diffusion::samplers::{Ddim, Ddpm, Reverse, ReverseStep, Sampler};
-use wgen::models::diffusion::spacing::Spacing;
+use wgen::models::diffusion::spacing::{Grid, LastSigma, Spacing, Visits};
 use wgen::plan::{Plan, Store, StoreOptions};
 use wgen::program::PlanOptions;
 use wgen::real::Precision;
@@ -86,6 +86,7 @@ fn of_noise(process: &Process, variance: Variance) -> Reverse<'_> {
         process,
         prediction: Prediction::Epsilon,
         clip: Some(1.0),
+        clip_guided: true,
         variance,
     }
 }
@@ -95,23 +96,25 @@ fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
     let tensors = golden("diffusion");
     let process = Process::new(&Config::default()).unwrap();
     let reverse = of_noise(&process, Variance::FixedSmall);
-    let of = |t: usize| variance(&Ddpm.steps(&reverse, &[t, t - 1, 0])[0]);
+    let of = |t: usize| {
+        let levels = [process.level(t), process.level(t - 1), Level::IMAGE];
+        variance(&Ddpm.steps(&reverse, &levels)[0])
+    };
     let expected = tensors["variance/ddpm"].data.to_f64();
     assert!((of(487) - 0.00979).abs() < 1e-5 && (of(487) - expected[1]).abs() < 1e-7);
     assert!((of(999) - 0.02).abs() < 1e-4 && (of(999) - expected[2]).abs() < 1e-7);
     // DDIM with eta 1: steps 20 apart are fifty of a thousand, steps of 1 all of them.
     let ddim = Ddim {
         eta: 1.0,
-        set_alpha_to_one: true,
         use_clipped_model_output: false,
+        stride: false,
     };
     let expected = tensors["variance/ddim"].data.to_f64();
     let steps = |count: usize| {
-        let timesteps = Spacing::Leading.timesteps(1000, count, 0).unwrap();
-        let rows = ddim.steps(&reverse, &timesteps);
-        timesteps
+        let levels = Visits::of(count).levels(&process, BetaSchedule::Linear, Grid::Integers);
+        ddim.steps(&reverse, &levels.unwrap())
             .into_iter()
-            .zip(rows)
+            .map(|row| (row.level.timestep as usize, row))
             .collect::<BTreeMap<usize, ReverseStep>>()
     };
     let (fifty, all) = (steps(50), steps(1000));
@@ -157,7 +160,13 @@ fn run_steps(steps: &[ReverseStep], sample: &[f32], noise: Option<&[f64]>) -> Ve
     let factor = graph.input("factor", TensorType::f32([1]));
     let row = graph.input("row", TensorType::f32([COLUMNS]));
     let given = graph.input("noise", TensorType::f32(SHAPE));
-    let next = x.reverse_step_with(x * factor, row, given);
+    let prediction = x * factor;
+    let inputs = StepInputs {
+        prediction: Some(prediction),
+        ..StepInputs::default()
+    };
+    let x0 = x.predict_x0(prediction, row, None);
+    let next = x.reverse_step_with(x0, row, given, &inputs);
     graph.output("next", next);
     graph.feed_back("x", next);
     let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
@@ -166,10 +175,10 @@ fn run_steps(steps: &[ReverseStep], sample: &[f32], noise: Option<&[f64]>) -> Ve
         .unwrap();
     let mut all = Vec::new();
     for (i, step) in steps.iter().enumerate() {
-        let t = step.timestep as f32;
+        let t = step.level.timestep as f32;
         plan.write("factor", &Data::F32(vec![t / (t + 1.0)]))
             .unwrap();
-        plan.write("row", &Data::F32(step.coefficients(1.0, 0).to_vec()))
+        plan.write("row", &Data::F32(step.coefficients(1.0, 0.0).to_vec()))
             .unwrap();
         if let Some(noise) = noise.and_then(|n| n.get(i * 768..(i + 1) * 768)) {
             let noise = noise.iter().map(|&z| z as f32).collect();
@@ -328,19 +337,31 @@ fn steps_agree_with_diffusers_schedulers() {
         assert_eq!(ours, theirs, "{name}");
         let sampler = Ddim {
             eta,
-            set_alpha_to_one,
             use_clipped_model_output: name.starts_with("ddim_clipped"),
+            stride: true,
         };
+        let visits = Visits {
+            spacing,
+            last: if set_alpha_to_one {
+                LastSigma::Zero
+            } else {
+                LastSigma::SigmaMin
+            },
+            ..Visits::of(count)
+        };
+        let levels = visits
+            .levels(&process, config.beta_schedule, Grid::Integers)
+            .unwrap();
         let reverse = Reverse {
             process: &process,
             prediction,
             clip,
-            variance: Variance::FixedSmall,
+            ..of_noise(&process, Variance::FixedSmall)
         };
         let noise = tensors
             .get(&format!("step/{name}/noise"))
             .map(|n| n.data.to_f64());
-        let steps = sampler.steps(&reverse, &timesteps);
+        let steps = sampler.steps(&reverse, &levels);
         let xs = run_steps(&steps, &sample, noise.as_deref());
         let expected = tensors[&format!("step/{name}/x")].data.to_f64();
         for (i, x) in xs.iter().enumerate() {
@@ -369,7 +390,11 @@ fn a_thousand_ancestral_steps_agree_with_diffusers() {
         ..Config::default()
     })
     .unwrap();
-    let timesteps: Vec<usize> = (0..1000).rev().collect();
+    let levels: Vec<Level> = (0..1000)
+        .rev()
+        .map(|t| process.level(t))
+        .chain([Level::IMAGE])
+        .collect();
     for (name, prediction, figure) in [
         ("ddpm", Prediction::Epsilon, 258.9606),
         ("ddpm_v", Prediction::Velocity, 202.0296),
@@ -378,7 +403,7 @@ fn a_thousand_ancestral_steps_agree_with_diffusers() {
             prediction,
             ..of_noise(&process, Variance::FixedSmall)
         };
-        let steps = Ddpm.steps(&reverse, &timesteps);
+        let steps = Ddpm.steps(&reverse, &levels);
         let xs = run_steps(&steps, &sample, Some(&noise));
         let sum = sum_of_magnitudes(&xs[999]);
         assert!((sum - figure).abs() < 1e-2, "{name}: {sum}, not {figure}");
@@ -395,7 +420,7 @@ fn timestep_embeddings_agree_in_both_conventions() {
         for dim in [8, 33] {
             let graph = Graph::new(Domain::Sampling);
             let t = graph.input("t", TensorType::u32([5]));
-            let y = t.timestep_embedding(dim, convention);
+            let y = t.timestep_embedding(dim, convention, 0);
             let cx = EvalContext {
                 precision: Precision::F64,
                 state: RandomState::default(),
@@ -545,17 +570,25 @@ fn ancestral_steps_at_some_timesteps_are_those_of_the_respaced_process() {
     let falling = Spacing::Trailing.timesteps(1000, 30, 0).unwrap();
     let rising: Vec<usize> = falling.iter().rev().copied().collect();
     let respaced = process.respaced(&rising).unwrap();
+    let levels = |process: &Process, timesteps: &[usize]| -> Vec<Level> {
+        let visited = timesteps.iter().map(|&t| process.level(t));
+        visited.chain([Level::IMAGE]).collect()
+    };
     let all: Vec<usize> = (0..30).rev().collect();
-    let steps = Ddpm.steps(&of_noise(&process, Variance::FixedLarge), &falling);
-    let visited = Ddpm.steps(&of_noise(&respaced, Variance::FixedLarge), &all);
+    let of = |process: &Process, timesteps: &[usize]| {
+        let reverse = of_noise(process, Variance::FixedLarge);
+        Ddpm.steps(&reverse, &levels(process, timesteps))
+    };
+    let steps = of(&process, &falling);
+    let visited = of(&respaced, &all);
     for (a, b) in steps.iter().zip(visited) {
         assert_eq!(
-            a.timestep, b.timestep,
+            a.level.timestep, b.level.timestep,
             "the network is told the t of its training"
         );
         for (a, b) in [
-            (a.mean_x0, b.mean_x0),
-            (a.mean_x, b.mean_x),
+            (a.mean.x0, b.mean.x0),
+            (a.mean.x, b.mean.x),
             (a.x0_p, b.x0_p),
             (variance(a), variance(&b)),
         ] {

@@ -8,7 +8,8 @@ use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::kernels::philox::Domain;
-use wgen::models::diffusion::samplers::SamplerSettings;
+use wgen::models::diffusion::samplers::{self, SamplerSettings};
+use wgen::models::diffusion::spacing::{SigmaSpacing, Spacing};
 use wgen::models::diffusion::{Config, Diffusion, Network, mlp, unet};
 use wgen::models::{DataType, Model};
 use wgen::nn::init;
@@ -231,7 +232,7 @@ fn guided_ddim_goes_on_from_the_clipped_x0_unless_told_otherwise() {
         assert!(
             model.steps()[..49]
                 .iter()
-                .all(|s| (s.mean_p == 0.0) == clipped)
+                .all(|s| (s.mean.p == 0.0) == clipped)
         );
     }
 }
@@ -263,4 +264,97 @@ fn a_process_that_is_interrupted_goes_on_to_the_same_samples() {
         .samples_from(&model, 6, Some(1), &start, &mut |_, _| Ok(()))
         .unwrap();
     assert_eq!(whole.x, rest.x);
+}
+
+#[test]
+fn a_process_begins_where_a_step_does() {
+    let settings = |sampler: &str| SamplerSettings {
+        sampler: sampler.to_owned(),
+        spacing: Spacing::Trailing,
+        steps: 10,
+        ..SamplerSettings::default()
+    };
+    let examples = [0.5, -0.25, 1.0, 0.0];
+    for (sampler, rows) in [("heun", 19), ("dpmpp-2m", 10), ("unipc", 10), ("euler", 10)] {
+        let model = points(settings(sampler));
+        assert_eq!(
+            (model.step_count(), model.steps().len()),
+            (10, rows),
+            "{sampler}"
+        );
+        // A strength that is no whole number of steps is rounded, to one at least; of Heun's pairs none is cut.
+        for (strength, steps) in [(0.55, 6), (0.5, 5), (0.44, 4), (0.01, 1), (1.0, 10)] {
+            let (rest, start) = Start::noised(&model, &examples, strength, 3).unwrap();
+            assert_eq!(rest.step_count(), steps, "{sampler}, {strength}");
+            let first = rest.steps()[0];
+            assert!(first.begins() && first.step == 10 - steps);
+            // Its noise is that of the first step that is left.
+            let at = model.noised(&examples, 10 - steps, 3).unwrap();
+            assert_eq!(start.x, Some(at.data.to_f32()));
+            assert_eq!(
+                first.level,
+                model
+                    .steps()
+                    .iter()
+                    .find(|r| r.step == 10 - steps)
+                    .unwrap()
+                    .level
+            );
+            let calls = if sampler == "heun" {
+                2 * steps - 1
+            } else {
+                steps
+            };
+            assert_eq!(rest.steps().len(), calls);
+        }
+        // Begun in the middle of a pair, or of what looks back, it is refused.
+        let sampling = model.sampling(2).unwrap();
+        let refused = sampling.begin(0, 0, 3);
+        if sampler == "euler" {
+            assert!(refused.is_ok());
+        } else {
+            let said = refused.unwrap_err().to_string();
+            assert!(
+                said.contains("run 3") && said.contains("goes on from the one before"),
+                "{said}"
+            );
+        }
+        assert!(sampling.begin(0, 0, 0).is_ok());
+    }
+    let heun = points(settings("heun")).sampling(1).unwrap();
+    // The second of a pair goes on, the first does not.
+    assert!(heun.begin(0, 0, 4).is_ok() && heun.begin(0, 0, 5).is_err());
+}
+
+#[test]
+fn every_sampler_gives_the_same_on_the_gpu_and_the_cpu() {
+    for entry in samplers::ALL {
+        for sigmas in [None, Some(SigmaSpacing::Karras)] {
+            let model = points(SamplerSettings {
+                sampler: entry.name.to_owned(),
+                spacing: entry.spacing,
+                sigmas,
+                steps: 6,
+                ..SamplerSettings::default()
+            });
+            let layout = Layout::new(model.parameters(), 1 << 27).unwrap();
+            let weights = weights(&layout);
+            let x = |device: &Device| {
+                let mut evaluator = Evaluator::new(device, &model, &weights, 4, 5).unwrap();
+                let samples = evaluator.samples(&model, 9, None).unwrap();
+                samples
+                    .x
+                    .iter()
+                    .map(|&x| f64::from(x))
+                    .collect::<Vec<f64>>()
+            };
+            let (gpu, cpu) = (x(&Device::Gpu(gpu())), x(&Device::Cpu));
+            let difference = relative_difference(&gpu, &cpu);
+            assert!(
+                difference < 1e-4,
+                "{}, {sigmas:?}: {difference:e}",
+                entry.name
+            );
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use wgen::graph::Conv2dOptions;
 use wgen::graph::op::EvalContext;
-use wgen::graph::{Graph, Rows, Var};
+use wgen::graph::{Graph, Rows, StepInputs, Var};
 use wgen::kernels::functions::{Distribution, Function};
 use wgen::kernels::hash_encoding::HashGrid;
 use wgen::kernels::matmul::Layout;
@@ -49,7 +49,9 @@ fn step_of<'g>(g: &'g Graph, b: Var<'g>) -> Var<'g> {
         &[
             b.slice(0, 0, 2),
             b.slice(0, 2, 3) + 9.0,
-            b.slice(0, 3, COLUMNS),
+            b.slice(0, 3, 5),
+            b.slice(0, 5, 6) + 9.0,
+            b.slice(0, 6, COLUMNS),
         ],
     )
 }
@@ -193,17 +195,43 @@ fn middles() -> Vec<(&'static str, Middle)> {
             let t = g.input("t", TensorType::u32([4]));
             a.q_sample_with(t, b.reshape([12, 2]), a - b)
         }),
+        ("predict_x0", |g, a, b| {
+            let x = a.slice(0, 0, 2).reshape([1, 4, 3]);
+            let p = (a + b).slice(0, 1, 3).reshape([1, 4, 3]);
+            x.predict_x0(p, step_of(g, b), None)
+        }),
+        (
+            "predict_x0, guided, learned variance, gradient",
+            |g, a, b| {
+                let x = a.reshape([24]).slice(0, 0, 6).reshape([1, 3, 2]);
+                let p = g.concat(0, &[a, b]).slice(0, 1, 5).reshape([2, 3, 4]);
+                x.predict_x0(p, step_of(g, b), Some(x * p.slice(0, 0, 1).slice(2, 1, 3)))
+            },
+        ),
         ("reverse_step", |g, a, b| {
             let x = a.slice(0, 0, 2).reshape([1, 4, 3]);
             let step = step_of(g, b);
-            x.reverse_step_with((a + b).slice(0, 1, 3).reshape([1, 4, 3]), step, x)
+            let inputs = StepInputs {
+                previous: Some(x * 0.5 + 0.1),
+                kept: Some(x.square()),
+                ..StepInputs::default()
+            };
+            x.reverse_step_with((a + b).slice(0, 1, 3).reshape([1, 4, 3]), step, x, &inputs)
         }),
-        ("reverse_step, guided, learned variance", |g, a, b| {
-            let x = a.reshape([24]).slice(0, 0, 6).reshape([1, 3, 2]);
-            let p = g.concat(0, &[a, b]).slice(0, 1, 5).reshape([2, 3, 4]);
-            let step = step_of(g, b);
-            x.reverse_step_with(p, step, x.square())
-        }),
+        (
+            "reverse_step, guided, learned variance, gradient",
+            |g, a, b| {
+                let x = a.reshape([24]).slice(0, 0, 6).reshape([1, 3, 2]);
+                let p = g.concat(0, &[a, b]).slice(0, 1, 5).reshape([2, 3, 4]);
+                let step = step_of(g, b);
+                let inputs = StepInputs {
+                    prediction: Some(p),
+                    gradient: Some(x * 0.3),
+                    ..StepInputs::default()
+                };
+                x.reverse_step_with(x.sigmoid(), step, x.square(), &inputs)
+            },
+        ),
         ("composite", |_, a, b| {
             let samples = 4;
             along(

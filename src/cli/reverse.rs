@@ -49,16 +49,17 @@ pub(super) fn sample(
         )));
     }
     let side = (n as f64).sqrt().ceil() as usize;
-    outputs::check_size(&arguments.out, grid::size(n, run.image(), side))?;
+    outputs::check_size(arguments.out(), grid::size(n, run.image(), side))?;
     let mut evaluator = Evaluator::of(device, run, n, arguments.seed)?;
     let class = class_of(run, arguments.class.as_deref())?;
-    let (start, mut moments) = start(output, process, run, model, n, arguments.seed)?;
+    let begun = begin(output, process, run, model, n, arguments.seed)?;
+    let (model, mut moments) = (&begun.model, begun.moments);
     let mut film = grid::Film::default();
-    let steps = model.steps().len() - start.runs_done;
+    let (steps, calls) = (model.step_count(), model.steps().len());
     let mut watch = |left: usize, executable: &dyn Executable| {
-        let at = steps - left;
-        let in_film = process.gif.is_some() && is_moment(at, steps, 60);
-        let in_chain = process.chain.is_some() && is_moment(at, steps, MOMENTS);
+        let at = calls - left;
+        let in_film = process.gif.is_some() && is_moment(at, calls, 60);
+        let in_chain = process.chain.is_some() && is_moment(at, calls, MOMENTS);
         if in_film || in_chain {
             let images = executable.read("images")?.data.to_f32();
             if in_film {
@@ -70,9 +71,9 @@ pub(super) fn sample(
         }
         Ok(())
     };
-    let samples = evaluator.samples_from(model, n, class, &start, &mut watch)?;
+    let samples = evaluator.samples_from(model, n, class, &begun.start, &mut watch)?;
     let picture = grid::picture(&samples.images, run.image(), side);
-    outputs::write_picture(&arguments.out, &picture)?;
+    outputs::write_picture(arguments.out(), &picture)?;
     if let Some(path) = &process.gif {
         outputs::write_animation(path, film.frames(), 60)?;
     }
@@ -87,37 +88,55 @@ pub(super) fn sample(
         outputs::write_tensors(path, &tensors)?;
     }
     output.say(&format!(
-        "{n} images in {}, {steps} steps",
-        outputs::shown(&arguments.out)
+        "{n} images in {}, {}: {steps} steps, {calls} calls of the network",
+        outputs::shown(arguments.out()),
+        model.config().sampling.sampler
     ));
-    output.result(&json!({"samples": n, "steps": steps, "file": arguments.out}))
+    let sampler = &model.config().sampling.sampler;
+    output.result(&json!({
+        "samples": n, "sampler": sampler, "steps": steps, "calls": calls, "file": arguments.out(),
+    }))
 }
 
-/// What the process begins with, and how examples were lost until there.
-fn start(
+/// What a process begins with.
+struct Begun {
+    /// The model, which may be sampled from a later step on.
+    model: Diffusion,
+    start: Start,
+    /// How examples were lost until there.
+    moments: Vec<Vec<f32>>,
+}
+
+fn begin(
     output: &Output,
     process: &ProcessArguments,
     run: &Run,
     model: &Diffusion,
     n: usize,
     seed: u64,
-) -> Result<(Start, Vec<Vec<f32>>)> {
+) -> Result<Begun> {
+    let noise = |x| Begun {
+        model: model.clone(),
+        start: Start { x, runs_done: 0 },
+        moments: Vec::new(),
+    };
     match (&process.init_noise, &process.data) {
         (Some(path), _) => {
-            let x = images_from_file(path, "noise", run.image(), n)?;
-            let start = Start {
-                x: Some(x),
-                runs_done: 0,
-            };
-            Ok((start, Vec::new()))
+            let mut x = images_from_file(path, "noise", run.image(), n)?;
+            x.iter_mut().for_each(|z| *z *= model.first_noise());
+            Ok(noise(Some(x)))
         }
         (None, Some(spec)) => {
             let examples = examples(output, spec, run, n)?;
-            let start = Start::noised(model, &examples, process.strength, seed)?;
-            let lost = forward(model, &examples, start.runs_done, MOMENTS, seed)?;
-            Ok((start, lost))
+            let (rest, start) = Start::noised(model, &examples, process.strength, seed)?;
+            let first = model.step_count() - rest.step_count();
+            Ok(Begun {
+                moments: forward(model, &examples, first, MOMENTS, seed)?,
+                model: rest,
+                start,
+            })
         }
-        (None, None) => Ok((Start::default(), Vec::new())),
+        (None, None) => Ok(noise(None)),
     }
 }
 

@@ -1,21 +1,24 @@
 //! Options of `wgen sample`, those of diffusion models among them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::common::RunArguments;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
-use crate::models::diffusion::samplers;
-use crate::models::diffusion::spacing::Spacing;
+use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType};
+use crate::models::diffusion::spacing::{LastSigma, SigmaSpacing, Spacing};
 use crate::run::Run;
 
 #[derive(Debug, Args)]
 pub(super) struct SampleArguments {
-    #[command(flatten)]
-    pub(super) run: RunArguments,
+    /// The run folder
+    #[arg(required_unless_present = "list_samplers")]
+    folder: Option<PathBuf>,
+    /// Say which samplers of diffusion models there are, and nothing else
+    #[arg(long)]
+    pub(super) list_samplers: bool,
     #[command(flatten)]
     pub(super) sampling: SamplingArguments,
     #[command(flatten)]
@@ -24,8 +27,8 @@ pub(super) struct SampleArguments {
     #[arg(long, default_value_t = 64)]
     pub(super) n: usize,
     /// The picture, in the format of its ending: .png (also where there is none), .jpg, .gif, .bmp, .webp; - for standard output
-    #[arg(long)]
-    pub(super) out: PathBuf,
+    #[arg(long, required_unless_present = "list_samplers")]
+    out: Option<PathBuf>,
     /// Also write the samples as they are and the noise that they were made of, tensors images and z of this safetensors file; of a
     /// diffusion model images and x, what the process has at its end, [n, channels, height, width]
     #[arg(long, value_name = "FILE")]
@@ -48,11 +51,23 @@ pub(super) struct SampleArguments {
     pub(super) class: Option<String>,
 }
 
-/// How a diffusion model is sampled; what is not given is as its folder says.
+impl SampleArguments {
+    /// The run folder; empty where samplers are listed.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The picture; likewise.
+    pub(super) fn out(&self) -> &Path {
+        self.out.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+/// How a diffusion model is sampled; what is not given is as its folder says, or with --sampler as that sampler's scheduler in diffusers has it.
 #[derive(Debug, Args)]
 pub(super) struct SamplingArguments {
-    /// Diffusion: ancestral steps, or DDIM
-    #[arg(long, value_parser = PossibleValuesParser::new(samplers::ALL.iter().map(|s| s.name)))]
+    /// Diffusion: how a step is made; --list-samplers says what they are
+    #[arg(long, value_parser = PossibleValuesParser::new(sampler_names()))]
     sampler: Option<String>,
     /// Diffusion: steps
     #[arg(long)]
@@ -60,26 +75,105 @@ pub(super) struct SamplingArguments {
     /// Diffusion, ddim: 0 for no noise, 1 for as much as ancestral steps have
     #[arg(long)]
     eta: Option<f64>,
-    /// Diffusion: which timesteps the steps are at
+    /// Diffusion: which timesteps the steps are at, or which levels of noise
     #[arg(long, value_enum)]
-    spacing: Option<Spacing>,
+    spacing: Option<SpacingArgument>,
+    /// Diffusion, with --spacing karras or exponential: the least noise, s / a, in place of the process's
+    #[arg(long)]
+    sigma_min: Option<f64>,
+    /// Diffusion, with --spacing karras or exponential: the most
+    #[arg(long)]
+    sigma_max: Option<f64>,
+    /// Diffusion: what the last step goes to, the image or the noise of t = 0
+    #[arg(long, value_enum)]
+    last_sigma: Option<LastSigma>,
+    /// Diffusion, dpmpp-2m and dpmpp-2m-sde: how the second order comes in
+    #[arg(long, value_enum)]
+    solver_type: Option<SolverType>,
+    /// Diffusion, ddim: each step goes T / steps timesteps down, wherever the next one visited is, as diffusers has it; for agreement with it
+    #[arg(long)]
+    stride: bool,
     /// Diffusion: scale of classifier-free guidance; 1 for none
     #[arg(long)]
     guidance: Option<f64>,
+    /// Diffusion: guide by this noised classifier, a run folder of wgen train classifier --noised, towards the class of each sample
+    #[arg(long, value_name = "FOLDER")]
+    classifier: Option<PathBuf>,
+    /// Diffusion: scale of the classifier's guidance
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        requires = "classifier",
+        allow_negative_numbers = true
+    )]
+    classifier_scale: f64,
+    /// Diffusion, with --classifier: whether x_0 is clipped again after the classifier has moved it; false as guided-diffusion has it [default: true]
+    #[arg(long, value_name = "BOOL", requires = "classifier")]
+    clip_guided: Option<bool>,
     /// Diffusion, ddim: the noise is the one that takes the clipped x_0 to x (true), or the prediction's (false, as pipelines of diffusers
     /// have it) [default: true with guidance, else false]
     #[arg(long, value_name = "BOOL")]
     use_clipped_model_output: Option<bool>,
 }
 
+/// Timesteps or levels of noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SpacingArgument {
+    /// Every (T / steps)-th timestep from 0 on
+    Leading,
+    /// Timesteps evenly from 0 to T - 1
+    Linspace,
+    /// Every (T / steps)-th from T - 1 down
+    Trailing,
+    /// The seventh root of the noise evenly (Karras et al. 2022)
+    Karras,
+    /// Its logarithm evenly
+    Exponential,
+}
+
+fn sampler_names() -> impl Iterator<Item = PossibleValue> {
+    let value = |e: &samplers::Entry| PossibleValue::new(e.name).aliases(e.aliases.iter().copied());
+    samplers::ALL.iter().map(value)
+}
+
+impl SpacingArgument {
+    fn apply(self, settings: &mut SamplerSettings) {
+        settings.sigmas = match self {
+            Self::Karras => Some(SigmaSpacing::Karras),
+            Self::Exponential => Some(SigmaSpacing::Exponential),
+            _ => None,
+        };
+        settings.spacing = match self {
+            Self::Leading => Spacing::Leading,
+            Self::Linspace => Spacing::Linspace,
+            Self::Trailing => Spacing::Trailing,
+            Self::Karras | Self::Exponential => settings.spacing,
+        };
+    }
+}
+
 impl SamplingArguments {
     fn is_empty(&self) -> bool {
-        self.sampler.is_none()
-            && self.steps.is_none()
-            && self.eta.is_none()
-            && self.spacing.is_none()
-            && self.guidance.is_none()
-            && self.use_clipped_model_output.is_none()
+        let given = [
+            self.sampler.is_some(),
+            self.steps.is_some(),
+            self.eta.is_some(),
+            self.spacing.is_some(),
+            self.sigma_min.is_some(),
+            self.sigma_max.is_some(),
+            self.last_sigma.is_some(),
+            self.solver_type.is_some(),
+            self.stride,
+            self.guidance.is_some(),
+            self.classifier.is_some(),
+            self.use_clipped_model_output.is_some(),
+        ];
+        !given.contains(&true)
+    }
+
+    /// The folder of the classifier that guides.
+    pub(super) fn classifier(&self) -> Option<&PathBuf> {
+        self.classifier.as_ref()
     }
 
     /// The run, sampled as was asked for.
@@ -92,38 +186,40 @@ impl SamplingArguments {
         }
         let Some(model) = run.model().as_any().downcast_ref::<Diffusion>() else {
             return Err(Error::Usage(
-                "--sampler, --steps, --eta, --spacing, --guidance and --use-clipped-model-output are for diffusion models"
+                "--sampler, --steps, --eta, --spacing, --guidance and their like are for diffusion models"
                     .to_owned(),
             ));
         };
+        let process = &model.config().process;
         let mut settings = model.config().sampling.clone();
         if let Some(name) = &self.sampler {
-            settings.sampler.clone_from(name);
-            let timesteps = model.config().process.timesteps;
-            if self.steps.is_none() && samplers::find(name)?.every_timestep {
-                settings.steps = timesteps;
+            let entry = samplers::find(name)?;
+            if entry.name != settings.sampler {
+                settings = model.sampling_by(name)?;
+            } else if self.steps.is_none() && entry.every_timestep {
+                settings.steps = process.timesteps;
             }
         }
-        let own = samplers::find(&settings.sampler)?.own;
-        if self.eta.is_some() && !own.contains(&"eta") {
-            return Err(Error::Usage(
-                "--eta is of ddim; ancestral steps have the noise of the posterior".to_owned(),
-            ));
+        if let Some(spacing) = self.spacing {
+            spacing.apply(&mut settings);
         }
-        if self.use_clipped_model_output.is_some() && !own.contains(&"use_clipped_model_output") {
-            return Err(Error::Usage(
-                "--use-clipped-model-output is of ddim; ancestral steps always go on from the clipped x_0"
-                    .to_owned(),
-            ));
-        }
-        settings.spacing = self.spacing.unwrap_or(settings.spacing);
+        settings.sigma_min = self.sigma_min.or(settings.sigma_min);
+        settings.sigma_max = self.sigma_max.or(settings.sigma_max);
+        settings.last_sigma = self.last_sigma.unwrap_or(settings.last_sigma);
+        settings.solver_type = self.solver_type.unwrap_or(settings.solver_type);
+        settings.stride |= self.stride;
         settings.steps = self.steps.unwrap_or(settings.steps);
         settings.eta = self.eta.unwrap_or(settings.eta);
         settings.guidance = self.guidance.unwrap_or(settings.guidance);
         settings.use_clipped_model_output = self
             .use_clipped_model_output
             .or(settings.use_clipped_model_output);
-        run.with_sampler_settings(&settings)
+        settings.clip_guided = self.clip_guided.or(settings.clip_guided);
+        let run = run.with_sampler_settings(&settings)?;
+        match &self.classifier {
+            Some(folder) => run.guided_by(&Run::open(folder)?, self.classifier_scale),
+            None => Ok(run),
+        }
     }
 }
 

@@ -28,7 +28,6 @@ use crate::graph::layout::Layout;
 use crate::models::{DataType, Figures, Model};
 use crate::plan::StoreOptions;
 use crate::program::Flat;
-use crate::program::sampling::STEP;
 use crate::run::Run;
 use crate::session::feed::{Feed, Wants, data_type};
 use crate::session::{Device, Executable, Session};
@@ -318,7 +317,10 @@ impl Evaluator {
                 executable.write(name, value)?;
             }
             for (name, mut value) in sampling.begin(self.seed, first as u32, start.runs_done)? {
-                if let (Some(x), true) = (&start.x, name != STEP) {
+                if let (Some(x), true) = (
+                    &start.x,
+                    sampling.becoming().is_some_and(|s| s.name == name),
+                ) {
                     let mut rows = x[first * width..(first + real) * width].to_vec();
                     rows.resize(chunk * width, 0.0);
                     value = Value::f32([chunk, width], rows)?;

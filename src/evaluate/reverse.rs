@@ -17,9 +17,9 @@
 //!
 //! let examples = data.scaled();
 //! // Noised so far that half of the sampler's ten steps are left.
-//! let start = Start::noised(&model, &examples, 0.5, 7)?;
-//! assert_eq!(start.runs_done, 5);
-//! let samples = evaluator.samples_from(&model, 4, None, &start, &mut |_, _| Ok(()))?;
+//! let (rest, start) = Start::noised(&model, &examples, 0.5, 7)?;
+//! assert_eq!(rest.step_count(), 5);
+//! let samples = evaluator.samples_from(&rest, 4, None, &start, &mut |_, _| Ok(()))?;
 //! assert_eq!(samples.images.len(), examples.len());
 //!
 //! // Three moments on the way to the noise of step 0.
@@ -34,24 +34,31 @@ use crate::models::diffusion::Diffusion;
 
 impl Start {
     /// Begins with examples, `[count, width]` in the range of the data, noised so far that the share `strength` of the steps is left to be
-    /// made (img2img; Meng et al. 2022, "SDEdit").
+    /// made, at least one (img2img; Meng et al. 2022, "SDEdit"): the model that makes them, and its start. Steps are counted, not calls of
+    /// the network, so that none begins between the calls of one.
     ///
     /// # Errors
     /// When the strength is not above 0 and at most 1.
-    pub fn noised(model: &Diffusion, examples: &[f32], strength: f64, seed: u64) -> Result<Self> {
+    pub fn noised(
+        model: &Diffusion,
+        examples: &[f32],
+        strength: f64,
+        seed: u64,
+    ) -> Result<(Diffusion, Self)> {
         if !(strength > 0.0 && strength <= 1.0) {
             return Err(Error::field(
                 "strength",
                 format!("{strength} must be above 0 and at most 1"),
             ));
         }
-        let runs = model.steps().len();
-        let made = ((runs as f64 * strength).round() as usize).clamp(1, runs);
-        let runs_done = runs - made;
-        Ok(Self {
-            x: Some(model.noised(examples, runs_done, seed)?.data.to_f32()),
-            runs_done,
-        })
+        let steps = model.step_count();
+        let made = ((steps as f64 * strength).round() as usize).clamp(1, steps);
+        let first = steps - made;
+        let start = Self {
+            x: Some(model.noised(examples, first, seed)?.data.to_f32()),
+            runs_done: 0,
+        };
+        Ok((model.from_step(first)?, start))
     }
 }
 
@@ -67,12 +74,12 @@ pub fn forward(
     moments: usize,
     seed: u64,
 ) -> Result<Vec<Vec<f32>>> {
-    let runs = model.steps().len();
+    let steps = model.step_count();
     let pixels = model.config().pixels;
     let shown = |x: f32| if pixels { 0.5 * x + 0.5 } else { x };
     let mut columns = vec![examples.to_vec()];
     for i in 1..moments {
-        let step = runs - 1 - (runs - 1 - last) * i / (moments - 1);
+        let step = steps - 1 - (steps - 1 - last) * i / (moments - 1);
         let x = model.noised(examples, step, seed)?.data.to_f32();
         columns.push(x.into_iter().map(shown).collect());
     }

@@ -8,13 +8,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::layouts::{self, CONFIG, INDEX, Parts};
 use super::scheduler::{self, Scheduler};
+use super::scheduler_classes;
 use super::synced::write_synced;
 use super::weights::{Tensors, write_tensors};
 use super::{Config, Training, found};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::models::diffusion::process::{self, Rounding, Variance};
-use crate::models::diffusion::samplers::{self, SamplerSettings};
 use crate::models::diffusion::{Config as Diffusing, Diffusion, Loss, Network, unet};
 
 pub(crate) use super::layouts::is_pipeline;
@@ -32,18 +32,14 @@ const VERSION: &str = "0.42.1";
 const NULL_CLASS: &str = "_wgen_null_class";
 
 /// What diffusers makes of no configuration at all, said by a warning.
-fn without_scheduler(doubled: bool) -> (scheduler::Read, Variance) {
-    let read = scheduler::Read {
-        scheduler: Scheduler::default(),
-        sampler: &samplers::ALL[0],
-        passed: Vec::new(),
-    };
+fn without_scheduler(folder: &Path, doubled: bool) -> Result<(scheduler::Read, Variance)> {
+    let read = scheduler::Read::without().map_err(|why| Error::format(folder, why))?;
     let variance = if doubled {
         Variance::LearnedRange
     } else {
         Variance::FixedSmall
     };
-    (read, variance)
+    Ok((read, variance))
 }
 
 fn passed_over(path: &Path, class: &str, names: &[String]) {
@@ -121,7 +117,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
     let (read, variance) = match &parts.scheduler {
         Some(path) => {
             let read = scheduler::read(path, doubled)?;
-            passed_over(path, read.0.sampler.scheduler, &read.0.passed);
+            passed_over(path, read.0.class.name, &read.0.passed);
             if !path.starts_with(folder) {
                 log::warn!(
                     "{}: the scheduler is the one of {}",
@@ -137,10 +133,10 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
                  predicted; if it was trained otherwise, put its scheduler_config.json there",
                 folder.display()
             );
-            without_scheduler(doubled)
+            without_scheduler(folder, doubled)?
         }
     };
-    let (scheduler, sampler) = (read.scheduler, read.sampler);
+    let (scheduler, class) = (read.scheduler, read.class);
     let image = unet.image();
     let rows = unet.num_class_embeds.unwrap_or(0);
     let timesteps = scheduler.num_train_timesteps;
@@ -148,8 +144,8 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         process: process::Config {
             timesteps,
             beta_schedule: scheduler.beta_schedule,
-            beta_start: scheduler.beta_start,
-            beta_end: scheduler.beta_end,
+            beta_start: scheduler.beta_start.unwrap_or(class.betas[0]),
+            beta_end: scheduler.beta_end.unwrap_or(class.betas[1]),
             zero_terminal_snr: scheduler.rescale_betas_zero_snr,
             rounding: Rounding::F32,
         },
@@ -160,17 +156,13 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         } else {
             Loss::Simple
         },
-        clip: scheduler.clip_sample.then_some(scheduler.clip_sample_range),
+        clip: scheduler
+            .clip_sample
+            .unwrap_or(class.clips)
+            .then_some(scheduler.clip_sample_range),
         classes,
         null_share: if classes < rows { 0.1 } else { 0.0 },
-        sampling: SamplerSettings {
-            sampler: sampler.name.to_owned(),
-            steps: sampler.usual_steps(timesteps),
-            spacing: scheduler.timestep_spacing,
-            steps_offset: scheduler.steps_offset,
-            set_alpha_to_one: scheduler.set_alpha_to_one,
-            ..SamplerSettings::default()
-        },
+        sampling: read.sampling,
         ..Diffusing::of(image, true, Network::Unet(Box::new(unet)))
     };
     let config = Config::new(
@@ -239,27 +231,28 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
     write_tensors(&folder.join(UNET_WEIGHTS), tensors)?;
     let scheduler = Scheduler {
         num_train_timesteps: diffusion.process.timesteps,
-        beta_start: diffusion.process.beta_start,
-        beta_end: diffusion.process.beta_end,
+        beta_start: Some(diffusion.process.beta_start),
+        beta_end: Some(diffusion.process.beta_end),
         beta_schedule: diffusion.process.beta_schedule,
-        variance_type: match diffusion.variance {
-            Variance::FixedSmall => "fixed_small",
-            Variance::FixedLarge => "fixed_large",
-            Variance::LearnedRange => "learned_range",
-        }
-        .to_owned(),
-        clip_sample: diffusion.clip.is_some(),
+        variance_type: Some(
+            match diffusion.variance {
+                Variance::FixedSmall => "fixed_small",
+                Variance::FixedLarge => "fixed_large",
+                Variance::LearnedRange => "learned_range",
+            }
+            .to_owned(),
+        ),
+        clip_sample: Some(diffusion.clip.is_some()),
         clip_sample_range: diffusion.clip.unwrap_or(1.0),
         prediction_type: diffusion.prediction,
-        timestep_spacing: diffusion.sampling.spacing,
+        timestep_spacing: Some(diffusion.sampling.spacing),
         steps_offset: diffusion.sampling.steps_offset,
         rescale_betas_zero_snr: diffusion.process.zero_terminal_snr,
         ..Scheduler::default()
     };
     let mut json = serde_json::to_value(scheduler).unwrap_or_default();
     if let Some(fields) = json.as_object_mut() {
-        // Of DDIM alone.
-        fields.remove("set_alpha_to_one");
+        scheduler_classes::ALL[0].keep_own(fields);
         fields.insert("_class_name".to_owned(), "DDPMScheduler".into());
         fields.insert("_diffusers_version".to_owned(), VERSION.into());
     }

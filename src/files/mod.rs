@@ -29,6 +29,7 @@ mod layouts;
 pub mod metrics;
 pub mod pace;
 mod scheduler;
+mod scheduler_classes;
 mod synced;
 pub mod weights;
 

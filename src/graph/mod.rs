@@ -48,6 +48,7 @@ pub use op::Op;
 pub use ops::composite::Rows;
 pub use ops::conv2d::Conv2dOptions;
 use ops::leaf::{Leaf, LeafKind};
+pub use ops::reverse_step::StepInputs;
 pub use ops::stratified::Depths;
 use update::Update;
 

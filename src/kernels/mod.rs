@@ -45,6 +45,7 @@ pub mod matmul;
 pub mod occupancy;
 pub mod philox;
 pub mod pool;
+pub mod predict_x0;
 pub mod present;
 pub mod q_sample;
 pub mod ray_budget;

@@ -9,8 +9,8 @@
 //! use wgen::tensor::Data;
 //!
 //! // Two frequencies by the convention of Ho et al. 2020, 1 and 1/10000, at t = 0 and t = 1.
-//! let kernel = TimestepEmbedding { batch: 2, dim: 4, convention: Convention::DDPM };
-//! let mut buffers = [Data::U32(vec![0, 1]), Data::F64(vec![0.0; 8])];
+//! let kernel = TimestepEmbedding { batch: 2, dim: 4, convention: Convention::DDPM, fraction_bits: 8 };
+//! let mut buffers = [Data::U32(vec![0, 1 << 8]), Data::F64(vec![0.0; 8])];
 //! kernel.reference(&mut buffers);
 //! let expected = [0.0, 0.0, 1.0, 1.0, 1_f64.sin(), 1e-4_f64.sin(), 1_f64.cos(), 1e-4_f64.cos()];
 //! for (x, expected) in buffers[1].to_f64().iter().zip(expected) {
@@ -64,10 +64,15 @@ pub struct TimestepEmbedding {
     pub dim: usize,
     /// How it is laid out.
     pub convention: Convention,
+    /// Timesteps come in units of 2^-this: solvers visit some between the integers that a network is trained at.
+    pub fraction_bits: u32,
 }
 
+/// The most bits of a timestep's fraction: what is left of a word holds 4,095.
+pub const MOST_FRACTION_BITS: u32 = 20;
+
 impl TimestepEmbedding {
-    /// Refuses sizes that have no frequencies.
+    /// Refuses sizes that have no frequencies, and fractions that leave no room for integers.
     ///
     /// # Errors
     /// Naming them.
@@ -79,6 +84,15 @@ impl TimestepEmbedding {
                 format!(
                     "{} columns with a frequency shift of {}: from 2 to {LARGEST} are possible, and half of them must be more than the shift",
                     self.dim, self.convention.shift
+                ),
+            ));
+        }
+        if self.fraction_bits > MOST_FRACTION_BITS {
+            return Err(Error::shape(
+                "timestep_embedding",
+                format!(
+                    "{} bits of fraction; at most {MOST_FRACTION_BITS} are possible",
+                    self.fraction_bits
                 ),
             ));
         }
@@ -116,7 +130,11 @@ impl Kernel for TimestepEmbedding {
         } else {
             "sin cos"
         };
-        format!("{order} {}", self.dim)
+        let fraction = match self.fraction_bits {
+            0 => String::new(),
+            bits => format!(", {bits} bits of fraction"),
+        };
+        format!("{order} {}{fraction}", self.dim)
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -131,13 +149,14 @@ impl Kernel for TimestepEmbedding {
         let mut turns = self.turns();
         turns.resize(turns.len().next_multiple_of(4), 0);
         let words = turns.len() / 4;
-        let mut params = vec![count as u32, self.dim as u32, 0, 0];
+        let mut params = vec![count as u32, self.dim as u32, 0, self.fraction_bits];
         params.extend(turns);
         Launch {
             template: "timestep_embedding",
             entry: "timestep_embedding",
             context: json!({
                 "cosine_first": self.convention.cosine_first,
+                "fraction": self.fraction_bits > 0,
                 "words": words,
                 "bindings": super::wgsl_bindings(&self.bindings()),
             }),

@@ -64,8 +64,8 @@ pub struct State {
 pub enum Begin {
     /// This number everywhere.
     Number(f32),
-    /// Standard normal noise keyed by example, of the stream of this name.
-    Normal(&'static str),
+    /// Normal noise keyed by example, of the stream of this name, with this deviation.
+    Normal(&'static str, f32),
 }
 
 /// What one run of a sampler reads.
@@ -75,6 +75,8 @@ pub struct Step {
     pub timestep: f64,
     /// Coefficients of the step.
     pub row: Vec<f32>,
+    /// Whether a sampling can begin with it: it reads nothing that an earlier run leaves, beside the samples as they become.
+    pub begins: bool,
 }
 
 /// The name of the counter among a sampler's state that says which run is next.
@@ -109,8 +111,14 @@ impl Sampling {
     /// run it is: a caller who begins later has an x of his own.
     ///
     /// # Errors
-    /// Never in practice: the shapes are the sampler's.
+    /// When that run goes on from what an earlier one has left: in the middle of a pair, or of a sampler that looks back.
     pub fn begin(&self, seed: u64, first: u32, run: usize) -> Result<Vec<(&'static str, Value)>> {
+        if self.steps.get(run).is_some_and(|step| !step.begins) {
+            return Err(Error::Usage(format!(
+                "sampling: run {run} of {} goes on from the one before; begin where a step begins, with a sampler that begins there",
+                self.runs
+            )));
+        }
         let value = |state: &State| match state.name {
             STEP => Ok((
                 STEP,
@@ -131,9 +139,11 @@ impl State {
         let count = self.shape.count();
         let values = match self.begin {
             Begin::Number(x) => vec![x; count],
-            Begin::Normal(name) => {
+            Begin::Normal(name, deviation) => {
                 let examples = self.shape.dims().first().copied().unwrap_or(1);
-                normal(name, examples, count / examples.max(1), seed, first)
+                let mut noise = normal(name, examples, count / examples.max(1), seed, first);
+                noise.iter_mut().for_each(|z| *z *= deviation);
+                noise
             }
         };
         Value::f32(self.shape.clone(), values)

@@ -54,6 +54,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "matmul",
     "occupancy",
     "pool",
+    "predict_x0",
     "present",
     "q_sample",
     "ray_budget",

@@ -57,6 +57,7 @@ pub(crate) mod matmul;
 pub(crate) mod occupancy;
 pub(crate) mod piece;
 pub(crate) mod pool;
+pub(crate) mod predict_x0;
 pub(crate) mod present;
 pub(crate) mod q_sample;
 pub(crate) mod random;

@@ -14,7 +14,8 @@ pub(crate) fn timestep_embedding<T: Real>(kernel: &TimestepEmbedding, t: &[u32])
     let mut out = vec![T::from_f64(0.0); kernel.batch * kernel.dim];
     for (row, &t) in out.chunks_exact_mut(kernel.dim).zip(t) {
         for (i, &turn) in turns.iter().enumerate() {
-            let phase = t.wrapping_mul(turn).wrapping_add(128) >> 8;
+            let product = u64::from(t) * u64::from(turn);
+            let phase = ((product >> kernel.fraction_bits) as u32).wrapping_add(128) >> 8;
             let (cosine, sine) = unit_circle::<T>(phase);
             let (first, second) = if kernel.convention.cosine_first {
                 (cosine, sine)

@@ -19,6 +19,7 @@ pub(crate) mod matmul;
 pub(crate) mod normalize;
 pub(crate) mod occupancy;
 pub(crate) mod pool;
+pub(crate) mod predict_x0;
 pub(crate) mod q_sample;
 pub(crate) mod random;
 pub(crate) mod ray_budget;

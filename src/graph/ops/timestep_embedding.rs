@@ -10,13 +10,15 @@ use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, TensorType, Value};
 
-/// The embedding of integers `[batch]` as `[batch, dim]`. It has no gradient.
+/// The embedding of timesteps `[batch]` as `[batch, dim]`. It has no gradient.
 #[derive(Clone, Debug)]
 pub(crate) struct TimestepEmbedding {
     /// Elements of an embedding.
     pub dim: usize,
     /// How it is laid out.
     pub convention: Convention,
+    /// Timesteps come in units of 2^-this.
+    pub fraction_bits: u32,
 }
 
 impl TimestepEmbedding {
@@ -31,6 +33,7 @@ impl TimestepEmbedding {
             batch,
             dim: self.dim,
             convention: self.convention,
+            fraction_bits: self.fraction_bits,
         };
         kernel.check()?;
         Ok(kernel)
@@ -74,21 +77,37 @@ impl Op for TimestepEmbedding {
     }
 
     fn merge_key(&self) -> Option<MergeKey> {
-        let &Self { dim, convention } = self;
+        let &Self {
+            dim,
+            convention,
+            fraction_bits,
+        } = self;
         let Convention {
             cosine_first,
             shift,
             max_period,
         } = convention;
         let reals = [shift, max_period].map(f64::to_bits);
-        Some(MergeKey::of(self, (dim, cosine_first, reals)))
+        Some(MergeKey::of(
+            self,
+            (dim, cosine_first, reals, fraction_bits),
+        ))
     }
 }
 
 impl<'g> Var<'g> {
-    /// Sines and cosines of self `[batch]` (u32) times `dim / 2` frequencies: `[batch, dim]`.
-    pub fn timestep_embedding(self, dim: usize, convention: Convention) -> Self {
-        self.graph()
-            .apply(TimestepEmbedding { dim, convention }, &[self])
+    /// Sines and cosines of self `[batch]` (u32), in units of 2^-`fraction_bits`, times `dim / 2` frequencies: `[batch, dim]`.
+    pub fn timestep_embedding(
+        self,
+        dim: usize,
+        convention: Convention,
+        fraction_bits: u32,
+    ) -> Self {
+        let op = TimestepEmbedding {
+            dim,
+            convention,
+            fraction_bits,
+        };
+        self.graph().apply(op, &[self])
     }
 }

@@ -20,6 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{AttentionBlock, Resample, ResnetBlock, ResnetNames, ResnetOptions};
+use super::denoiser::Timestep;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::layout::{Init, Parameter};
@@ -393,8 +394,8 @@ impl InputHalf {
     }
 
     /// The embedding of `t` `[batch]` or `[1]` (u32), before its silu: `[batch or 1, 4 model_channels]`.
-    pub(in crate::models) fn embedding<'g>(&self, t: Var<'g>) -> Var<'g> {
-        let sinusoid = t.timestep_embedding(self.model_channels, Convention::ADM);
+    pub(in crate::models) fn embedding<'g>(&self, t: Timestep<'g>) -> Var<'g> {
+        let sinusoid = t.embedding(self.model_channels, Convention::ADM);
         self.time[1].forward(self.time[0].forward(sinusoid).silu())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::denoiser::Denoiser;
-use super::process::{self, Prediction, Variance};
+use super::process::{self, Prediction, Process, Variance};
 use super::samplers::{self, SamplerSettings};
 use super::{mlp, unet};
 use crate::error::{Error, Result};
@@ -218,23 +218,11 @@ impl Config {
     /// Naming the option.
     pub(crate) fn check_sampling(&self, sampling: &SamplerSettings) -> Result<()> {
         let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
-        samplers::find(&sampling.sampler)?;
-        let timesteps = self.process.timesteps;
-        sampling
-            .spacing
-            .timesteps(timesteps, sampling.steps, sampling.steps_offset)?;
-        if !(sampling.eta >= 0.0 && sampling.eta <= 1.0) {
-            return wrong(format!("`eta` {} must be from 0 to 1", sampling.eta));
-        }
-        if !(sampling.guidance.is_finite() && sampling.guidance >= 0.0) {
-            return wrong(format!(
-                "`guidance` {} must be a number from 0 on",
-                sampling.guidance
-            ));
-        }
+        sampling.check(samplers::find(&sampling.sampler)?)?;
+        sampling.levels(&Process::new(&self.process)?, &self.process)?;
         if sampling.guidance != 1.0 && (self.classes == 0 || self.null_share == 0.0) {
             return wrong(format!(
-                "`guidance` {}: the model {}; guidance needs one that was trained with classes and a null class",
+                "`guidance` {}: the model {}; classifier-free guidance needs one that was trained with classes and a null class",
                 sampling.guidance,
                 if self.classes == 0 {
                     "is not conditional on classes"

@@ -4,20 +4,47 @@ use std::fmt::Debug;
 
 use crate::graph::Var;
 use crate::graph::layout::Parameter;
+use crate::kernels::timestep_embedding::Convention;
 use crate::nn::Pass;
+
+/// What a network is told of the noise in its examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Timestep<'g> {
+    /// u32 `[batch]`, or `[1]` for all examples.
+    pub value: Var<'g>,
+    /// In units of 2^-this: solvers visit timesteps between the integers that a network is trained at.
+    pub fraction_bits: u32,
+}
+
+impl<'g> From<Var<'g>> for Timestep<'g> {
+    /// Integers.
+    fn from(value: Var<'g>) -> Self {
+        Self {
+            value,
+            fraction_bits: 0,
+        }
+    }
+}
+
+impl<'g> Timestep<'g> {
+    /// `[batch or 1, dim]`: [`Var::timestep_embedding`].
+    pub fn embedding(self, dim: usize, convention: Convention) -> Var<'g> {
+        self.value
+            .timestep_embedding(dim, convention, self.fraction_bits)
+    }
+}
 
 /// A network that a process is reversed by.
 pub trait Denoiser: Debug + Send + Sync {
     /// Its tensors.
     fn parameters(&self) -> Vec<Parameter>;
 
-    /// What it says of `x` `[batch, width]` at `t` (u32, `[batch]` or `[1]`): `[batch, pixels, outputs]`, a pixel of points being the whole
-    /// point. `classes` is `[batch, class rows]`, 1 at the class.
+    /// What it says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`, a pixel of points being the whole point. `classes` is `[batch, class rows]`, 1 at the class.
     fn predict<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: Timestep<'g>,
         classes: Option<Var<'g>>,
     ) -> Var<'g>;
 

@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-/// The object that a configuration file has; some editors begin it with a byte order mark.
+/// The object that a configuration file has; some editors begin it with a byte order mark. Python writes `-Infinity` (`lambda_min_clipped` of
+/// diffusers' solvers), which is no JSON; such a value is null here.
 pub(crate) fn object(text: &str) -> Result<Map<String, Json>, String> {
-    serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|e| format!("is malformed: {e}"))
+    let text = text.trim_start_matches('\u{feff}');
+    serde_json::from_str(text)
+        .or_else(|e| json5::from_str(text).map_err(|_| format!("is malformed: {e}")))
 }
 
 /// The keys that `T` has, with `T`'s defaults for those that are missing, and the names of the others.

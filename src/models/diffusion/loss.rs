@@ -1,7 +1,7 @@
 //! What a prediction is compared with: the squared error and the terms of the variational bound.
 
-use super::process::{Prediction, Variance};
-use super::{Diffusion, Loss, samplers, table};
+use super::process::{Prediction, Variance, table};
+use super::{Diffusion, Loss, samplers};
 use crate::graph::{Graph, Var};
 use crate::models::model::Model;
 use crate::nn::Pass;
@@ -45,7 +45,7 @@ impl Diffusion {
                 Prediction::Sample => [1.0, 0.0],
                 Prediction::Velocity => [-deviation, signal],
             };
-            let [x0_x, x0_p] = samplers::x0_of(config.prediction, abar);
+            let [x0_x, x0_p] = samplers::x0_of(config.prediction, self.process.level(t));
             let posterior = self.process.posterior(t);
             let mut row = [0.0; entry::COLUMNS];
             row[entry::WEIGHT] = self.weight(t);

@@ -12,7 +12,7 @@
 //! let graph = Graph::new(Domain::Sampling);
 //! let x = graph.input("x", TensorType::f32([8, 2]));
 //! let t = graph.input("t", TensorType::u32([8]));
-//! assert_eq!(network.forward(x, t, None).shape(), [8, 2].into());
+//! assert_eq!(network.forward(x, t.into(), None).shape(), [8, 2].into());
 //! graph.check()?;
 //! // At first it predicts zero everywhere.
 //! let parameters = network.parameters();
@@ -23,7 +23,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::denoiser::Denoiser;
+use super::denoiser::{Denoiser, Timestep};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::layout::{Init, Parameter};
@@ -107,9 +107,9 @@ impl Mlp {
         &self.config
     }
 
-    /// The prediction `[batch, outputs]` from points `[batch, width]` at `t` `[batch]` or `[1]` (u32); `classes` is `[batch, classes]`.
-    pub fn forward<'g>(&self, x: Var<'g>, t: Var<'g>, classes: Option<Var<'g>>) -> Var<'g> {
-        let sinusoid = t.timestep_embedding(self.config.hidden, Convention::DDPM);
+    /// The prediction `[batch, outputs]` from points `[batch, width]` at `t`; `classes` is `[batch, classes]`.
+    pub fn forward<'g>(&self, x: Var<'g>, t: Timestep<'g>, classes: Option<Var<'g>>) -> Var<'g> {
+        let sinusoid = t.embedding(self.config.hidden, Convention::DDPM);
         let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
         if let Some(rows) = classes {
             let shape = [self.config.classes, self.config.hidden];
@@ -151,7 +151,7 @@ impl Denoiser for Mlp {
         &self,
         _pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: Timestep<'g>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
         let rows = x.shape().dims()[0];

@@ -27,35 +27,37 @@ use std::sync::Arc;
 
 use super::model::{DataType, Model, Phase, finish_with, trained};
 use super::registry::{self, Entry};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Domain;
-use crate::kernels::reverse_step::COLUMNS;
 use crate::nn::Pass;
-use crate::program::sampling::{Begin, Classes, STEP, Sampling, State, Step, normal};
-use crate::tensor::{DType, Data, Shape, TensorType, Value};
+use crate::program::sampling::{Classes, Sampling};
+use crate::tensor::{DType, TensorType};
 
 pub mod adm;
 pub(super) mod blocks;
 mod cases;
 mod config;
 mod denoiser;
+mod guide;
 pub(crate) mod keys;
 mod loss;
 pub mod mlp;
 pub mod process;
 pub mod samplers;
+mod sampling;
 pub mod spacing;
 pub mod unet;
 mod unet_config;
 
 pub use config::{Config, Loss, Network};
-pub use denoiser::Denoiser;
-use process::{Process, table};
-use samplers::{Reverse, ReverseStep, SamplerSettings};
+pub use denoiser::{Denoiser, Timestep};
+pub use guide::Guide;
+use process::Process;
+use samplers::ReverseStep;
 
 /// Among all models.
 pub(crate) const ENTRY: Entry = Entry {
@@ -71,11 +73,9 @@ pub struct Diffusion {
     config: Config,
     process: Process,
     denoiser: Arc<dyn Denoiser>,
+    guide: Option<Arc<dyn Guide>>,
     steps: Vec<ReverseStep>,
 }
-
-/// The stream of the noise that a sampler begins with.
-const PRIOR: &str = "prior";
 
 impl Diffusion {
     /// A model of this configuration.
@@ -86,11 +86,12 @@ impl Diffusion {
         config.check()?;
         let process = Process::new(&config.process)?;
         let denoiser = config.network.build()?;
-        let steps = reverse_steps(&config, &process)?;
+        let steps = sampling::reverse_steps(&config, &process, 0)?;
         Ok(Self {
             config,
             process,
             denoiser,
+            guide: None,
             steps,
         })
     }
@@ -105,28 +106,6 @@ impl Diffusion {
         &self.process
     }
 
-    /// The reverse steps of its sampler, the noisiest first.
-    pub fn steps(&self) -> &[ReverseStep] {
-        &self.steps
-    }
-
-    /// The same model sampled in another way.
-    ///
-    /// # Errors
-    /// When this model has no such way of sampling, naming the field.
-    pub fn with_sampling(&self, sampling: &SamplerSettings) -> Result<Self> {
-        self.config.check_sampling(sampling)?;
-        let config = Config {
-            sampling: sampling.clone(),
-            ..self.config.clone()
-        };
-        Ok(Self {
-            steps: reverse_steps(&config, &self.process)?,
-            config,
-            ..self.clone()
-        })
-    }
-
     /// Pixels and channels of an example, as the network has them.
     fn pixels(&self) -> [usize; 2] {
         let twice = match self.config.variance {
@@ -137,16 +116,15 @@ impl Diffusion {
         [self.width() / channels, channels]
     }
 
-    /// What the network says of `x` `[batch, width]` at `t` (u32, `[batch]` or `[1]`): `[batch, pixels, outputs]`. `classes` is
-    /// `[batch, class rows]`.
+    /// What the network says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`. `classes` is `[batch, class rows]`.
     pub fn predict<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: impl Into<Timestep<'g>>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
-        self.denoiser.predict(pass, x, t, classes)
+        self.denoiser.predict(pass, x, t.into(), classes)
     }
 
     /// The step's batch in the process's range: `[batch, width]`.
@@ -215,61 +193,6 @@ impl Diffusion {
         graph.output("prior", prior * self.unit());
         Ok(graph)
     }
-
-    /// The prediction of `x`; with guidance those by class and by the null class, one above the other, which the step mixes.
-    fn guided<'g>(
-        &self,
-        graph: &'g Graph,
-        x: Var<'g>,
-        t: Var<'g>,
-        classes: Option<Var<'g>>,
-    ) -> Var<'g> {
-        let pass = Pass::evaluation(graph);
-        let Some(classes) = classes.filter(|_| self.config.sampling.guidance != 1.0) else {
-            return self.predict(&pass, x, t, classes);
-        };
-        let &[count, rows] = classes.shape().dims() else {
-            return self.predict(&pass, x, t, Some(classes));
-        };
-        let of_null = |null: bool, columns: usize| {
-            let value = if null { 1.0 } else { 0.0 };
-            graph.constant(value).broadcast_to([count, columns])
-        };
-        let null = graph.concat(1, &[of_null(false, rows - 1), of_null(true, 1)]);
-        let classes = graph.concat(0, &[classes, null]);
-        self.predict(&pass, graph.concat(0, &[x, x]), t, Some(classes))
-    }
-
-    /// Images as a sampler sees them, from the process's range.
-    fn images<'g>(&self, x: Var<'g>) -> Var<'g> {
-        if self.config.pixels {
-            (x * 0.5 + 0.5).clamp(0.0, 1.0)
-        } else {
-            x
-        }
-    }
-
-    /// Examples at the sampler's step `step` by the forward process, from `x0` `[count, width]` in the range of the data: what img2img begins
-    /// with. Input `x` of the sampler.
-    ///
-    /// # Errors
-    /// When there is no such step.
-    pub fn noised(&self, x0: &[f32], step: usize, seed: u64) -> Result<Value> {
-        let Some(at) = self.steps.get(step) else {
-            return Err(Error::Usage(format!(
-                "diffusion: step {step} of {} sampling steps",
-                self.steps.len()
-            )));
-        };
-        let abar = self.process.alphas_cumprod[at.timestep];
-        let count = x0.len() / self.width();
-        let noise = normal(PRIOR, count, self.width(), seed, 0);
-        let values = x0.iter().zip(noise).map(|(&x, eps)| {
-            let x = if self.config.pixels { 2.0 * x - 1.0 } else { x };
-            (abar.sqrt() * f64::from(x) + (1.0 - abar).sqrt() * f64::from(eps)) as f32
-        });
-        Value::f32([count, self.width()], values.collect())
-    }
 }
 
 /// `count` rows from `first` on; all where there are no more.
@@ -279,23 +202,6 @@ fn part_of(v: Var<'_>, first: usize, count: usize) -> Var<'_> {
     } else {
         v.slice(0, first, first + count)
     }
-}
-
-/// The steps of a configuration's sampler.
-fn reverse_steps(config: &Config, process: &Process) -> Result<Vec<ReverseStep>> {
-    let settings = &config.sampling;
-    let timesteps =
-        settings
-            .spacing
-            .timesteps(process.len(), settings.steps, settings.steps_offset)?;
-    let reverse = Reverse {
-        process,
-        prediction: config.prediction,
-        clip: config.clip,
-        variance: config.variance,
-    };
-    let sampler = (samplers::find(&settings.sampler)?.build)(settings);
-    Ok(sampler.steps(&reverse, &timesteps))
 }
 
 impl Model for Diffusion {
@@ -315,8 +221,11 @@ impl Model for Diffusion {
         self
     }
 
+    /// The network's; behind them a classifier's, where one guides.
     fn parameters(&self) -> Vec<Parameter> {
-        self.denoiser.parameters()
+        let mut parameters = self.denoiser.parameters();
+        parameters.extend(self.guide.iter().flat_map(|g| g.parameters()));
+        parameters
     }
 
     fn phases(&self) -> Vec<Phase> {
@@ -383,86 +292,23 @@ impl Model for Diffusion {
         vec!["squared_error"]
     }
 
+    /// Those that it is conditional on, or that a classifier guides it to.
     fn classes(&self) -> usize {
-        self.config.classes
+        let guided = self.guide.as_ref().map_or(0, |g| g.classes());
+        self.config.classes.max(guided)
     }
 
-    /// One reverse step a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the step, to the x and step of the next,
-    /// which they become. Output `images` is x in the range of the data. Input `classes` `[count, class rows]` of a conditional model.
+    /// One row of the sampler a run: [`Diffusion::steps`].
     fn sampling(&self, count: usize) -> Result<Sampling> {
-        let graph = Graph::new(Domain::Sampling);
-        let guidance = self.config.sampling.guidance;
-        let steps: Vec<Step> = self
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(i, step)| Step {
-                timestep: step.timestep as f64,
-                row: step.coefficients(guidance, i).to_vec(),
-            })
-            .collect();
-        let x = graph.input("x", TensorType::f32([count, self.width()]));
-        let step = graph.input(STEP, TensorType::f32([1]));
-        let (t, row) = current(&graph, &steps, step);
-        let rows = self.config.class_rows();
-        let classes = (rows > 0).then(|| graph.input("classes", TensorType::f32([count, rows])));
-        let prediction = self.guided(&graph, x, t, classes);
-        let [pixels, channels] = self.pixels();
-        let next = x
-            .reshape([count, pixels, channels])
-            .reverse_step("reverse_step", prediction, row)
-            .reshape([count, self.width()]);
-        graph.output("images", self.images(next));
-        graph.output("next", next);
-        graph.feed_back("x", next);
-        graph.feed_back(STEP, step + 1.0);
-        let state = |name, next, shape: Shape, begin| State {
-            name,
-            next,
-            shape,
-            begin,
-        };
-        let shape = Shape::from([count, self.width()]);
-        Ok(Sampling {
-            graph,
-            count,
-            runs: steps.len(),
-            state: vec![
-                state("x", Some("next"), shape, Begin::Normal(PRIOR)),
-                state(STEP, None, [1].into(), Begin::Number(0.0)),
-            ],
-            steps,
-            output: "images",
-            classes: self.conditioning(),
-        })
+        self.sampling_graph(count)
     }
 
     fn conditioning(&self) -> Classes {
         Classes {
             model: "diffusion",
-            count: self.config.classes,
+            count: self.classes(),
             null: self.config.class_rows() > self.config.classes,
             turns: Vec::new(),
         }
     }
-}
-
-/// The timestep (u32, `[1]`) and the coefficients of the step that `step` says, from tables of all.
-fn current<'g>(graph: &'g Graph, steps: &[Step], step: Var<'g>) -> (Var<'g>, Var<'g>) {
-    let rows = steps
-        .iter()
-        .flat_map(|s| s.row.iter().map(|&x| f64::from(x)));
-    let rows = table(graph, "sampler.steps", steps.len(), rows);
-    let timesteps = graph.table(
-        "sampler.timesteps",
-        Value {
-            shape: [steps.len(), 1].into(),
-            data: Data::U32(steps.iter().map(|s| s.timestep as u32).collect()),
-        },
-    );
-    let place = step.cast(DType::U32);
-    (
-        timesteps.gather(place).reshape([1]),
-        rows.gather(place).reshape([COLUMNS]),
-    )
 }

@@ -247,6 +247,67 @@ pub struct Posterior {
     pub log_variance: f64,
 }
 
+/// A point of a process: x = `a` x_0 + `s` epsilon, and what the network is told there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Of the image.
+    pub a: f64,
+    /// Of the noise.
+    pub s: f64,
+    /// The network's t; where there is no network to ask, 0.
+    pub timestep: f64,
+}
+
+/// What diffusers takes as abar at T - 1 where the terminal SNR is zero and a sampler divides by it: the smallest number of f16.
+const LEAST_ABAR: f64 = 1.0 / (1 << 24) as f64;
+
+impl Level {
+    /// The image itself.
+    pub const IMAGE: Self = Self {
+        a: 1.0,
+        s: 0.0,
+        timestep: 0.0,
+    };
+
+    fn of_abar(abar: f64, timestep: f64) -> Self {
+        Self {
+            a: abar.sqrt(),
+            s: (1.0 - abar).sqrt(),
+            timestep,
+        }
+    }
+
+    /// The point of a variance-preserving process where s / a is `sigma`.
+    pub fn of_sigma(sigma: f64, timestep: f64) -> Self {
+        let a = 1.0 / sigma.hypot(1.0);
+        Self {
+            a,
+            s: sigma * a,
+            timestep,
+        }
+    }
+
+    /// s / a: diffusers' sigma. Infinite where nothing of the image is left.
+    pub fn sigma(&self) -> f64 {
+        self.s / self.a
+    }
+
+    /// -ln sigma: half the logarithm of the ratio of signal to noise (Lu et al. 2022, "DPM-Solver").
+    pub fn lambda(&self) -> f64 {
+        (self.a / self.s).ln()
+    }
+
+    /// The same, a little of the image left where there is nothing: samplers of second order divide by it.
+    #[must_use]
+    pub fn finite(self) -> Self {
+        if self.a > 0.0 {
+            self
+        } else {
+            Self::of_abar(LEAST_ABAR, self.timestep)
+        }
+    }
+}
+
 impl Process {
     /// The tables of a configuration.
     ///
@@ -285,6 +346,39 @@ impl Process {
     /// Whether there are no steps: never.
     pub fn is_empty(&self) -> bool {
         self.betas.is_empty()
+    }
+
+    /// The point at t.
+    pub fn level(&self, t: usize) -> Level {
+        Level::of_abar(self.alphas_cumprod[t], self.timesteps[t] as f64)
+    }
+
+    /// The point at a t between the integers: sigma is linear there, as diffusers has it.
+    pub fn level_at(&self, t: f64) -> Level {
+        let low = (t.floor() as usize).min(self.len() - 1);
+        let share = t - low as f64;
+        let (before, after) = (self.level(low), self.level((low + 1).min(self.len() - 1)));
+        if share <= 0.0 {
+            return before;
+        }
+        let between = |a: f64, b: f64| a + share * (b - a);
+        let (low, high) = (before.finite().sigma(), after.finite().sigma());
+        Level::of_sigma(between(low, high), between(before.timestep, after.timestep))
+    }
+
+    /// The t, between integers too, where ln sigma is that of `sigma`; the ends outside of the process.
+    pub fn t_of_sigma(&self, sigma: f64) -> f64 {
+        let of = |t: usize| self.level(t).finite().sigma().ln();
+        let wanted = sigma.max(1e-10).ln();
+        let next = (0..self.len()).find(|&t| of(t) > wanted);
+        match next {
+            None => (self.len() - 1) as f64,
+            Some(0) => 0.0,
+            Some(next) => {
+                let (low, high) = (of(next - 1), of(next));
+                (next - 1) as f64 + (wanted - low) / (high - low)
+            }
+        }
     }
 
     /// sqrt(abar), sqrt(1 - abar) of each t, by which [`Var::q_sample`] goes: `[T, 2]`.

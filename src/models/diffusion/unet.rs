@@ -25,7 +25,7 @@
 //! ```
 
 use super::blocks::{AttentionBlock, Resample, ResnetBlock, ResnetNames, ResnetOptions};
-use super::denoiser::Denoiser;
+use super::denoiser::{Denoiser, Timestep};
 pub use super::unet_config::{Config, SampleSize};
 use crate::error::Result;
 use crate::graph::Var;
@@ -256,7 +256,7 @@ impl UNet2DModel {
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: Timestep<'g>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
         let config = &self.config;
@@ -266,7 +266,7 @@ impl UNet2DModel {
             shift: config.freq_shift,
             max_period: 10_000.0,
         };
-        let sinusoid = t.timestep_embedding(config.block_out_channels[0], convention);
+        let sinusoid = t.embedding(config.block_out_channels[0], convention);
         let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
         if let (Some(rows), Some(classes)) = (classes, config.num_class_embeds) {
             let table = graph.parameter(CLASS_EMBEDDING, [classes, config.time_dim()]);
@@ -364,7 +364,7 @@ impl Denoiser for UNet2DModel {
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: Timestep<'g>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
         let rows = x.shape().dims()[0];

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diffusion::adm::{self, InputHalf};
 use super::diffusion::process::{self, Process};
+use super::diffusion::{Guide, Timestep};
 use super::model::{DataType, Figures, Model, Phase, finish_step};
 use super::registry::{self, Entry};
 use crate::error::{Error, Result};
@@ -197,8 +198,8 @@ impl NoisedClassifier {
         &self.process
     }
 
-    /// Logits `[batch, classes]` of `x` `[batch, width]`, as the process has it (pixels in [-1, 1]), at `t` (u32, `[batch]` or `[1]`).
-    pub fn logits<'g>(&self, pass: &Pass<'g>, x: Var<'g>, t: Var<'g>) -> Var<'g> {
+    /// Logits `[batch, classes]` of `x` `[batch, width]`, as the process has it (pixels in [-1, 1]), at `t`.
+    pub fn logits<'g>(&self, pass: &Pass<'g>, x: Var<'g>, t: impl Into<Timestep<'g>>) -> Var<'g> {
         let ImageShape {
             height,
             width,
@@ -206,18 +207,18 @@ impl NoisedClassifier {
         } = self.config.image;
         let batch = x.shape().dims().first().copied().unwrap_or(0);
         let x = x.reshape([batch, height, width, channels]);
-        let embedding = self.network.embedding(t);
+        let embedding = self.network.embedding(t.into());
         self.pooling
             .forward(&self.network.forward(pass, x, embedding))
     }
 
-    /// ln p(y | x_t, t) of each example: `[batch]`. `x` `[batch, width]` as the process has it, `t` (u32) `[batch]` or `[1]`, `classes`
+    /// ln p(y | x_t, t) of each example: `[batch]`. `x` `[batch, width]` as the process has it, `classes`
     /// `[batch, classes]`, 1 at y. Its gradient by `x` is what guidance goes by (Dhariwal & Nichol 2021, algorithms 1 and 2).
     pub fn log_probability<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Var<'g>,
+        t: impl Into<Timestep<'g>>,
         classes: Var<'g>,
     ) -> Var<'g> {
         -self.logits(pass, x, t).cross_entropy(classes)
@@ -266,6 +267,34 @@ impl NoisedClassifier {
         graph.output("cross_entropy", logits.cross_entropy(labels));
         graph.output("accuracy", is_right(logits, labels));
         Ok(())
+    }
+}
+
+impl Guide for NoisedClassifier {
+    fn parameters(&self) -> Vec<Parameter> {
+        Model::parameters(self)
+    }
+
+    fn log_probability<'g>(
+        &self,
+        pass: &Pass<'g>,
+        x: Var<'g>,
+        t: Timestep<'g>,
+        classes: Var<'g>,
+    ) -> Var<'g> {
+        Self::log_probability(self, pass, x, t, classes)
+    }
+
+    fn classes(&self) -> usize {
+        self.config.classes
+    }
+
+    fn image(&self) -> ImageShape {
+        self.config.image
+    }
+
+    fn process(&self) -> &process::Config {
+        &self.config.process
     }
 }
 

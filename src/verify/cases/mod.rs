@@ -66,6 +66,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     layers::attention(quick, &mut cases);
     diffusion::q_sample(&mut cases);
     diffusion::timestep_embedding(&mut cases);
+    diffusion::predict_x0(quick, &mut cases);
     diffusion::reverse_step(quick, &mut cases);
     nerf_encodings::frequency_encode(&mut cases);
     nerf_encodings::spherical_harmonics(&mut cases);

@@ -1,19 +1,26 @@
 //! Song et al. 2021, "Denoising diffusion implicit models", eq. 12.
 
 use super::entry::Entry;
-use super::step::{Reverse, ReverseStep, Sampler, epsilon_of};
+use super::step::{Combination, Reverse, ReverseStep, Sampler, epsilon_of};
+use crate::models::diffusion::process::Level;
+use crate::models::diffusion::spacing::{Grid, Spacing};
 
 /// Among the samplers.
 pub(super) const ENTRY: Entry = Entry {
     name: "ddim",
+    aliases: &[],
+    what: "first order, with noise where eta is above 0 (Song et al. 2021)",
     scheduler: "DDIMScheduler",
-    own: &["eta", "use_clipped_model_output"],
+    own: &["eta", "use_clipped_model_output", "stride", "last_sigma"],
     every_timestep: false,
+    grid: Grid::Integers,
+    spacing: Spacing::Leading,
+    order: 1,
     build: |settings| {
         Box::new(Ddim {
             eta: settings.eta,
-            set_alpha_to_one: settings.set_alpha_to_one,
             use_clipped_model_output: settings.clipped_model_output(),
+            stride: settings.stride,
         })
     },
 };
@@ -23,52 +30,57 @@ pub(super) const ENTRY: Entry = Entry {
 pub struct Ddim {
     /// 0: no noise at all; 1: as much as the ancestral step with the small variance.
     pub eta: f64,
-    /// Whether the step before the first has abar = 1; otherwise abar of t = 0.
-    pub set_alpha_to_one: bool,
     /// Whether the noise is the one that takes the clipped x_0 to x (diffusers' name); otherwise the prediction's, which belongs to x_0
     /// before it was clipped.
     pub use_clipped_model_output: bool,
+    /// Whether steps go T / steps timesteps down, not to the next of the list: as diffusers.
+    pub stride: bool,
 }
 
 impl Sampler for Ddim {
-    fn steps(&self, reverse: &Reverse<'_>, timesteps: &[usize]) -> Vec<ReverseStep> {
-        // As diffusers: the same distance everywhere, even where rounding made the timesteps uneven.
-        let distance = reverse.process.len() / timesteps.len();
-        timesteps
-            .iter()
-            .map(|&t| self.step(reverse, t, t.checked_sub(distance)))
+    fn steps(&self, reverse: &Reverse<'_>, levels: &[Level]) -> Vec<ReverseStep> {
+        let count = levels.len() - 1;
+        let distance = reverse.process.len() / count.max(1);
+        let next = |i: usize| {
+            if !self.stride {
+                return levels[i + 1];
+            }
+            let next = (levels[i].timestep as usize).checked_sub(distance);
+            next.map_or(levels[count], |t| reverse.process.level(t))
+        };
+        (0..count)
+            .map(|i| self.step(reverse, i, [levels[i], next(i)]))
             .collect()
     }
 }
 
 impl Ddim {
-    fn step(&self, reverse: &Reverse<'_>, t: usize, next: Option<usize>) -> ReverseStep {
-        let process = reverse.process;
-        let abar = process.alphas_cumprod[t];
-        let last = if self.set_alpha_to_one {
-            1.0
+    fn step(&self, reverse: &Reverse<'_>, i: usize, [now, next]: [Level; 2]) -> ReverseStep {
+        // 1 - q of the ancestral step: how much of the next level's noise may be new.
+        let fresh = 1.0 - (next.s * now.a / (next.a * now.s)).powi(2);
+        let variance = (self.eta * next.s).powi(2) * fresh;
+        let direction = (next.s * next.s - variance).max(0.0).sqrt();
+        let mean = if self.use_clipped_model_output {
+            Combination {
+                x0: next.a - direction * now.a / now.s,
+                x: direction / now.s,
+                ..Combination::default()
+            }
         } else {
-            process.alphas_cumprod[0]
+            let [of_x, of_p] = epsilon_of(reverse.prediction, now);
+            Combination {
+                x0: next.a,
+                x: direction * of_x,
+                p: direction * of_p,
+                ..Combination::default()
+            }
         };
-        let before = next.map_or(last, |n| process.alphas_cumprod[n]);
-        let eta = self.eta;
-        let variance = eta * eta * (1.0 - before) / (1.0 - abar) * (1.0 - abar / before);
-        let direction = (1.0 - before - variance).max(0.0).sqrt();
-        let [of_x0, of_x, of_p] = if self.use_clipped_model_output {
-            let sigma = (1.0 - abar).sqrt();
-            [-abar.sqrt() / sigma, 1.0 / sigma, 0.0]
-        } else {
-            let [of_x, of_p] = epsilon_of(reverse.prediction, abar);
-            [0.0, of_x, of_p]
-        };
-        let log_variance = variance.ln();
         ReverseStep {
-            mean_x0: before.sqrt() + direction * of_x0,
-            mean_x: direction * of_x,
-            mean_p: direction * of_p,
-            min_log_variance: log_variance,
-            max_log_variance: log_variance,
-            ..reverse.step(t)
+            mean,
+            noise: variance > 0.0,
+            min_log_variance: variance.ln(),
+            max_log_variance: variance.ln(),
+            ..reverse.step(i, now)
         }
     }
 }

@@ -1,48 +1,72 @@
-//! Samplers of diffusion models, a file each: how x at one timestep becomes x at the next, as rows of coefficients for the one kernel of
-//! reverse steps.
+//! Samplers of diffusion models, a file each: how x at one level of noise becomes x at the next, as rows of coefficients for the same two
+//! kernels.
 //!
 //! [`ALL`] is the only list of them: configurations, the command line and the folders of diffusers read it.
 //!
 //! ```
 //! use wgen::models::diffusion::process::{Config, Prediction, Process, Variance};
 //! use wgen::models::diffusion::samplers::{Reverse, SamplerSettings, find};
-//! use wgen::models::diffusion::spacing::Spacing;
 //!
-//! let process = Process::new(&Config::default())?;
+//! let config = Config::default();
+//! let process = Process::new(&config)?;
 //! let (prediction, variance) = (Prediction::Epsilon, Variance::FixedSmall);
-//! let reverse = Reverse { process: &process, prediction, clip: Some(1.0), variance };
-//! let timesteps = Spacing::Leading.timesteps(process.len(), 4, 0)?;
-//! assert_eq!(timesteps, [750, 500, 250, 0]);
+//! let reverse = Reverse { process: &process, prediction, clip: Some(1.0), clip_guided: false, variance };
 //!
-//! let ddim = (find("ddim")?.build)(&SamplerSettings::default());
-//! let steps = ddim.steps(&reverse, &timesteps);
-//! // Without noise, and the last step gives the predicted x_0 itself.
-//! assert!(steps.iter().all(|step| step.max_log_variance == f64::NEG_INFINITY));
-//! assert_eq!((steps[3].mean_x0, steps[3].mean_x, steps[3].mean_p), (1.0, 0.0, 0.0));
+//! let settings = SamplerSettings { sampler: "heun".to_owned(), steps: 4, ..SamplerSettings::default() };
+//! let levels = settings.levels(&process, &config)?;
+//! let rows = (find("heun")?.build)(&settings).steps(&reverse, &levels);
+//! // Two calls of the network a step, but for the last, which gives the predicted x_0 itself.
+//! assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 3]);
+//! assert_eq!((rows[6].mean.x0, rows[6].mean.x, rows[6].noise), (1.0, 0.0, false));
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
 use crate::error::{Error, Result};
 
+mod checks;
 mod ddim;
 mod ddpm;
+mod dpmpp_2m;
+mod dpmpp_2m_sde;
 mod entry;
+mod euler;
+mod euler_a;
+mod heun;
+mod settings;
 mod step;
+mod unipc;
 
 pub use ddim::Ddim;
 pub use ddpm::Ddpm;
+pub use dpmpp_2m::Dpmpp2M;
+pub use dpmpp_2m_sde::Dpmpp2MSde;
 pub use entry::Entry;
-pub use step::{Reverse, ReverseStep, Sampler, SamplerSettings, epsilon_of, x0_of};
+pub use euler::Euler;
+pub use euler_a::EulerAncestral;
+pub use heun::Heun;
+pub use settings::{SamplerSettings, SolverType};
+pub use step::{Combination, Needs, Reverse, ReverseStep, Sampler, epsilon_of, x0_of};
+pub use unipc::UniPc;
 
 /// All samplers.
-pub const ALL: &[Entry] = &[ddpm::ENTRY, ddim::ENTRY];
+pub const ALL: &[Entry] = &[
+    ddpm::ENTRY,
+    ddim::ENTRY,
+    euler::ENTRY,
+    euler_a::ENTRY,
+    heun::ENTRY,
+    dpmpp_2m::ENTRY,
+    dpmpp_2m_sde::ENTRY,
+    unipc::ENTRY,
+];
 
 /// The sampler called `name`.
 ///
 /// # Errors
 /// When there is none, saying which there are.
 pub fn find(name: &str) -> Result<&'static Entry> {
-    ALL.iter().find(|e| e.name == name).ok_or_else(|| {
+    let called = |e: &&Entry| e.name == name || e.aliases.contains(&name);
+    ALL.iter().find(called).ok_or_else(|| {
         let known: Vec<&str> = ALL.iter().map(|e| e.name).collect();
         Error::Usage(format!(
             "diffusion: there is no sampler '{name}'; there is {}",

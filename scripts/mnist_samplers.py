@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Every sampler at 5, 10, 20 and 50 calls of the class-conditional U-Net of scripts/mnist_diffusion.sh, one set of noises: Frechet distance of samples by class
+in turn, and the RMS distance of 64 of them to 250 steps of DDIM from the same noise.
+
+    scripts/mnist_samplers.py [RUN] [--judge runs/mnist-classifier] [--data idx:../shared/data/mnist] [--samples 300] [--first 1000] [--only NAME...]
+
+What was measured stays in RUN/samplers.jsonl and is not measured again. The comparisons that are asked for (DDIM at 50 calls, 2M at 10) are of --first samples.
+Draws RUN/samplers.svg (Frechet distance against calls; needs matplotlib) and prints a table.
+"""
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+
+import numpy as np
+from safetensors.numpy import load_file
+
+CALLS = [5, 10, 20, 50]
+# Cosine betas reach a sigma of 2e4, from which Heun's first tangent says nothing: Karras' levels begin at 80.
+KARRAS = ["--spacing", "karras", "--sigma-max", "80"]
+TRAILING = ["--spacing", "trailing"]
+KINDS = {
+    "ddim": ["--sampler", "ddim", *TRAILING],
+    "euler, Karras": ["--sampler", "euler", *KARRAS],
+    "ddpm": ["--sampler", "ddpm", *TRAILING],
+    "euler-a, Karras": ["--sampler", "euler-a", *KARRAS],
+    "heun, Karras": ["--sampler", "heun", *KARRAS],
+    "dpmpp-2m": ["--sampler", "dpmpp-2m", *TRAILING],
+    "dpmpp-2m, Karras": ["--sampler", "dpmpp-2m", *KARRAS],
+    "dpmpp-2m-sde": ["--sampler", "dpmpp-2m-sde", *TRAILING],
+    "unipc": ["--sampler", "unipc", *TRAILING],
+    "unipc, Karras": ["--sampler", "unipc", *KARRAS],
+}
+DRAWS = {"ddpm", "euler-a, Karras", "dpmpp-2m-sde"}
+
+
+def steps_of(kind, calls):
+    return (calls + 1) // 2 if kind.startswith("heun") else calls
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", nargs="?", default="runs/mnist-diffusion")
+    parser.add_argument("--wgen", default="target/release/wgen")
+    parser.add_argument("--judge", default="runs/mnist-classifier")
+    parser.add_argument("--data", default="idx:../shared/data/mnist")
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--only", nargs="*")
+    arguments = parser.parse_args()
+    record = f"{arguments.run}/samplers.jsonl"
+    known = {}
+    if os.path.exists(record):
+        for line in open(record):
+            row = json.loads(line)
+            known[row["kind"], row["calls"], row["samples"]] = row
+
+    def sampled(options, n):
+        with tempfile.TemporaryDirectory() as work:
+            subprocess.run([arguments.wgen, "-q", "sample", arguments.run, *options, "--n", str(n), "--out", f"{work}/x.png", "--save-tensor",
+                            f"{work}/x.safetensors"], check=True)
+            return load_file(f"{work}/x.safetensors")["x"]
+
+    exact = None
+
+    def measured(kind, calls, samples):
+        nonlocal exact
+        key = (kind, calls, samples)
+        if key in known:
+            return known[key]
+        options = [*KINDS[kind], "--steps", str(steps_of(kind, calls))]
+        out = subprocess.run([arguments.wgen, "-q", "eval", arguments.run, "--data", arguments.data, "--examples", "100", "--judge", arguments.judge, "--samples",
+                              str(samples), "--json", *options], check=True, capture_output=True, text=True).stdout
+        judged = json.loads(out)["judge"]
+        row = {"kind": kind, "calls": calls, "steps": steps_of(kind, calls), "samples": samples, "frechet": judged["comparison"]["frechet_distance"],
+               "real": judged["anchors"]["real"]["frechet_distance"], "of_class": judged["class_agreement"],
+               "precision": judged["comparison"]["precision"], "recall": judged["comparison"]["recall"]}
+        if kind not in DRAWS:
+            if exact is None:
+                exact = sampled(["--sampler", "ddim", *TRAILING, "--steps", "250"], 64)
+            row["rms"] = float(np.sqrt(np.mean((sampled(options, 64) - exact) ** 2)))
+        with open(record, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        known[key] = row
+        return row
+
+    kinds = arguments.only or list(KINDS)
+    if not arguments.only:
+        for kind, calls in (("ddim", 50), ("dpmpp-2m", 10)):
+            print(json.dumps(measured(kind, calls, arguments.first)), flush=True)
+    rows = [measured(kind, calls, arguments.samples) for kind in kinds for calls in CALLS]
+    print("| sampler | " + " | ".join(f"{c} calls" for c in CALLS) + " |\n|" + "---|" * (len(CALLS) + 1))
+    for kind in kinds:
+        cells = [r for r in rows if r["kind"] == kind]
+        print(f"| {kind} | " + " | ".join(f"{r['frechet']:.1f}" + (f"; {r['rms']:.4f}" if "rms" in r else "") for r in cells) + " |")
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "wgen"
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for kind in kinds:
+        own = [r for r in rows if r["kind"] == kind]
+        axes.plot([2 * r["steps"] - 1 if kind.startswith("heun") else r["calls"] for r in own], [r["frechet"] for r in own],
+                  "--" if kind in DRAWS else "-", marker="o", markersize=3, label=kind)
+    axes.axhline(rows[0]["real"], color="grey", linewidth=0.8)
+    axes.annotate("real images", (CALLS[-1], rows[0]["real"]), ha="right", va="bottom", color="grey", fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance")
+    axes.set_xticks(CALLS, [str(c) for c in CALLS])
+    axes.minorticks_off()
+    axes.legend(fontsize=7, ncols=2, frameon=False)
+    figure.tight_layout()
+    figure.savefig(f"{arguments.run}/samplers.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+//! What settings are refused, and who takes which.
+
+use super::entry::Entry;
+use super::settings::SamplerSettings;
+use crate::error::{Error, Result};
+
+impl SamplerSettings {
+    /// Refuses numbers that are none, and options of other samplers.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub(crate) fn check(&self, entry: &Entry) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        if !(self.eta >= 0.0 && self.eta <= 1.0) {
+            return wrong(format!("`eta` {} must be from 0 to 1", self.eta));
+        }
+        if !(self.guidance.is_finite() && self.guidance >= 0.0) {
+            return wrong(format!(
+                "`guidance` {} must be a number from 0 on",
+                self.guidance
+            ));
+        }
+        if !self.classifier_scale.is_finite() {
+            return wrong(format!(
+                "`classifier_scale` {} must be a finite number",
+                self.classifier_scale
+            ));
+        }
+        let usual = Self::default();
+        let of_some = [
+            ("eta", self.eta != usual.eta),
+            (
+                "use_clipped_model_output",
+                self.use_clipped_model_output.is_some(),
+            ),
+            ("stride", self.stride),
+            ("solver_type", self.solver_type != usual.solver_type),
+            ("solver_order", self.solver_order != usual.solver_order),
+            ("lower_order_final", !self.lower_order_final),
+            ("euler_at_final", self.euler_at_final),
+            ("lambda_min_clipped", self.lambda_min_clipped.is_some()),
+            ("last_sigma", self.last_sigma != usual.last_sigma),
+        ];
+        if let Some((name, _)) = of_some
+            .into_iter()
+            .find(|(name, given)| *given && !entry.own.contains(name))
+        {
+            return wrong(format!(
+                "`{name}` is of {}, not of {}",
+                having(name).join(", "),
+                entry.name
+            ));
+        }
+        if !(1..=2).contains(&self.solver_order) {
+            return wrong(format!(
+                "`solver_order` {} must be 1 or 2",
+                self.solver_order
+            ));
+        }
+        if self.stride && self.sigmas.is_some() {
+            return wrong("`stride` counts timesteps; it goes with no spacing by noise".to_owned());
+        }
+        if self.sigmas.is_none() && (self.sigma_min.is_some() || self.sigma_max.is_some()) {
+            return wrong(
+                "`sigma_min` and `sigma_max` are the ends of karras and exponential spacing"
+                    .to_owned(),
+            );
+        }
+        if self.classifier_scale != 0.0 && self.use_clipped_model_output == Some(false) {
+            return wrong(
+                "`use_clipped_model_output` false leaves a classifier's guidance out of the noise; leave it out with `classifier_scale`"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The samplers that take a field.
+fn having(field: &str) -> Vec<&'static str> {
+    let all = super::ALL.iter();
+    all.filter(|e| e.own.contains(&field))
+        .map(|e| e.name)
+        .collect()
+}

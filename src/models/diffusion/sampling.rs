@@ -1,0 +1,383 @@
+//! How a diffusion model's samples are drawn, as a graph: the network, a classifier's gradient where one guides, and a sampler's rows.
+
+use std::sync::Arc;
+
+use super::Diffusion;
+use super::config::Config;
+use super::denoiser::Timestep;
+use super::guide::Guide;
+use super::process::{Process, Variance, table};
+use super::samplers::{self, Needs, Reverse, ReverseStep, SamplerSettings};
+use super::spacing::{Grid, Spacing};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, StepInputs, Var};
+use crate::kernels::philox::Domain;
+use crate::kernels::reverse_step::{COLUMNS, column};
+use crate::kernels::timestep_embedding::MOST_FRACTION_BITS;
+use crate::models::model::Model;
+use crate::nn::Pass;
+use crate::program::sampling::{Begin, STEP, Sampling, State, Step, normal};
+use crate::tensor::{DType, Data, Shape, TensorType, Value};
+
+/// The stream of the noise that a sampler begins with.
+const PRIOR: &str = "prior";
+
+/// The rows of a configuration's sampler from step `from` on.
+pub(super) fn reverse_steps(
+    config: &Config,
+    process: &Process,
+    from: usize,
+) -> Result<Vec<ReverseStep>> {
+    let settings = &config.sampling;
+    let levels = settings.levels(process, &config.process)?;
+    if from + 1 >= levels.len() {
+        return Err(Error::Usage(format!(
+            "diffusion: step {from} of {} sampling steps",
+            levels.len() - 1
+        )));
+    }
+    let reverse = Reverse {
+        process,
+        prediction: config.prediction,
+        clip: config.clip,
+        clip_guided: settings.clip_guided.unwrap_or(true),
+        variance: config.variance,
+    };
+    let sampler = (samplers::find(&settings.sampler)?.build)(settings);
+    let mut steps = sampler.steps(&reverse, &levels[from..]);
+    steps.iter_mut().for_each(|row| row.step += from);
+    Ok(steps)
+}
+
+impl Diffusion {
+    /// The rows of its sampler, the noisiest first; each is a call of the network.
+    pub fn steps(&self) -> &[ReverseStep] {
+        &self.steps
+    }
+
+    /// How many steps they are.
+    pub fn step_count(&self) -> usize {
+        match (self.steps.first(), self.steps.last()) {
+            (Some(first), Some(last)) => last.step + 1 - first.step,
+            _ => 0,
+        }
+    }
+
+    /// How the sampler called `name` samples this model where nothing else is asked for: with the spacing of its class in diffusers, but trailing
+    /// where the terminal SNR is zero. Guidance stays.
+    ///
+    /// # Errors
+    /// When there is no such sampler, saying which there are.
+    pub fn sampling_by(&self, name: &str) -> Result<SamplerSettings> {
+        let entry = samplers::find(name)?;
+        let now = &self.config.sampling;
+        let process = &self.config.process;
+        Ok(SamplerSettings {
+            sampler: entry.name.to_owned(),
+            steps: entry.usual_steps(process.timesteps),
+            spacing: if process.zero_terminal_snr {
+                Spacing::Trailing
+            } else {
+                entry.spacing
+            },
+            guidance: now.guidance,
+            classifier_scale: now.classifier_scale,
+            clip_guided: now.clip_guided,
+            ..SamplerSettings::default()
+        })
+    }
+
+    /// The same model sampled in another way.
+    ///
+    /// # Errors
+    /// When this model has no such way of sampling, naming the field.
+    pub fn with_sampling(&self, sampling: &SamplerSettings) -> Result<Self> {
+        self.config.check_sampling(sampling)?;
+        if sampling.classifier_scale != 0.0 && self.guide.is_none() {
+            return Err(Error::Usage(format!(
+                "diffusion: `classifier_scale` {}: there is no classifier to guide by",
+                sampling.classifier_scale
+            )));
+        }
+        let config = Config {
+            sampling: sampling.clone(),
+            ..self.config.clone()
+        };
+        Ok(Self {
+            steps: reverse_steps(&config, &self.process, 0)?,
+            config,
+            ..self.clone()
+        })
+    }
+
+    /// The same model sampled from step `step` on, x being the caller's ([`Diffusion::noised`]). Rows that look back to earlier steps are
+    /// those of a sampler that begins there; noise is that of the whole process.
+    ///
+    /// # Errors
+    /// When there is no such step.
+    pub fn from_step(&self, step: usize) -> Result<Self> {
+        Ok(Self {
+            steps: reverse_steps(&self.config, &self.process, step)?,
+            ..self.clone()
+        })
+    }
+
+    /// The same model guided by a classifier, as [`SamplerSettings::classifier_scale`] says; its tensors come behind the network's.
+    ///
+    /// # Errors
+    /// When the classifier is of another process, other examples or other classes.
+    pub fn guided_by(&self, guide: Arc<dyn Guide>, scale: f64) -> Result<Self> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: the classifier {why}")));
+        let config = &self.config;
+        if guide.image() != config.image {
+            return wrong(format!(
+                "is for images of {}, the model for {}",
+                guide.image(),
+                config.image
+            ));
+        }
+        if config.classes > 0 && guide.classes() != config.classes {
+            return wrong(format!(
+                "tells {} classes apart, the model has {}",
+                guide.classes(),
+                config.classes
+            ));
+        }
+        if guide.process() != &config.process {
+            return wrong(format!(
+                "was trained on another process, {}, and not the model's, {}: it would take one noise for another",
+                serde_json::json!(guide.process()),
+                serde_json::json!(config.process)
+            ));
+        }
+        let sampling = SamplerSettings {
+            classifier_scale: scale,
+            ..config.sampling.clone()
+        };
+        let guided = Self {
+            guide: Some(guide),
+            ..self.clone()
+        };
+        guided.with_sampling(&sampling)
+    }
+
+    /// The prediction of `x`; with guidance those by class and by the null class, one above the other, which the step mixes.
+    fn guided<'g>(
+        &self,
+        graph: &'g Graph,
+        x: Var<'g>,
+        t: Timestep<'g>,
+        classes: Option<Var<'g>>,
+    ) -> Var<'g> {
+        let pass = Pass::evaluation(graph);
+        let Some(classes) = classes.filter(|_| self.config.sampling.guidance != 1.0) else {
+            return self.predict(&pass, x, t, classes);
+        };
+        let &[count, rows] = classes.shape().dims() else {
+            return self.predict(&pass, x, t, Some(classes));
+        };
+        let of_null = |null: bool, columns: usize| {
+            let value = if null { 1.0 } else { 0.0 };
+            graph.constant(value).broadcast_to([count, columns])
+        };
+        let null = graph.concat(1, &[of_null(false, rows - 1), of_null(true, 1)]);
+        let classes = graph.concat(0, &[classes, null]);
+        self.predict(&pass, graph.concat(0, &[x, x]), t, Some(classes))
+    }
+
+    /// The gradient of the classifier's log-probability by x (Dhariwal & Nichol 2021, algorithms 1 and 2): as x.
+    fn classifier_gradient<'g>(
+        &self,
+        graph: &'g Graph,
+        x: Var<'g>,
+        t: Timestep<'g>,
+        classes: Option<Var<'g>>,
+    ) -> Option<Var<'g>> {
+        let guide = self.guide.as_ref()?;
+        // Without the null class, whose row is 0 and guides nowhere.
+        let classes = classes?;
+        let rows = classes.shape().dims()[1];
+        let of_classes = if rows > guide.classes() {
+            classes.slice(1, 0, guide.classes())
+        } else {
+            classes
+        };
+        let pass = Pass::evaluation(graph);
+        let log_probability = guide.log_probability(&pass, x, t, of_classes);
+        // Rows are independent: the gradient of the sum is each one's own.
+        graph
+            .gradients(log_probability.sum_all(), &[x])
+            .first()
+            .copied()
+    }
+
+    /// Images as a sampler sees them, from the process's range.
+    fn images<'g>(&self, x: Var<'g>) -> Var<'g> {
+        if self.config.pixels {
+            (x * 0.5 + 0.5).clamp(0.0, 1.0)
+        } else {
+            x
+        }
+    }
+
+    /// Examples at the sampler's step `step` by the forward process, from `x0` `[count, width]` in the range of the data: what img2img begins
+    /// with. Input `x` of the sampler from there on ([`Diffusion::from_step`]).
+    ///
+    /// # Errors
+    /// When there is no such step.
+    pub fn noised(&self, x0: &[f32], step: usize, seed: u64) -> Result<Value> {
+        let Some(at) = self.steps.iter().find(|row| row.step == step) else {
+            return Err(Error::Usage(format!(
+                "diffusion: step {step} of {} sampling steps",
+                self.step_count()
+            )));
+        };
+        let count = x0.len() / self.width();
+        let noise = normal(PRIOR, count, self.width(), seed, 0);
+        let values = x0.iter().zip(noise).map(|(&x, eps)| {
+            let x = if self.config.pixels { 2.0 * x - 1.0 } else { x };
+            (at.level.a * f64::from(x) + at.level.s * f64::from(eps)) as f32
+        });
+        Value::f32([count, self.width()], values.collect())
+    }
+
+    /// The deviation of the noise that its sampler begins with: 1, or that of the first level in the samplers of k-diffusion, but for leading
+    /// timesteps, as diffusers has it.
+    pub fn first_noise(&self) -> f32 {
+        let settings = &self.config.sampling;
+        let of_k = samplers::find(&settings.sampler).is_ok_and(|e| e.grid == Grid::Reals);
+        match self.steps.first() {
+            Some(row) if of_k && settings.spacing != Spacing::Leading => row.level.s as f32,
+            _ => 1.0,
+        }
+    }
+
+    /// One row of the sampler a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the row, to the x and step of the next,
+    /// which they become; inputs `previous` and `kept`, as x, of samplers that look back. Output `images` is x in the range of the data,
+    /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model.
+    pub(super) fn sampling_graph(&self, count: usize) -> Result<Sampling> {
+        let graph = Graph::new(Domain::Sampling);
+        let settings = &self.config.sampling;
+        let row = |step: &ReverseStep| Step {
+            timestep: step.level.timestep,
+            row: step
+                .coefficients(settings.guidance, settings.classifier_scale)
+                .to_vec(),
+            begins: step.begins(),
+        };
+        let steps: Vec<Step> = self.steps.iter().map(row).collect();
+        let flat = [count, self.width()];
+        let x = graph.input("x", TensorType::f32(flat));
+        let step = graph.input(STEP, TensorType::f32([1]));
+        let (t, row) = current(&graph, &steps, step, self.process.len());
+        let conditioning = self.conditioning();
+        let rows = conditioning.columns();
+        let classes = (rows > 0).then(|| graph.input("classes", TensorType::f32([count, rows])));
+        let own = classes.filter(|_| self.config.classes > 0);
+        let prediction = self.guided(&graph, x, t, own);
+        let [pixels, channels] = self.pixels();
+        let sizes = [count, pixels, channels];
+        let gradient = self
+            .classifier_gradient(&graph, x, t, classes)
+            .map(|g| g.reshape(sizes));
+        let shaped_x = x.reshape(sizes);
+        let in_mean = self.steps.iter().any(|row| row.guides_mean);
+        let x0 = shaped_x.predict_x0(prediction, row, gradient.filter(|_| !in_mean));
+        let learned = self.config.variance == Variance::LearnedRange;
+        let needs = Needs::of(&self.steps, learned);
+        let state = |name: &str| graph.input(name, TensorType::f32(flat)).reshape(sizes);
+        let inputs = StepInputs {
+            prediction: needs.prediction.then_some(prediction),
+            previous: needs.previous.then(|| state("previous")),
+            kept: needs.kept.then(|| state("kept")),
+            gradient: gradient.filter(|_| in_mean),
+        };
+        let next = shaped_x
+            .reverse_step("reverse_step", x0, row, &inputs)
+            .reshape(flat);
+        graph.output("images", self.images(next));
+        graph.output("x0", x0.reshape(flat));
+        graph.output("next", next);
+        graph.feed_back("x", next);
+        graph.feed_back(STEP, step + 1.0);
+        let held = |name, next, begin| State {
+            name,
+            next,
+            shape: Shape::from(flat),
+            begin,
+        };
+        let begin = Begin::Normal(PRIOR, self.first_noise());
+        let mut states = vec![held("x", Some("next"), begin)];
+        if needs.previous {
+            graph.feed_back("previous", x0.reshape(flat));
+            states.push(held("previous", None, Begin::Number(0.0)));
+        }
+        if needs.kept {
+            let kept = keep(shaped_x, x0, row, &inputs);
+            graph.feed_back("kept", kept.reshape(flat));
+            states.push(held("kept", None, Begin::Number(0.0)));
+        }
+        states.push(State {
+            name: STEP,
+            next: None,
+            shape: [1].into(),
+            begin: Begin::Number(0.0),
+        });
+        Ok(Sampling {
+            graph,
+            count,
+            runs: steps.len(),
+            state: states,
+            steps,
+            output: "images",
+            classes: conditioning,
+        })
+    }
+}
+
+/// What a row keeps for the next.
+fn keep<'g>(x: Var<'g>, x0: Var<'g>, row: Var<'g>, inputs: &StepInputs<'g>) -> Var<'g> {
+    let of = |column: usize| row.slice(0, column, column + 1);
+    let mut kept = of(column::KEEP_X) * x + of(column::KEEP_X0) * x0;
+    if let Some(previous) = inputs.previous {
+        kept = kept + of(column::KEEP_PREVIOUS) * previous;
+    }
+    if let Some(before) = inputs.kept {
+        kept = kept + of(column::KEEP_KEPT) * before;
+    }
+    kept
+}
+
+/// The timestep `[1]` and the coefficients of the row that `step` says, from tables of all, of a process of `total` timesteps.
+fn current<'g>(
+    graph: &'g Graph,
+    steps: &[Step],
+    step: Var<'g>,
+    total: usize,
+) -> (Timestep<'g>, Var<'g>) {
+    let rows = steps
+        .iter()
+        .flat_map(|s| s.row.iter().map(|&x| f64::from(x)));
+    let rows = table(graph, "sampler.steps", steps.len(), rows);
+    // As fine as a word can be, where there is anything between the integers.
+    let fraction_bits = if steps.iter().all(|s| s.timestep.fract() == 0.0) {
+        0
+    } else {
+        (total as u32).leading_zeros().min(MOST_FRACTION_BITS)
+    };
+    let unit = f64::from(1_u32 << fraction_bits);
+    let words = steps.iter().map(|s| (s.timestep * unit).round() as u32);
+    let timesteps = graph.table(
+        "sampler.timesteps",
+        Value {
+            shape: [steps.len(), 1].into(),
+            data: Data::U32(words.collect()),
+        },
+    );
+    let place = step.cast(DType::U32);
+    let t = Timestep {
+        value: timesteps.gather(place).reshape([1]),
+        fraction_bits,
+    };
+    (t, rows.gather(place).reshape([COLUMNS]))
+}
