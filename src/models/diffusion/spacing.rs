@@ -167,13 +167,9 @@ impl Visits {
             Grid::Integers => Ok(whole(spacing.timesteps(total, steps, self.offset)?)),
             Grid::Reals if spacing == Spacing::Linspace => {
                 check_steps(steps, total)?;
-                let mut rising: Vec<f64> = evenly(0.0, (total - 1) as f64, steps).collect();
-                rising.reverse();
-                if steps == 1 {
-                    // As numpy's linspace.
-                    rising = vec![0.0];
-                }
-                Ok(rising)
+                let mut timesteps: Vec<f64> = evenly(0.0, (total - 1) as f64, steps).collect();
+                timesteps.reverse();
+                Ok(timesteps)
             }
             Grid::Reals => Ok(whole(spacing.timesteps(total, steps, self.offset)?)),
             Grid::DpmSolver | Grid::UniPc => {

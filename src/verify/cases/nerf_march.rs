@@ -238,7 +238,7 @@ fn rays(kind: Rays, count: usize) -> Vec<f32> {
                 (origin, unit(direction))
             }
             Rays::Far => {
-                let sides = if i % 2 == 0 { 100.0 } else { 2000.0 };
+                let sides = if i.is_multiple_of(2) { 100.0 } else { 2000.0 };
                 let from = unit(a).map(|x| sides * x + 0.5);
                 (from, toward(from))
             }
