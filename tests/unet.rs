@@ -81,7 +81,7 @@ fn unets_agree_with_diffusers() {
             .num_class_embeds
             .map(|n| graph.input("classes", TensorType::f32([BATCH, n])));
         let upstream = graph.input("upstream", TensorType::f32(out_shape));
-        let y = unet.forward(&Pass::evaluation(&graph), x, t.into(), classes);
+        let y = unet.forward(&Pass::evaluation(&graph), x, t, classes);
         graph.output("y", y);
         let parameters = unet.parameters();
         let vars: Vec<_> = parameters

@@ -12,7 +12,7 @@
 //! let graph = Graph::new(Domain::Sampling);
 //! let x = graph.input("x", TensorType::f32([8, 2]));
 //! let t = graph.input("t", TensorType::u32([8]));
-//! assert_eq!(network.forward(x, t.into(), None).shape(), [8, 2].into());
+//! assert_eq!(network.forward(x, t, None).shape(), [8, 2].into());
 //! graph.check()?;
 //! // At first it predicts zero everywhere.
 //! let parameters = network.parameters();
@@ -108,7 +108,13 @@ impl Mlp {
     }
 
     /// The prediction `[batch, outputs]` from points `[batch, width]` at `t`; `classes` is `[batch, classes]`.
-    pub fn forward<'g>(&self, x: Var<'g>, t: Timestep<'g>, classes: Option<Var<'g>>) -> Var<'g> {
+    pub fn forward<'g>(
+        &self,
+        x: Var<'g>,
+        t: impl Into<Timestep<'g>>,
+        classes: Option<Var<'g>>,
+    ) -> Var<'g> {
+        let t: Timestep<'g> = t.into();
         let sinusoid = t.embedding(self.config.hidden, Convention::DDPM);
         let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
         if let Some(rows) = classes {

@@ -250,13 +250,13 @@ impl UNet2DModel {
         of_stages.chain(self.middle.iter().filter_map(|(_, a, _)| a.as_ref()))
     }
 
-    /// The prediction `[batch, height, width, out_channels]` from `x` `[batch, height, width, in_channels]` at `t` `[batch]` or `[1]` (u32).
-    /// `classes` is `[batch, num_class_embeds]`, 1 at the class.
+    /// The prediction `[batch, height, width, out_channels]` from `x` `[batch, height, width, in_channels]` at `t`. `classes` is
+    /// `[batch, num_class_embeds]`, 1 at the class.
     pub fn forward<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
-        t: Timestep<'g>,
+        t: impl Into<Timestep<'g>>,
         classes: Option<Var<'g>>,
     ) -> Var<'g> {
         let config = &self.config;
@@ -266,6 +266,7 @@ impl UNet2DModel {
             shift: config.freq_shift,
             max_period: 10_000.0,
         };
+        let t: Timestep<'g> = t.into();
         let sinusoid = t.embedding(config.block_out_channels[0], convention);
         let mut embedding = self.time[1].forward(self.time[0].forward(sinusoid).silu());
         if let (Some(rows), Some(classes)) = (classes, config.num_class_embeds) {
