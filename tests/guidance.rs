@@ -495,4 +495,40 @@ fn the_command_guides_a_run_by_another() {
             "{said}"
         );
     }
+    // All of them from one noise: a picture of a row for each.
+    let every = [
+        "sample",
+        &path("model"),
+        "--n",
+        "1",
+        "--every-sampler",
+        "2,3",
+        "--spacing",
+        "karras",
+        "--out",
+        &path("all.png"),
+        "--json",
+    ];
+    let (code, said) = wgen(&every);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("heun, 3 steps: 5 calls"), "{said}");
+    let picture = image::open(path("all.png")).unwrap();
+    assert!(
+        picture.height() > 3 * picture.width(),
+        "{} x {}",
+        picture.width(),
+        picture.height()
+    );
+    let (code, said) = wgen(&[
+        "sample",
+        &path("classifier"),
+        "--n",
+        "1",
+        "--every-sampler",
+        "2",
+        "--out",
+        &path("no.png"),
+    ]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--every-sampler"), "{said}");
 }

@@ -32,6 +32,7 @@ mod resume;
 mod reverse;
 mod said;
 mod sample;
+mod samplers;
 mod sampling;
 mod shaders;
 mod signals;

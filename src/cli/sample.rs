@@ -6,13 +6,13 @@ use super::common::{Output, check_count, open};
 use super::outputs::{self, Content, Outputs};
 use super::reading::class_of;
 use super::reverse;
+use super::samplers;
 use super::sampling::SampleArguments;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::files::weights::Tensors;
 use crate::gpu::Choice;
 use crate::models::codes;
-use crate::models::diffusion::samplers;
 use crate::report::grid;
 use crate::run::Run;
 use crate::tensor::Value;
@@ -22,7 +22,7 @@ const TRAVERSED: usize = 16;
 
 pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments) -> Result<()> {
     if arguments.list_samplers {
-        return list_samplers(output);
+        return samplers::list(output);
     }
     let n = check_count(arguments.n)?;
     let (out, process) = (arguments.out(), &arguments.process);
@@ -42,6 +42,9 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         .check(output)?;
     let device = open(output, choice)?;
     let run = arguments.sampling.apply(Run::open(arguments.folder())?)?;
+    if !arguments.every_sampler.is_empty() {
+        return samplers::draw(output, &device, &run, arguments, n);
+    }
     if run.sampler_settings().is_some() {
         return reverse::sample(output, &device, &run, arguments, n);
     }
@@ -79,40 +82,6 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         outputs::shown(out)
     ));
     output.result(&json!({"samples": images.shape.dims()[0], "file": out}))
-}
-
-/// Which samplers there are.
-fn list_samplers(output: &Output) -> Result<()> {
-    let wide = |of: fn(&samplers::Entry) -> usize| samplers::ALL.iter().map(of).max().unwrap_or(0);
-    let (name, scheduler) = (wide(|e| e.name.len()), wide(|e| e.scheduler.len()));
-    for e in samplers::ALL {
-        output.say(&format!(
-            "{:name$}  {}; in diffusers {:scheduler$}{}{}",
-            e.name,
-            e.what,
-            e.scheduler,
-            said("; also ", e.aliases),
-            said("; takes ", e.own),
-        ));
-    }
-    let all: Vec<_> = samplers::ALL
-        .iter()
-        .map(|e| {
-            json!({
-                "name": e.name, "what": e.what, "aliases": e.aliases, "scheduler": e.scheduler, "order": e.order, "takes": e.own,
-            })
-        })
-        .collect();
-    output.result(&json!({ "samplers": all }))
-}
-
-/// Names behind a word, where there are any.
-fn said(word: &str, names: &[&str]) -> String {
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!("{word}{}", names.join(", "))
-    }
 }
 
 /// What is asked for instead of samples: filters, a traversal, a manifold.

@@ -19,6 +19,9 @@ pub(super) struct SampleArguments {
     /// Say which samplers of diffusion models there are, and nothing else
     #[arg(long)]
     pub(super) list_samplers: bool,
+    /// Diffusion: draw one noise by every sampler instead, a row for each, in it --n samples of each of these numbers of steps
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with_all = ["sampler", "steps", "eta", "solver_type", "stride", "last_sigma", "use_clipped_model_output", "init_noise", "data", "chain", "gif", "save_tensor", "filters", "traverse", "manifold"])]
+    pub(super) every_sampler: Vec<usize>,
     #[command(flatten)]
     pub(super) sampling: SamplingArguments,
     #[command(flatten)]
