@@ -72,7 +72,7 @@ def main():
         options = [*KINDS[kind], "--steps", str(steps_of(kind, calls))]
         out = subprocess.run([arguments.wgen, "-q", "eval", arguments.run, "--data", arguments.data, "--examples", "100", "--judge", arguments.judge, "--samples",
                               str(samples), "--json", *options], check=True, capture_output=True, text=True).stdout
-        judged = json.loads(out)["judge"]
+        judged = json.loads(out)["judgement"]
         row = {"kind": kind, "calls": calls, "steps": steps_of(kind, calls), "samples": samples, "frechet": judged["comparison"]["frechet_distance"],
                "real": judged["anchors"]["real"]["frechet_distance"], "of_class": judged["class_agreement"],
                "precision": judged["comparison"]["precision"], "recall": judged["comparison"]["recall"]}

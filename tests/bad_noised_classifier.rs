@@ -1,9 +1,11 @@
 //! Bad input to classifiers of noised examples: an error that names what is wrong, and nothing written or lost.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
+use common::calls::{refused, wgen, words};
 use tempfile::tempdir;
 use wgen::files::weights::{Tensors, read_tensors, write_tensors};
 use wgen::models::diffusion::{adm, process};
@@ -223,29 +225,10 @@ fn data_that_does_not_fit_is_refused() {
     }
 }
 
-fn wgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgen"))
-        .args(["--device", "cpu"])
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// The command must end with status 2 and say each of `words`.
-fn refused(arguments: &[&str], words: &[&str]) {
-    let out = wgen(arguments);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(2), "{arguments:?}: {message}");
-    for word in words {
-        assert!(message.contains(word), "no '{word}' in: {message}");
-    }
-    assert!(!message.contains("panicked"), "{message}");
-}
-
-fn done(arguments: &[&str]) -> serde_json::Value {
+/// What a command says for machines, of one that must succeed.
+fn answer(arguments: &[&str]) -> serde_json::Value {
     let out = wgen(&[arguments, &["--json"]].concat());
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{arguments:?}: {message}");
+    assert!(out.status.success(), "{arguments:?}: {}", words(&out));
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
@@ -325,7 +308,7 @@ fn a_run_goes_on_is_evaluated_and_is_refused_where_it_is_damaged() {
     let (out, whole) = (path("run"), path("whole"));
     let small = |more: &[&'static str]| [&SMALL[..], more].concat();
     let steps = ["--checkpoint-steps", "2", "--steps"];
-    let summary = done(&training(&out, &small(&[&steps[..], &["2"]].concat())));
+    let summary = answer(&training(&out, &small(&[&steps[..], &["2"]].concat())));
     assert_eq!(summary["ended"], "done");
 
     let config: serde_json::Value =
@@ -353,8 +336,8 @@ fn a_run_goes_on_is_evaluated_and_is_refused_where_it_is_damaged() {
         &training(&out, &resume(&["--noised", "--schedule", "linear"])),
         &["--schedule linear (the run has squaredcos_cap_v2)"],
     );
-    done(&training(&out, &resume(&["--noised", "--no-previews"])));
-    done(&training(&whole, &small(&[&steps[..], &["4"]].concat())));
+    answer(&training(&out, &resume(&["--noised", "--no-previews"])));
+    answer(&training(&whole, &small(&[&steps[..], &["4"]].concat())));
     let weights = |run: &str| Path::new(run).join("model.safetensors");
     let bytes = |run: &str| fs::read(weights(run)).unwrap();
     assert!(
@@ -363,8 +346,8 @@ fn a_run_goes_on_is_evaluated_and_is_refused_where_it_is_damaged() {
     );
 
     let eval = ["eval", &out, "--data", "digits:40", "--batch", "3"];
-    let figures = done(&eval);
-    assert_eq!(figures, done(&eval));
+    let figures = answer(&eval);
+    assert_eq!(figures, answer(&eval));
     let by_timestep = figures["by_timestep"].as_array().unwrap();
     let times: Vec<u64> = by_timestep
         .iter()
@@ -379,7 +362,7 @@ fn a_run_goes_on_is_evaluated_and_is_refused_where_it_is_damaged() {
         );
     }
     let codes = path("codes.safetensors");
-    done(&["encode", &out, "--data", "digits:40", "--out", &codes]);
+    answer(&["encode", &out, "--data", "digits:40", "--out", &codes]);
     assert_eq!(read_tensors(Path::new(&codes)).unwrap()["logits"].0[1], 10);
     // It is no judge, and draws nothing.
     refused(

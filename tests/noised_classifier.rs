@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{golden, gpu, relative_difference};
+use common::{drawn, golden, gpu, relative_difference};
 use wgen::data::digits::digits;
 use wgen::evaluate::Evaluator;
 use wgen::graph::Graph;
@@ -24,24 +24,6 @@ use wgen::tensor::{Data, ImageShape, TensorType, Value};
 
 const BATCH: usize = 2;
 const CLASSES: usize = 5;
-
-/// Numbers on [-scale, scale) + shift: `drawn` of the script.
-fn drawn(name: &str, count: usize, scale: f64, shift: f64) -> Vec<f32> {
-    let key = name.bytes().fold(0x811c_9dc5_u32, |key, byte| {
-        (key ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    let one = |i: usize| {
-        let mut x = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(key);
-        for _ in 0..2 {
-            x ^= x >> 16;
-            x = x.wrapping_mul(0x45d_9f3b);
-        }
-        x ^= x >> 16;
-        let unit = (f64::from(x) / 2_f64.powi(31) - 1.0) as f32;
-        (f64::from(unit) * scale + shift) as f32
-    };
-    (0..count).map(one).collect()
-}
 
 /// A parameter's values as the device has them: `weight` of the script.
 fn weight(case: &str, parameter: &Parameter) -> Vec<f32> {

@@ -60,7 +60,7 @@ impl Law for Mixture {
     }
 }
 
-/// ln(1 + x^2 / ...) free error function: Abramowitz & Stegun are not exact enough, a series and a continued fraction are.
+/// The error function, to the last digits of f64: its series, and beyond 3 its continued fraction.
 fn error_function(x: f64) -> f64 {
     let z = x.abs();
     let value = if z < 3.0 {
@@ -922,18 +922,13 @@ fn bounds(rows: &[ReverseStep], law: &dyn Law, start: f64) -> Vec<(f64, f64)> {
 #[test]
 fn kernels_run_the_rows() {
     for (name, settings, _) in oracles() {
-        let (process, levels) = levels_of(&settings);
-        let rows = rows_of(&settings, &of_x0(&process), &levels);
         // The unclipped noise of DDIM is the prediction's: its rows read it, which `tests/diffusion.rs` runs.
         let settings = SamplerSettings {
             use_clipped_model_output: (settings.sampler == "ddim").then_some(true),
             ..settings
         };
-        let rows = if settings.sampler == "ddim" {
-            rows_of(&settings, &of_x0(&process), &levels)
-        } else {
-            rows
-        };
+        let (process, levels) = levels_of(&settings);
+        let rows = rows_of(&settings, &of_x0(&process), &levels);
         let got = on_the_gpu(&rows, &Mixture, &STARTS);
         for (i, &start) in STARTS.iter().enumerate() {
             for (step, &(x, bound)) in bounds(&rows, &Mixture, start).iter().enumerate() {

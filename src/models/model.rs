@@ -46,6 +46,18 @@ pub struct Rays<'g> {
 }
 
 impl DataType {
+    /// The same in the range that a diffusion process sees: pixels from [0, 1] in [-1, 1], anything else as it is.
+    pub(super) fn for_process(&self, pixels: bool) -> Self {
+        if !pixels {
+            return *self;
+        }
+        Self {
+            scale: 2.0 * self.scale,
+            shift: 2.0 * self.shift - 1.0,
+            ..*self
+        }
+    }
+
     /// The step's batch `[batch, width]` in the model's range, gathered from inputs `data` and `index`.
     ///
     /// # Errors

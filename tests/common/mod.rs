@@ -37,6 +37,24 @@ pub(crate) fn gpu() -> Gpu {
         .expect("GPU tests need an adapter; Debian: apt-get install mesa-vulkan-drivers")
 }
 
+/// Numbers on [-scale, scale) + shift: `drawn` of the scripts that write goldens, which so need no weights and inputs.
+pub(crate) fn drawn(name: &str, count: usize, scale: f64, shift: f64) -> Vec<f32> {
+    let key = name.bytes().fold(0x811c_9dc5_u32, |key, byte| {
+        (key ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let one = |i: usize| {
+        let mut x = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(key);
+        for _ in 0..2 {
+            x ^= x >> 16;
+            x = x.wrapping_mul(0x45d_9f3b);
+        }
+        x ^= x >> 16;
+        let unit = (f64::from(x) / 2_f64.powi(31) - 1.0) as f32;
+        (f64::from(unit) * scale + shift) as f32
+    };
+    (0..count).map(one).collect()
+}
+
 /// The tensors of a golden file.
 pub(crate) fn golden(name: &str) -> BTreeMap<String, Value> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -38,7 +38,20 @@ pub(crate) mod stratified;
 pub(crate) mod timestep_embedding;
 pub(crate) mod top_k;
 
+use crate::error::{Error, Result};
 use crate::tensor::TensorType;
+
+/// Refuses operands of other types than those that `op` takes.
+pub(crate) fn takes(op: &'static str, wanted: &[TensorType], inputs: &[&TensorType]) -> Result<()> {
+    if wanted.iter().eq(inputs.iter().copied()) {
+        return Ok(());
+    }
+    let wanted: Vec<&TensorType> = wanted.iter().collect();
+    Err(Error::shape(
+        op,
+        format!("takes {}, got {}", shapes(&wanted), shapes(inputs)),
+    ))
+}
 
 /// Operand types as text, for messages.
 pub(crate) fn shapes(inputs: &[&TensorType]) -> String {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::decompose::through;
-use crate::graph::ops::shapes;
+use crate::graph::ops::{shapes, takes};
 use crate::kernels::Caps;
 use crate::kernels::predict_x0;
 use crate::kernels::reverse_step::{COLUMNS, column};
@@ -46,13 +46,7 @@ impl PredictX0 {
             TensorType::f32([COLUMNS]),
         ];
         wanted.extend(self.gradient.then_some(x));
-        if inputs.len() != wanted.len() || inputs.iter().zip(&wanted).any(|(a, b)| *a != b) {
-            return wrong(format!(
-                "takes {}, got {}",
-                shapes(&wanted.iter().collect::<Vec<_>>()),
-                shapes(inputs)
-            ));
-        }
+        takes("predict_x0", &wanted, inputs)?;
         Ok(predict_x0::PredictX0 {
             batch,
             pixels,

@@ -5,7 +5,7 @@ use crate::graph::Var;
 use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, Op, in_precision};
 use crate::graph::ops::decompose::through;
 use crate::graph::ops::predict_x0::{conditional, mixed};
-use crate::graph::ops::shapes;
+use crate::graph::ops::{shapes, takes};
 use crate::kernels::Caps;
 use crate::kernels::reverse_step::{self, COLUMNS, Operands, column};
 use crate::real::Real;
@@ -56,13 +56,7 @@ impl ReverseStep {
         }
         let others = [o.previous, o.kept, o.gradient];
         wanted.extend(others.into_iter().filter(|o| *o).map(|_| x.clone()));
-        if inputs.len() != wanted.len() || inputs.iter().zip(&wanted).any(|(a, b)| *a != b) {
-            return wrong(format!(
-                "takes {}, got {}",
-                shapes(&wanted.iter().collect::<Vec<_>>()),
-                shapes(inputs)
-            ));
-        }
+        takes("reverse_step", &wanted, inputs)?;
         let kernel = reverse_step::ReverseStep {
             batch,
             pixels,

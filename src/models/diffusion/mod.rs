@@ -129,16 +129,8 @@ impl Diffusion {
 
     /// The step's batch in the process's range: `[batch, width]`.
     fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {
-        let data = if self.config.pixels {
-            DataType {
-                scale: 2.0 * data.scale,
-                shift: 2.0 * data.shift - 1.0,
-                ..*data
-            }
-        } else {
-            *data
-        };
-        data.batch(graph, "diffusion", self.width(), batch)
+        data.for_process(self.config.pixels)
+            .batch(graph, "diffusion", self.width(), batch)
     }
 
     /// Rows of the step's classes, of a conditional model: the null class in place of `null_share` of them.

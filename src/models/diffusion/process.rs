@@ -368,17 +368,16 @@ impl Process {
 
     /// The t, between integers too, where ln sigma is that of `sigma`; the ends outside of the process.
     pub fn t_of_sigma(&self, sigma: f64) -> f64 {
-        let of = |t: usize| self.level(t).finite().sigma().ln();
+        let of = |abar: f64| Level::of_abar(abar, 0.0).finite().sigma().ln();
         let wanted = sigma.max(1e-10).ln();
-        let next = (0..self.len()).find(|&t| of(t) > wanted);
-        match next {
-            None => (self.len() - 1) as f64,
-            Some(0) => 0.0,
-            Some(next) => {
-                let (low, high) = (of(next - 1), of(next));
-                (next - 1) as f64 + (wanted - low) / (high - low)
-            }
+        // abar falls with t.
+        let next = self.alphas_cumprod.partition_point(|&a| of(a) <= wanted);
+        if next == 0 || next == self.len() {
+            return next.min(self.len() - 1) as f64;
         }
+        let low = of(self.alphas_cumprod[next - 1]);
+        let high = of(self.alphas_cumprod[next]);
+        (next - 1) as f64 + (wanted - low) / (high - low)
     }
 
     /// sqrt(abar), sqrt(1 - abar) of each t, by which [`Var::q_sample`] goes: `[T, 2]`.

@@ -226,16 +226,8 @@ impl NoisedClassifier {
 
     /// The step's batch in the process's range: `[batch, width]`.
     fn batch<'g>(&self, graph: &'g Graph, data: &DataType, batch: usize) -> Result<Var<'g>> {
-        let data = if self.config.pixels {
-            DataType {
-                scale: 2.0 * data.scale,
-                shift: 2.0 * data.shift - 1.0,
-                ..*data
-            }
-        } else {
-            *data
-        };
-        data.batch(graph, NAME, self.width(), batch)
+        data.for_process(self.config.pixels)
+            .batch(graph, NAME, self.width(), batch)
     }
 
     /// Cross-entropy and accuracy of each example at the timestep that input `t` `[1]` (f32) says: outputs `cross_entropy` and `accuracy`,

@@ -33,7 +33,7 @@ pub struct Ddim {
     /// Whether the noise is the one that takes the clipped x_0 to x (diffusers' name); otherwise the prediction's, which belongs to x_0
     /// before it was clipped.
     pub use_clipped_model_output: bool,
-    /// Whether steps go T / steps timesteps down, not to the next of the list: as diffusers.
+    /// Whether steps go T / steps timesteps down, not to the next of the list: as diffusers, and so of a process that is not respaced.
     pub stride: bool,
 }
 
