@@ -26,9 +26,11 @@ pub(crate) mod calls;
 pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod gradients;
+pub(crate) mod laws;
 #[cfg(unix)]
 pub(crate) mod place;
 pub(crate) mod rays;
+pub(crate) mod sampled;
 pub(crate) mod saved;
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
