@@ -86,8 +86,8 @@ def main():
         return row
 
     kinds = arguments.only or list(KINDS)
-    if not arguments.only:
-        for kind, calls in (("ddim", 50), ("dpmpp-2m", 10)):
+    for kind, calls in (("ddim", 50), ("dpmpp-2m", 10)):
+        if kind in kinds:
             print(json.dumps(measured(kind, calls, arguments.first)), flush=True)
     rows = [measured(kind, calls, arguments.samples) for kind in kinds for calls in CALLS]
     print("| sampler | " + " | ".join(f"{c} calls" for c in CALLS) + " |\n|" + "---|" * (len(CALLS) + 1))
