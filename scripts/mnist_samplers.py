@@ -2,7 +2,7 @@
 """Every sampler at 5, 10, 20 and 50 calls of the class-conditional U-Net of scripts/mnist_diffusion.sh, one set of noises: Frechet distance of samples by class
 in turn, and the RMS distance of 64 of them to 250 steps of DDIM from the same noise.
 
-    scripts/mnist_samplers.py [RUN] [--judge runs/mnist-classifier] [--data idx:../shared/data/mnist] [--samples 300] [--first 1000] [--only NAME...]
+    scripts/mnist_samplers.py [RUN] [--judge runs/mnist-classifier] [--data idx:../shared/data/mnist] [--samples 300] [--first 1000] [--calls 5 10 20 50] [--only NAME...]
 
 What was measured stays in RUN/samplers.jsonl and is not measured again. The comparisons that are asked for (DDIM at 50 calls, 2M at 10) are of --first samples.
 Draws RUN/samplers.svg (Frechet distance against calls; needs matplotlib) and prints a table.
@@ -16,7 +16,6 @@ import tempfile
 import numpy as np
 from safetensors.numpy import load_file
 
-CALLS = [5, 10, 20, 50]
 # Cosine betas reach a sigma of 2e4, from which Heun's first tangent says nothing: Karras' levels begin at 80.
 KARRAS = ["--spacing", "karras", "--sigma-max", "80"]
 TRAILING = ["--spacing", "trailing"]
@@ -47,6 +46,7 @@ def main():
     parser.add_argument("--data", default="idx:../shared/data/mnist")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--calls", type=int, nargs="*", default=[5, 10, 20, 50])
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
     record = f"{arguments.run}/samplers.jsonl"
@@ -89,8 +89,8 @@ def main():
     for kind, calls in (("ddim", 50), ("dpmpp-2m", 10)):
         if kind in kinds:
             print(json.dumps(measured(kind, calls, arguments.first)), flush=True)
-    rows = [measured(kind, calls, arguments.samples) for kind in kinds for calls in CALLS]
-    print("| sampler | " + " | ".join(f"{c} calls" for c in CALLS) + " |\n|" + "---|" * (len(CALLS) + 1))
+    rows = [measured(kind, calls, arguments.samples) for kind in kinds for calls in arguments.calls]
+    print("| sampler | " + " | ".join(f"{c} calls" for c in arguments.calls) + " |\n|" + "---|" * (len(arguments.calls) + 1))
     for kind in kinds:
         cells = [r for r in rows if r["kind"] == kind]
         print(f"| {kind} | " + " | ".join(f"{r['frechet']:.1f}" + (f"; {r['rms']:.4f}" if "rms" in r else "") for r in cells) + " |")
@@ -108,9 +108,9 @@ def main():
         axes.plot([2 * r["steps"] - 1 if kind.startswith("heun") else r["calls"] for r in own], [r["frechet"] for r in own],
                   "--" if kind in DRAWS else "-", marker="o", markersize=3, label=kind)
     axes.axhline(rows[0]["real"], color="grey", linewidth=0.8)
-    axes.annotate("real images", (CALLS[-1], rows[0]["real"]), ha="right", va="bottom", color="grey", fontsize=8)
+    axes.annotate("real images", (arguments.calls[-1], rows[0]["real"]), ha="right", va="bottom", color="grey", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance")
-    axes.set_xticks(CALLS, [str(c) for c in CALLS])
+    axes.set_xticks(arguments.calls, [str(c) for c in arguments.calls])
     axes.minorticks_off()
     axes.legend(fontsize=7, ncols=2, frameon=False)
     figure.tight_layout()
