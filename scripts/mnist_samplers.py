@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Every sampler at 5, 10, 20 and 50 calls of the class-conditional U-Net of scripts/mnist_diffusion.sh, one set of noises: Frechet distance of samples by class
-in turn, and the RMS distance of 64 of them to 250 steps of DDIM from the same noise.
+in turn, and the RMS distance of 64 of them to 250 steps of DDIM from the same noise, which takes x_0 where it is clipped to be what the network said, as the rows of
+all solvers do (--use-clipped-model-output true; diffusers' pipelines keep the prediction's noise instead, another path: "ddim").
 
     scripts/mnist_samplers.py [RUN] [--judge runs/mnist-classifier] [--data idx:../shared/data/mnist] [--samples 300] [--first 1000] [--calls 5 10 20 50] [--only NAME...]
 
-What was measured stays in RUN/samplers.jsonl and is not measured again. The comparisons that are asked for (DDIM at 50 calls, 2M at 10) are of --first samples.
+What was measured stays in RUN/samplers.jsonl and RUN/distances.jsonl and is not measured again. The comparisons that are asked for (DDIM at 50 calls, 2M at 10) are of --first samples.
 Draws RUN/samplers.svg (Frechet distance against calls; needs matplotlib) and prints a table.
 """
 import argparse
@@ -14,13 +15,15 @@ import subprocess
 import tempfile
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 # Cosine betas reach a sigma of 2e4, from which Heun's first tangent says nothing: Karras' levels begin at 80.
 KARRAS = ["--spacing", "karras", "--sigma-max", "80"]
 TRAILING = ["--spacing", "trailing"]
+CLIPPED = ["--sampler", "ddim", *TRAILING, "--use-clipped-model-output", "true"]
 KINDS = {
     "ddim": ["--sampler", "ddim", *TRAILING],
+    "ddim, clipped": CLIPPED,
     "euler, Karras": ["--sampler", "euler", *KARRAS],
     "ddpm": ["--sampler", "ddpm", *TRAILING],
     "euler-a, Karras": ["--sampler", "euler-a", *KARRAS],
@@ -31,6 +34,8 @@ KINDS = {
     "unipc": ["--sampler", "unipc", *TRAILING],
     "unipc, Karras": ["--sampler", "unipc", *KARRAS],
 }
+# Noises that are compared in pairs.
+PAIRED = 64
 DRAWS = {"ddpm", "euler-a, Karras", "dpmpp-2m-sde"}
 
 
@@ -49,44 +54,56 @@ def main():
     parser.add_argument("--calls", type=int, nargs="*", default=[5, 10, 20, 50])
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
-    record = f"{arguments.run}/samplers.jsonl"
-    known = {}
-    if os.path.exists(record):
-        for line in open(record):
-            row = json.loads(line)
-            known[row["kind"], row["calls"], row["samples"]] = row
+    def kept(name):
+        """What a file of lines has, by kind, calls and samples; and what adds to it."""
+        path = f"{arguments.run}/{name}.jsonl"
+        lines = [json.loads(line) for line in open(path)] if os.path.exists(path) else []
+        known = {(row["kind"], row["calls"], row["samples"]): row for row in lines}
 
-    def sampled(options, n):
+        def add(row):
+            with open(path, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            known[row["kind"], row["calls"], row["samples"]] = row
+            return row
+
+        return known, add
+
+    judged, add_judged = kept("samplers")
+    distances, add_distance = kept("distances")
+
+    def sampled(options):
         with tempfile.TemporaryDirectory() as work:
-            subprocess.run([arguments.wgen, "-q", "sample", arguments.run, *options, "--n", str(n), "--out", f"{work}/x.png", "--save-tensor",
+            subprocess.run([arguments.wgen, "-q", "sample", arguments.run, *options, "--n", str(PAIRED), "--out", f"{work}/x.png", "--save-tensor",
                             f"{work}/x.safetensors"], check=True)
             return load_file(f"{work}/x.safetensors")["x"]
 
-    exact = None
+    def distance(kind, calls):
+        if (kind, calls, PAIRED) in distances:
+            return distances[kind, calls, PAIRED]
+        path = f"{arguments.run}/ddim-250.safetensors"
+        if not os.path.exists(path):
+            save_file({"x": sampled([*CLIPPED, "--steps", "250"])}, path)
+        exact = load_file(path)["x"]
+        x = sampled([*KINDS[kind], "--steps", str(steps_of(kind, calls))])
+        return add_distance({"kind": kind, "calls": calls, "samples": PAIRED, "rms": float(np.sqrt(np.mean((x - exact) ** 2)))})
 
     def measured(kind, calls, samples):
-        nonlocal exact
-        key = (kind, calls, samples)
-        if key in known:
-            return known[key]
-        options = [*KINDS[kind], "--steps", str(steps_of(kind, calls))]
-        out = subprocess.run([arguments.wgen, "-q", "eval", arguments.run, "--data", arguments.data, "--examples", "100", "--judge", arguments.judge, "--samples",
-                              str(samples), "--json", *options], check=True, capture_output=True, text=True).stdout
-        judged = json.loads(out)["judgement"]
-        row = {"kind": kind, "calls": calls, "steps": steps_of(kind, calls), "samples": samples, "frechet": judged["comparison"]["frechet_distance"],
-               "real": judged["anchors"]["real"]["frechet_distance"], "of_class": judged["class_agreement"],
-               "precision": judged["comparison"]["precision"], "recall": judged["comparison"]["recall"]}
+        if (kind, calls, samples) not in judged:
+            steps = steps_of(kind, calls)
+            out = subprocess.run([arguments.wgen, "-q", "eval", arguments.run, "--data", arguments.data, "--examples", "100", "--judge", arguments.judge, "--samples",
+                                  str(samples), "--json", *KINDS[kind], "--steps", str(steps)], check=True, capture_output=True, text=True).stdout
+            result = json.loads(out)["judgement"]
+            add_judged({"kind": kind, "calls": calls, "steps": steps, "samples": samples, "frechet": result["comparison"]["frechet_distance"],
+                        "real": result["anchors"]["real"]["frechet_distance"], "of_class": result["class_agreement"], "precision": result["comparison"]["precision"],
+                        "recall": result["comparison"]["recall"]})
+        row = dict(judged[kind, calls, samples])
+        row.pop("rms", None)
         if kind not in DRAWS:
-            if exact is None:
-                exact = sampled(["--sampler", "ddim", *TRAILING, "--steps", "250"], 64)
-            row["rms"] = float(np.sqrt(np.mean((sampled(options, 64) - exact) ** 2)))
-        with open(record, "a") as file:
-            file.write(json.dumps(row) + "\n")
-        known[key] = row
+            row["rms"] = distance(kind, calls)["rms"]
         return row
 
     kinds = arguments.only or list(KINDS)
-    for kind, calls in (("ddim", 50), ("dpmpp-2m", 10)):
+    for kind, calls in (("ddim", 50), ("ddim, clipped", 50), ("dpmpp-2m", 10)):
         if kind in kinds:
             print(json.dumps(measured(kind, calls, arguments.first)), flush=True)
     rows = [measured(kind, calls, arguments.samples) for kind in kinds for calls in arguments.calls]
