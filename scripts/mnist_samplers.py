@@ -129,6 +129,9 @@ def main():
     axes.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance")
     axes.set_xticks(arguments.calls, [str(c) for c in arguments.calls])
     axes.minorticks_off()
+    low, high = axes.get_ylim()
+    marks = [m * 10**e for e in range(4) for m in (1, 1.5, 2, 3, 5, 7) if low < m * 10**e < high]
+    axes.set_yticks(marks, [f"{m:g}" for m in marks])
     axes.legend(fontsize=7, ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(f"{arguments.run}/samplers.svg", metadata={"Date": None})
