@@ -3,7 +3,7 @@
 precision and recall by scale, judged by an independent classifier; the noised classifier's accuracy by t.
 
     scripts/mnist_guidance.py [RUN] [--noised runs/mnist-noised] [--judge runs/mnist-classifier] [--data idx:../shared/data/mnist] [--samples 500] [--steps 25]
-        [--scales 0 1 2 4 8] [--unclipped 4]
+        [--scales 0 2 4 8] [--unclipped 4]
 
 What is not there is trained first: RUN (runs/mnist-unconditional), the noised classifier, the judge. What was measured stays in RUN/guidance.jsonl and is not measured again.
 --unclipped: scales that are measured once more without clipping x_0 after it was moved (--clip-guided false). Prints two tables.
@@ -12,6 +12,8 @@ import argparse
 import json
 import os
 import subprocess
+
+from judged import Kept, judge
 
 PROCESS = ["--schedule", "cosine"]
 
@@ -25,7 +27,7 @@ def main():
     parser.add_argument("--data", default="idx:../shared/data/mnist")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--scales", type=float, nargs="*", default=[0, 1, 2, 4, 8])
+    parser.add_argument("--scales", type=float, nargs="*", default=[0, 2, 4, 8])
     parser.add_argument("--unclipped", type=float, nargs="*", default=[4])
     arguments = parser.parse_args()
 
@@ -42,26 +44,12 @@ def main():
         if not os.path.exists(f"{folder}/model.safetensors"):
             wgen("train", *options, "--out", folder)
 
-    record = f"{arguments.run}/guidance.jsonl"
-    known = {}
-    if os.path.exists(record):
-        for line in open(record):
-            row = json.loads(line)
-            known[row["scale"], row["clip"], row["steps"], row["samples"]] = row
+    kept = Kept(f"{arguments.run}/guidance.jsonl")
 
     def measured(scale, clip):
-        key = (scale, clip, arguments.steps, arguments.samples)
-        if key not in known:
-            guided = ["--classifier", arguments.noised, "--classifier-scale", str(scale), *([] if clip else ["--clip-guided", "false"])]
-            judged = wgen("eval", arguments.run, "--examples", "100", "--judge", arguments.judge, "--samples", str(arguments.samples), "--steps", str(arguments.steps),
-                          "--json", *guided)["judgement"]
-            compared = judged["comparison"]
-            known[key] = {"scale": scale, "clip": clip, "steps": arguments.steps, "samples": arguments.samples, "of_class": judged["class_agreement"],
-                          "frechet": compared["frechet_distance"], "real": judged["anchors"]["real"]["frechet_distance"], "precision": compared["precision"],
-                          "recall": compared["recall"]}
-            with open(record, "a") as file:
-                file.write(json.dumps(known[key]) + "\n")
-        return known[key]
+        guided = ["--classifier", arguments.noised, "--classifier-scale", str(scale), "--clip-guided", str(clip).lower(), "--steps", str(arguments.steps)]
+        what = {"scale": scale, "clip": clip, "steps": arguments.steps, "samples": arguments.samples}
+        return kept.row(what, lambda: judge(arguments.wgen, arguments.run, arguments.data, arguments.judge, arguments.samples, guided))
 
     print("| scale | of the class asked for | Fréchet distance | of the unguided | precision | recall |\n|---|---|---|---|---|---|")
     unguided = measured(0.0, True)["frechet"]

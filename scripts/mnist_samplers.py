@@ -17,6 +17,8 @@ import tempfile
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from judged import Kept, judge
+
 # Cosine betas reach a sigma of 2e4, from which Heun's first tangent says nothing: Karras' levels begin at 80.
 KARRAS = ["--spacing", "karras", "--sigma-max", "80"]
 TRAILING = ["--spacing", "trailing"]
@@ -54,22 +56,11 @@ def main():
     parser.add_argument("--calls", type=int, nargs="*", default=[5, 10, 20, 50])
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
-    def kept(name):
-        """What a file of lines has, by kind, calls and samples; and what adds to it."""
-        path = f"{arguments.run}/{name}.jsonl"
-        lines = [json.loads(line) for line in open(path)] if os.path.exists(path) else []
-        known = {(row["kind"], row["calls"], row["samples"]): row for row in lines}
+    judged = Kept(f"{arguments.run}/samplers.jsonl")
+    distances = Kept(f"{arguments.run}/distances.jsonl")
 
-        def add(row):
-            with open(path, "a") as file:
-                file.write(json.dumps(row) + "\n")
-            known[row["kind"], row["calls"], row["samples"]] = row
-            return row
-
-        return known, add
-
-    judged, add_judged = kept("samplers")
-    distances, add_distance = kept("distances")
+    def options(kind, calls):
+        return [*KINDS[kind], "--steps", str(steps_of(kind, calls))]
 
     def sampled(options):
         with tempfile.TemporaryDirectory() as work:
@@ -78,29 +69,17 @@ def main():
             return load_file(f"{work}/x.safetensors")["x"]
 
     def distance(kind, calls):
-        if (kind, calls, PAIRED) in distances:
-            return distances[kind, calls, PAIRED]
         path = f"{arguments.run}/ddim-250.safetensors"
         if not os.path.exists(path):
             save_file({"x": sampled([*CLIPPED, "--steps", "250"])}, path)
-        exact = load_file(path)["x"]
-        x = sampled([*KINDS[kind], "--steps", str(steps_of(kind, calls))])
-        return add_distance({"kind": kind, "calls": calls, "samples": PAIRED, "rms": float(np.sqrt(np.mean((x - exact) ** 2)))})
+        return {"rms": float(np.sqrt(np.mean((sampled(options(kind, calls)) - load_file(path)["x"]) ** 2)))}
 
     def measured(kind, calls, samples):
-        if (kind, calls, samples) not in judged:
-            steps = steps_of(kind, calls)
-            out = subprocess.run([arguments.wgen, "-q", "eval", arguments.run, "--data", arguments.data, "--examples", "100", "--judge", arguments.judge, "--samples",
-                                  str(samples), "--json", *KINDS[kind], "--steps", str(steps)], check=True, capture_output=True, text=True).stdout
-            result = json.loads(out)["judgement"]
-            add_judged({"kind": kind, "calls": calls, "steps": steps, "samples": samples, "frechet": result["comparison"]["frechet_distance"],
-                        "real": result["anchors"]["real"]["frechet_distance"], "of_class": result["class_agreement"], "precision": result["comparison"]["precision"],
-                        "recall": result["comparison"]["recall"]})
-        row = dict(judged[kind, calls, samples])
-        row.pop("rms", None)
-        if kind not in DRAWS:
-            row["rms"] = distance(kind, calls)["rms"]
-        return row
+        what = {"kind": kind, "calls": calls, "samples": samples}
+        row = judged.row(what, lambda: judge(arguments.wgen, arguments.run, arguments.data, arguments.judge, samples, options(kind, calls)))
+        if kind in DRAWS:
+            return row
+        return row | distances.row({**what, "samples": PAIRED}, lambda: distance(kind, calls)) | {"samples": samples}
 
     kinds = arguments.only or list(KINDS)
     for kind, calls in (("ddim", 50), ("ddim, clipped", 50), ("dpmpp-2m", 10)):
@@ -117,12 +96,13 @@ def main():
         return
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "wgen"
+    matplotlib.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4))
     for kind in kinds:
         own = [r for r in rows if r["kind"] == kind]
-        axes.plot([2 * r["steps"] - 1 if kind.startswith("heun") else r["calls"] for r in own], [r["frechet"] for r in own],
+        axes.plot([2 * steps_of(kind, r["calls"]) - 1 if kind.startswith("heun") else r["calls"] for r in own], [r["frechet"] for r in own],
                   "--" if kind in DRAWS else "-", marker="o", markersize=3, label=kind)
     axes.axhline(rows[0]["real"], color="grey", linewidth=0.8)
     axes.annotate("real images", (arguments.calls[-1], rows[0]["real"]), ha="right", va="bottom", color="grey", fontsize=8)

@@ -1,12 +1,14 @@
 //! A run led by another on the command line: what is refused, what is said, all samplers beside each other.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tempfile::tempdir;
+use common::calls::{done, refused};
+use tempfile::{TempDir, tempdir};
 use wgen::Run;
 use wgen::data::digits::digits;
 use wgen::files::{Config as RunConfig, Training};
@@ -33,45 +35,39 @@ fn trained(model: Arc<dyn Model>, folder: &Path) {
         .unwrap();
 }
 
-fn wgen(arguments: &[&str]) -> (Option<i32>, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_wgen"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    let said = [out.stdout, out.stderr].concat();
-    (
-        out.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+/// Runs in a folder: a model without classes, a classifier of its process, and one of another.
+struct Runs(TempDir);
+
+impl Runs {
+    fn new() -> Self {
+        let runs = Self(tempdir().unwrap());
+        let image = digits(1, 1).shape;
+        let network = unet::Config {
+            norm_num_groups: 2,
+            attention_head_dim: Some(4),
+            ..unet::Config::of(image, &[4, 8], 1, &[])
+        };
+        let model = Config::of(image, true, Network::Unet(Box::new(network)));
+        let save = |model: Arc<dyn Model>, name: &str| trained(model, &runs.0.path().join(name));
+        save(Arc::new(Diffusion::new(model).unwrap()), "model");
+        let mut config = noised_classifier::Config::of(image, 10);
+        config.network.channel_mult = vec![1.0, 1.0];
+        let classifier = |config| Arc::new(NoisedClassifier::new(config).unwrap());
+        save(classifier(config.clone()), "classifier");
+        config.process.beta_schedule = BetaSchedule::Cosine;
+        save(classifier(config), "cosine");
+        runs
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_string_lossy().into_owned()
+    }
 }
 
 #[test]
-fn the_command_guides_a_run_by_another() {
-    let dir = tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-    let image = digits(1, 1).shape;
-    let network = unet::Config {
-        norm_num_groups: 2,
-        attention_head_dim: Some(4),
-        ..unet::Config::of(image, &[4, 8], 1, &[])
-    };
-    let model = Config::of(image, true, Network::Unet(Box::new(network)));
-    trained(
-        Arc::new(Diffusion::new(model).unwrap()),
-        Path::new(&path("model")),
-    );
-    let mut config = noised_classifier::Config::of(image, 10);
-    config.network.channel_mult = vec![1.0, 1.0];
-    trained(
-        Arc::new(NoisedClassifier::new(config.clone()).unwrap()),
-        Path::new(&path("classifier")),
-    );
-    config.process.beta_schedule = BetaSchedule::Cosine;
-    trained(
-        Arc::new(NoisedClassifier::new(config).unwrap()),
-        Path::new(&path("cosine")),
-    );
-
+fn a_run_is_guided_by_another() {
+    let runs = Runs::new();
+    let path = |name: &str| runs.path(name);
     // Both in one store: the classifier's weights behind the model's.
     let run = Run::open(path("model")).unwrap();
     let classifier = Run::open(path("classifier")).unwrap();
@@ -89,109 +85,74 @@ fn the_command_guides_a_run_by_another() {
             .contains("train classifier --noised")
     );
 
-    let sample = |more: &[&str]| {
-        let mut arguments = vec![
-            "sample".to_owned(),
-            path("model"),
-            "--n".to_owned(),
-            "2".to_owned(),
-        ];
-        arguments.extend(["--out".to_owned(), path("out.png")]);
-        if !more.contains(&"--steps") {
-            arguments.extend(["--steps".to_owned(), "2".to_owned()]);
-        }
-        arguments.extend(more.iter().map(|&a| a.to_owned()));
-        wgen(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let (code, said) = sample(&[
-        "--classifier",
-        &path("classifier"),
-        "--classifier-scale",
-        "3",
-        "--class",
-        "7",
-    ]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("2 steps, 2 calls of the network"), "{said}");
-    let calls = sample(&["--sampler", "heun", "--classifier", &path("classifier")]);
-    assert!(
-        calls.1.contains("2 steps, 3 calls of the network"),
-        "{}",
-        calls.1
+    let (model, classifier, cosine, out) = (
+        path("model"),
+        path("classifier"),
+        path("cosine"),
+        path("out.png"),
     );
+    let sample = ["sample", &model, "--n", "2", "--out", &out];
+    let two = ["--steps", "2", "--classifier", &classifier];
+    let scaled = ["--classifier-scale", "3", "--class", "7"];
+    let said = done(&[&sample[..], &two, &scaled].concat());
+    assert!(said.contains("2 steps, 2 calls of the network"), "{said}");
+    let said = done(&[&sample[..], &two, &["--sampler", "heun"]].concat());
+    assert!(said.contains("2 steps, 3 calls of the network"), "{said}");
+    fs::remove_file(&out).unwrap();
     for (more, words) in [
-        (vec!["--classifier", &path("cosine")], "another process"),
+        (vec!["--classifier", &cosine], "another process"),
+        (vec!["--classifier", &model], "train classifier --noised"),
         (
-            vec!["--classifier", &path("model")],
-            "train classifier --noised",
-        ),
-        (
-            vec![
-                "--classifier",
-                &path("classifier"),
-                "--classifier-scale",
-                "nan",
-            ],
+            vec!["--classifier", &classifier, "--classifier-scale", "nan"],
             "--classifier-scale",
         ),
         (
-            vec!["--classifier", &path("classifier"), "--class", "10"],
+            vec!["--classifier", &classifier, "--class", "10"],
             "10 classes",
         ),
         (vec!["--classifier-scale", "2"], "--classifier"),
-        (
-            vec!["--spacing", "karras", "--steps", "1"],
-            "1 step spaced by noise",
-        ),
     ] {
-        fs::remove_file(path("out.png")).ok();
-        let (code, said) = sample(&more);
-        assert_eq!(code, Some(2), "{more:?}: {said}");
-        assert!(said.contains(words), "{more:?}: {said}");
-        assert!(!Path::new(&path("out.png")).exists());
+        refused(&[&sample[..], &["--steps", "2"], &more].concat(), &[words]);
+        assert!(!Path::new(&out).exists());
     }
-    let (code, said) = wgen(&["sample", "--list-samplers"]);
-    assert_eq!(code, Some(0), "{said}");
+    let karras = ["--spacing", "karras", "--steps", "1"];
+    refused(
+        &[&sample[..], &karras].concat(),
+        &["1 step spaced by noise"],
+    );
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn samplers_are_listed() {
+    let said = done(&["sample", "--list-samplers"]);
     for entry in samplers::ALL {
         assert!(
             said.contains(entry.name) && said.contains(entry.scheduler),
             "{said}"
         );
     }
-    // All of them from one noise: a picture of a row for each.
-    let every = [
-        "sample",
-        &path("model"),
-        "--n",
-        "1",
-        "--every-sampler",
-        "2,3",
-        "--spacing",
-        "karras",
-        "--out",
-        &path("all.png"),
-        "--json",
-    ];
-    let (code, said) = wgen(&every);
-    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn all_samplers_begin_with_one_noise() {
+    let runs = Runs::new();
+    let picture = runs.path("all.png");
+    // A row for each.
+    let every = ["--n", "1", "--every-sampler", "2,3"];
+    let to = ["--spacing", "karras", "--out", &picture, "--json"];
+    let said = done(&[&["sample", &runs.path("model")], &every[..], &to].concat());
     assert!(said.contains("heun, 3 steps: 5 calls"), "{said}");
-    let picture = image::open(path("all.png")).unwrap();
+    let picture = image::open(picture).unwrap();
     assert!(
         picture.height() > 3 * picture.width(),
         "{} x {}",
         picture.width(),
         picture.height()
     );
-    let (code, said) = wgen(&[
-        "sample",
-        &path("classifier"),
-        "--n",
-        "1",
-        "--every-sampler",
-        "2",
-        "--out",
-        &path("no.png"),
-    ]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("--every-sampler"), "{said}");
+    let (classifier, no) = (runs.path("classifier"), runs.path("no.png"));
+    refused(
+        &[&["sample", &classifier], &every[..], &["--out", &no]].concat(),
+        &["--every-sampler"],
+    );
 }
