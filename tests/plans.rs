@@ -23,6 +23,7 @@ use wgen::verify::{cases, chains};
 fn lavapipe() -> Caps {
     Caps {
         software: true,
+        vendor: 0,
         subgroup_min_size: 8,
         subgroup_max_size: 8,
         storage_buffers: 16,
@@ -40,6 +41,7 @@ fn lavapipe() -> Caps {
 fn hardware() -> Caps {
     Caps {
         software: false,
+        vendor: 0,
         subgroup_min_size: 32,
         subgroup_max_size: 32,
         storage_buffers: 16,

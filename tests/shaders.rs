@@ -31,6 +31,7 @@ fn devices() -> Vec<Caps> {
     };
     let software = Caps {
         software: true,
+        vendor: 0,
         ..with(8)
     };
     let half = Caps {

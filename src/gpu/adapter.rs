@@ -80,6 +80,7 @@ pub(super) fn caps(
     let size = |n: u32| if subgroups { n } else { 0 };
     Caps {
         software: info.device_type == wgpu::DeviceType::Cpu,
+        vendor: info.vendor,
         subgroup_min_size: size(info.subgroup_min_size),
         subgroup_max_size: size(info.subgroup_max_size),
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16),

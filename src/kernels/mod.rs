@@ -76,6 +76,9 @@ pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 pub struct Caps {
     /// A CPU pretending to be a GPU: variants are chosen for its compiler, and never tuned.
     pub software: bool,
+    /// Who made the device: its PCI vendor id, or what Vulkan and wgpu have in its place; 0 where nobody says. First choices of variants look
+    /// at it, and take the portable one where they do not know it.
+    pub vendor: u32,
     /// The smallest subgroup, 0 where shaders have no subgroup operations.
     pub subgroup_min_size: u32,
     /// The largest subgroup, 0 likewise.
@@ -103,6 +106,7 @@ impl Caps {
     pub fn portable() -> Self {
         Self {
             software: false,
+            vendor: 0,
             subgroup_min_size: 0,
             subgroup_max_size: 0,
             storage_buffers: 8,
