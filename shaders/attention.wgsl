@@ -8,179 +8,253 @@
 //   by_value     out[j] = sum over i of p_ij upstream[i]
 //
 // query, upstream: [batch, queries, heads, ${size}]; key, value: [batch, keys, heads, ${size}]; log_sums, dots: [batch, queries, heads].
-// An invocation owns ${rows} row${"s" if rows > 1 else ""} of ${"the queries" if mode in ["forward", "log_sums", "by_query"] else "the keys"}, kept in registers, and goes over the rows of the other side, ${tile} at a time.
-// Dispatch: ceil(batch * heads * blocks of rows / WORKGROUP), folded into x and y.
+// Four rows of ${"the queries" if owns_queries else "the keys"} belong to ${lanes} lanes, which go over the rows of the other side, ${tile} at a time. Each lane makes the weights (p or d) of
+// the four rows and ${each} others${"" if mode == "log_sums" else ", which all of them then see in workgroup memory; each sums its " ~ sums ~ " vec4 of the four results"}.
+//# if staged
+// The other side's rows go through workgroup memory ${staged} vec4 at a time, read by neighbours together.
+//# endif
+// Dispatch: ceil(batch * heads * blocks of four rows / ${groups}), folded into x and y.
 // Cost: ${flops} flops a pair of rows and channel, two exponentials or fewer a pair; memory grows with the rows alone.
-
-override WORKGROUP: u32 = 64u;
 
 struct Params {
     units: u32,        // batch * heads * blocks
     heads: u32,
-    blocks: u32,       // of ${rows} own rows
+    blocks: u32,       // of four own rows, of a head
     own: u32,          // own rows of a head
     others: u32,       // rows of the other side
     first_group: u32,  // workgroups of the line before this dispatch
     scale: f32,
+    quads: u32,        // vec4 of a row. It and the next are no constants, so that no compiler unrolls the loops over them and holds all that they load
+    lanes: u32,        // ${lanes}
 }
 
 //# include "shared/bindings.wgsl"
 
 //# for name in vectors
+// Four channels of a row.
 fn load_${name}(row: u32, quad: u32) -> vec4<f32> {
     //# if size % 4 == 0
-    return ${name}[row * ${size // 4}u + quad];
+    return vec4<f32>(${name}[row * ${size // 4}u + quad]);
     //# else
     let first = row * ${size}u + 4u * quad;
     let left = ${size}u - 4u * quad;
+    let last = row * ${size}u + ${size - 1}u;
     return vec4<f32>(
-        ${name}[first],
-        select(0.0, ${name}[min(first + 1u, row * ${size}u + ${size - 1}u)], left > 1u),
-        select(0.0, ${name}[min(first + 2u, row * ${size}u + ${size - 1}u)], left > 2u),
-        select(0.0, ${name}[min(first + 3u, row * ${size}u + ${size - 1}u)], left > 3u),
+        f32(${name}[first]),
+        select(0.0, f32(${name}[min(first + 1u, last)]), left > 1u),
+        select(0.0, f32(${name}[min(first + 2u, last)]), left > 2u),
+        select(0.0, f32(${name}[min(first + 3u, last)]), left > 3u),
     );
     //# endif
 }
 //# endfor
 
-@compute @workgroup_size(WORKGROUP)
+//# if staged
+// [tile][${staged}] of the other side's rows, one more a row for the banks.
+var<workgroup> staged: array<vec4<f32>, ${tile * (staged + 1)}>;
+//# endif
+//# if mode == "log_sums"
+// Of each lane: the largest scores of the four rows, and the sums.
+var<workgroup> peaks: array<vec4<f32>, ${lanes * groups}>;
+var<workgroup> sums: array<vec4<f32>, ${lanes * groups}>;
+//# else
+//# if mode == "forward"
+var<workgroup> peaks: array<vec4<f32>, ${lanes * groups}>;
+//# endif
+// [groups][tile]: of four own rows and one other. One more a group keeps the groups apart in the banks.
+var<workgroup> weights: array<vec4<f32>, ${groups * (tile + 1)}>;
+//# endif
+
+@compute @workgroup_size(${lanes * groups})
 fn attention(
-    @builtin(global_invocation_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let unit = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
-    if unit >= params.units {
+    let first_unit = (params.first_group + workgroup.y * workgroups.x + workgroup.x) * ${groups}u;
+    if first_unit >= params.units {
         return;
     }
-    // Neighbouring invocations have the same head: they read the same rows of the other side.
+    let lane = local % ${lanes}u;
+    let group = local / ${lanes}u;
+    // Spare groups of the last workgroup compute its last unit again, and store nothing.
+    let unit = min(first_unit + group, params.units - 1u);
     let head = unit / params.blocks % params.heads;
     let image = unit / params.blocks / params.heads;
+    let block = unit % params.blocks * 4u;
     let own_first = image * params.own * params.heads + head;
     let other_first = image * params.others * params.heads + head;
-    //# for r in range(rows)
     // Rows beyond the last are computed again, and not stored.
-    let own${r} = own_first + min(unit % params.blocks * ${rows}u + ${r}u, params.own - 1u) * params.heads;
+    //# for r in range(4)
+    let own${r} = own_first + min(block + ${r}u, params.own - 1u) * params.heads;
     //# endfor
-    //# for name in owned
-    //# for r in range(rows)
-    //# for q in range(quads)
-    let ${name}${r}_${q} = load_${name}(own${r}, ${q}u)${" * params.scale" if name == scaled else ""};
-    //# endfor
-    //# endfor
-    //# endfor
-    //# for r in range(rows)
     //# if mode in ["forward", "log_sums"]
-    var largest${r} = -0x1p+120f;
-    var sum${r} = 0.0;
+    var largest = vec4<f32>(-0x1p+120f);
+    var sum = vec4<f32>();
     //# elif mode == "by_query"
-    let log_sum${r} = log_sums[own${r}];
-    let dot${r} = dots[own${r}];
+    let log_sum = vec4<f32>(log_sums[own0], log_sums[own1], log_sums[own2], log_sums[own3]);
+    let dot_sum = vec4<f32>(dots[own0], dots[own1], dots[own2], dots[own3]);
     //# endif
     //# if mode != "log_sums"
-    //# for q in range(quads)
-    var result${r}_${q} = vec4<f32>(0.0);
+    //# for r in range(4)
+    //# for q in range(sums)
+    var result${r}_${q} = vec4<f32>();
+    //# endfor
     //# endfor
     //# endif
-    //# endfor
     for (var first = 0u; first < params.others; first += ${tile}u) {
-        //# for t in range(tile)
-        let there${t} = other_first + min(first + ${t}u, params.others - 1u) * params.heads;
-        let is${t} = first + ${t}u < params.others;
-        //# if mode in ["by_key", "by_value"]
-        let log_sum${t} = log_sums[there${t}];
+        //# for e in range(each)
+        let other${e} = first + lane + ${e * lanes}u;
+        let row${e} = other_first + min(other${e}, params.others - 1u) * params.heads;
+        //# for _, other in pairs
+        var ${other}${e} = vec4<f32>();
+        //# endfor
+        //# endfor
+        //# for own, other in pairs
+        //# macro products(quad)
+        //# for r in range(4)
+        let own_quad${r} = load_${own}(own${r}, ${quad});
+        //# endfor
+        //# for e in range(each)
+        //# if staged
+        let other_quad${e} = staged[(lane + ${e * lanes}u) * ${staged + 1}u + q];
+        //# else
+        let other_quad${e} = load_${other}(row${e}, ${quad});
         //# endif
-        //# if mode == "by_key"
-        let dot${t} = dots[there${t}];
+        ${other}${e} += vec4<f32>(
+            dot(own_quad0, other_quad${e}),
+            dot(own_quad1, other_quad${e}),
+            dot(own_quad2, other_quad${e}),
+            dot(own_quad3, other_quad${e}),
+        );
+        //# endfor
+        //# endmacro
+        //# if staged
+        for (var chunk = 0u; chunk < params.quads; chunk += ${staged}u) {
+            //# if loop.first
+            if chunk > 0u {
+                workgroupBarrier();
+            }
+            //# else
+            workgroupBarrier();
+            //# endif
+            for (var i = local; i < ${tile * staged}u; i += ${lanes * groups}u) {
+                let row = other_first + min(first + i / ${staged}u, params.others - 1u) * params.heads;
+                let quad = min(chunk + i % ${staged}u, params.quads - 1u);
+                staged[i / ${staged}u * ${staged + 1}u + i % ${staged}u] = load_${other}(row, quad);
+            }
+            workgroupBarrier();
+            for (var q = 0u; q < min(${staged}u, params.quads - chunk); q++) {
+${products("chunk + q")}
+            }
+        }
+        //# else
+        for (var q = 0u; q < params.quads; q++) {
+${products("q")}
+        }
         //# endif
-        //# for name in others
-        //# for q in range(quads)
-        let ${name}${t}_${q} = load_${name}(there${t}, ${q}u);
+        //# endfor
+        //# if mode in ["forward", "log_sums"]
+        var peak = largest;
+        //# for e in range(each)
+        let s${e} = select(vec4<f32>(-0x1p+120f), key${e} * params.scale, other${e} < params.others);
+        peak = max(peak, s${e});
+        //# endfor
+        //# if mode == "forward"
+        peaks[local] = peak;
+        workgroupBarrier();
+        for (var i = 0u; i < params.lanes; i++) {
+            peak = max(peak, peaks[group * ${lanes}u + i]);
+        }
+        //# endif
+        let shrink = exp(largest - peak);
+        largest = peak;
+        //# for e in range(each)
+        let p${e} = select(vec4<f32>(), exp(s${e} - peak), other${e} < params.others);
+        //# endfor
+        //# if mode == "log_sums"
+        sum = sum * shrink${" + p" if each}${range(each) | join(" + p")};
+        //# endif
+        //# else
+        //# set score = "key" if owns_queries else "query"
+        //# for e in range(each)
+        //# if owns_queries
+        let p${e} = select(vec4<f32>(), exp(${score}${e} * params.scale - log_sum), other${e} < params.others);
+        //# else
+        let p${e} = select(vec4<f32>(), exp(${score}${e} * params.scale - log_sums[row${e}]), other${e} < params.others);
+        //# endif
+        //# endfor
+        //# endif
+        //# if mode != "log_sums"
+        //# if not staged and mode != "forward"
+        // The weights of the tile before are done with.
+        workgroupBarrier();
+        //# endif
+        //# for e in range(each)
+        weights[group * ${tile + 1}u + lane + ${e * lanes}u] = ${"p" ~ e if mode in ["forward", "by_value"] else "p" ~ e ~ " * (value" ~ e ~ " - dot_sum)" if mode == "by_query" else "p" ~ e ~ " * (upstream" ~ e ~ " - dots[row" ~ e ~ "])"};
+        //# endfor
+        workgroupBarrier();
+        //# if mode == "forward"
+        sum *= shrink;
+        //# for r in range(4)
+        //# for q in range(sums)
+        result${r}_${q} *= shrink[${r}];
         //# endfor
         //# endfor
-        //# endfor
-        //# for r in range(rows)
-        {
-            // The scores of the tile.
-            //# for t in range(tile)
-            var s${t} = 0.0;
-            //# for q in range(quads)
-            s${t} += dot(${own_score}${r}_${q}, ${other_score}${t}_${q});
-            //# endfor
-            //# endfor
-            //# if mode in ["forward", "log_sums"]
-            //# for t in range(tile)
-            s${t} = select(-0x1p+120f, s${t}, is${t});
-            //# endfor
-            var next = largest${r};
-            //# for t in range(tile)
-            next = max(next, s${t});
-            //# endfor
-            let shrink = exp(largest${r} - next);
-            largest${r} = next;
-            //# for t in range(tile)
-            let p${t} = select(0.0, exp(s${t} - next), is${t});
-            //# endfor
-            sum${r} = sum${r} * shrink${" + p" if tile}${range(tile) | join(" + p")};
+        //# endif
+        for (var t = 0u; t < min(${tile}u, params.others - first); t++) {
+            let weight = weights[group * ${tile + 1}u + t];
+            let row = other_first + (first + t) * params.heads;
             //# if mode == "forward"
-            //# for q in range(quads)
-            result${r}_${q} = result${r}_${q} * shrink;
-            //# for t in range(tile)
-            result${r}_${q} += p${t} * value${t}_${q};
-            //# endfor
-            //# endfor
+            sum += weight;
             //# endif
+            //# for q in range(sums)
+            let term${q} = load_${summed}(row, min(lane + ${q * lanes}u, params.quads - 1u));
+            //# for r in range(4)
+            result${r}_${q} += weight[${r}] * term${q};
+            //# endfor
+            //# endfor
+        }
+        //# endif
+    }
+    //# if mode == "log_sums"
+    peaks[local] = largest;
+    sums[local] = sum;
+    workgroupBarrier();
+    if lane > 0u || first_unit + group >= params.units {
+        return;
+    }
+    for (var i = 1u; i < params.lanes; i++) {
+        largest = max(largest, peaks[local + i]);
+    }
+    sum = vec4<f32>();
+    for (var i = 0u; i < params.lanes; i++) {
+        sum += sums[local + i] * exp(peaks[local + i] - largest);
+    }
+    //# elif mode == "forward"
+    let factor = 1.0 / sum;
+    //# elif mode == "by_value"
+    let factor = vec4<f32>(1.0);
+    //# else
+    let factor = vec4<f32>(params.scale);
+    //# endif
+    //# for r in range(4)
+    if first_unit + group < params.units && block + ${r}u < params.own {
+        //# if mode == "log_sums"
+        out[own${r}] = largest[${r}] + log(sum[${r}]);
+        //# else
+        //# for q in range(sums)
+        if lane + ${q * lanes}u < params.quads {
+            let quad = lane + ${q * lanes}u;
+            //# if size % 4 == 0
+            out[own${r} * ${size // 4}u + quad] = ${bindings[-1].wgsl}(result${r}_${q} * factor[${r}]);
             //# else
-            //# for t in range(tile)
-            let p${t} = select(0.0, exp(s${t} - log_sum${r if mode == "by_query" else t}), is${t});
-            //# endfor
-            //# if mode == "by_value"
-            //# for q in range(quads)
-            //# for t in range(tile)
-            result${r}_${q} += p${t} * upstream${t}_${q};
-            //# endfor
-            //# endfor
-            //# else
-            //# for t in range(tile)
-            var d${t} = 0.0;
-            //# for q in range(quads)
-            //# if mode == "by_query"
-            d${t} += dot(upstream${r}_${q}, value${t}_${q});
-            //# else
-            d${t} += dot(value${r}_${q}, upstream${t}_${q});
-            //# endif
-            //# endfor
-            d${t} = p${t} * (d${t} - dot${r if mode == "by_query" else t});
-            //# endfor
-            //# for q in range(quads)
-            //# for t in range(tile)
-            result${r}_${q} += d${t} * ${other_score}${t}_${q};
-            //# endfor
-            //# endfor
-            //# endif
+            let done = result${r}_${q} * factor[${r}];
+            for (var c = 0u; c < min(4u, ${size}u - 4u * quad); c++) {
+                out[own${r} * ${size}u + 4u * quad + c] = ${bindings[-1].wgsl}(done[c]);
+            }
             //# endif
         }
-        //# endfor
-    }
-    //# for r in range(rows)
-    if unit % params.blocks * ${rows}u + ${r}u < params.own {
-        //# if mode == "log_sums"
-        out[own${r}] = largest${r} + log(sum${r});
-        //# else
-        //# if mode == "forward"
-        let factor${r} = 1.0 / sum${r};
-        //# elif mode == "by_value"
-        let factor${r} = 1.0;
-        //# else
-        let factor${r} = params.scale;
-        //# endif
-        //# for q in range(quads)
-        //# if size % 4 == 0
-        out[own${r} * ${size // 4}u + ${q}u] = result${r}_${q} * factor${r};
-        //# else
-        //# for c in range([4, size - 4 * q] | min)
-        out[own${r} * ${size}u + ${4 * q + c}u] = result${r}_${q}[${c}] * factor${r};
-        //# endfor
-        //# endif
         //# endfor
         //# endif
     }

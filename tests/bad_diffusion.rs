@@ -264,22 +264,22 @@ fn options_that_a_unet_does_not_have_are_named() {
         assert!(said.contains(words), "{field}: {said}");
     }
     let wide = unet::Config {
-        block_out_channels: vec![4, 512],
-        attention_head_dim: Some(512),
+        block_out_channels: vec![4, 1024],
+        attention_head_dim: Some(1024),
         ..unet_config()
     };
     let said = message(wide.check());
-    assert!(said.contains("attention_head_dim 512"), "{said}");
+    assert!(said.contains("attention_head_dim 1024"), "{said}");
 }
 
 #[test]
-fn a_head_that_no_invocation_holds_is_refused_in_a_graph() {
+fn a_head_that_no_workgroup_holds_is_refused_in_a_graph() {
     let graph = Graph::new(Domain::Training);
-    let x = graph.input("x", TensorType::f32([1, 4, 1, 300]));
+    let x = graph.input("x", TensorType::f32([1, 4, 1, 516]));
     graph.output("y", x.attention(x, x));
     let said = message(graph.check());
     assert!(
-        said.contains("head of 300 channels") && said.contains("256"),
+        said.contains("head of 516 channels") && said.contains("512"),
         "{said}"
     );
 }

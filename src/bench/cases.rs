@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::kernels::adam::Adam;
+use crate::kernels::attention::{Attention, Mode, Sizes};
 use crate::kernels::cast::Cast;
 use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
@@ -181,6 +182,46 @@ fn hash_encodings() -> Vec<Case> {
     finish.instead = Some(|inputs| inputs[1] = Data::F32(vec![16_000.0; inputs[1].len()]));
     let clear = case("zeros for sums in fixed point", clear);
     vec![encode, clear, scatter, finish]
+}
+
+fn level(log_sums: &mut Data) {
+    *log_sums = Data::F32(vec![8.0; log_sums.len()]);
+}
+
+/// Self-attention as U-Nets have it: the small one's 4 heads of 32 channels over 14 x 14 pixels, ADM's of 64 over 16 x 16, an autoencoder's single
+/// head of 512.
+fn attention(caps: &Caps) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [batch, rows, heads, size] in [[16, 196, 4, 32], [4, 256, 4, 64], [1, 256, 1, 512]] {
+        let sizes = Sizes {
+            batch,
+            queries: rows,
+            keys: rows,
+            heads,
+            size,
+        };
+        for (mode, name) in [
+            (Mode::Forward, "forward"),
+            (Mode::LogSums, "sums"),
+            (Mode::ByQuery, "by queries"),
+            (Mode::ByKey, "by keys"),
+            (Mode::ByValue, "by values"),
+        ] {
+            let kernel = Attention::new(caps, sizes, mode);
+            let mut case = case(
+                format!("attention {name}, {batch} of {rows} rows, {heads} heads of {size}"),
+                kernel,
+            );
+            // Logarithms of sums as large as such scores give, so that no weight is infinite.
+            case.instead = match mode {
+                Mode::Forward | Mode::LogSums => None,
+                Mode::ByQuery | Mode::ByKey => Some(|inputs| level(&mut inputs[4])),
+                Mode::ByValue => Some(|inputs| level(&mut inputs[3])),
+            };
+            cases.push(case);
+        }
+    }
+    cases
 }
 
 /// What buffer number `i` holds.
@@ -352,6 +393,7 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
     );
     scatter.instead = Some(|inputs| inputs[2] = Data::U32(rank_positions(inputs[1].as_u32())));
     cases.push(scatter);
+    cases.extend(attention(caps));
     cases.extend(hash_encodings());
     let adam = Adam {
         count,

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use wgen::Twin;
-//! use wgen::kernels::Kernel;
+//! use wgen::kernels::{Caps, Kernel};
 //! use wgen::kernels::attention::{Attention, Mode, Sizes};
 //! use wgen::tensor::Data;
 //!
@@ -13,17 +13,17 @@
 //! // A query that fits both keys equally well gets the mean of their values.
 //! let (query, keys, values) = (vec![1.0, 0.0], vec![3.0, 1.0, 3.0, -1.0], vec![0.0, 2.0, 4.0, 6.0]);
 //! let mut buffers = [query, keys, values, vec![0.0; 2]].map(Data::F64);
-//! Attention::new(sizes, Mode::Forward).reference(&mut buffers);
+//! Attention::new(&Caps::portable(), sizes, Mode::Forward).reference(&mut buffers);
 //! assert_eq!(buffers[3], Data::F64(vec![2.0, 4.0]));
 //!
 //! // Memory traffic is queries, keys, values and results, 4 bytes each: it grows with the rows, not with queries times keys.
 //! let large = Sizes { queries: 4096, keys: 4096, heads: 8, size: 32, ..sizes };
-//! assert_eq!(Attention::new(large, Mode::Forward).cost().bytes, 4.0 * 4.0 * (4096 * 8 * 32) as f64);
+//! assert_eq!(Attention::new(&Caps::portable(), large, Mode::Forward).cost().bytes, 4.0 * 4.0 * (4096 * 8 * 32) as f64);
 //! ```
 
 use serde_json::json;
 
-use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
+use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
@@ -87,20 +87,29 @@ pub struct Sizes {
     pub size: usize,
 }
 
-/// The largest head: its rows of queries, upstream gradients and results, three times this many floats, are an invocation's registers.
-pub(crate) const LARGEST_HEAD: usize = 256;
+/// The largest head: 64 lanes of two vec4 each sum its results.
+pub(crate) const LARGEST_HEAD: usize = 512;
+
+/// vec4 of workgroup memory an invocation: 16 KiB for 128 of them, which every device has, and half for 64, so that several workgroups find room.
+const SHARED: usize = 8;
+
+/// Lanes that share four rows of heads of `size` channels: as many as leave each with two vec4 of every result at most, so that the results
+/// are 32 registers.
+fn lanes(size: usize) -> usize {
+    size.div_ceil(8).next_power_of_two().max(4)
+}
 
 impl Sizes {
     /// Refuses what the kernel cannot hold.
     ///
     /// # Errors
-    /// When a head has more channels than an invocation has registers for, or there is nothing to attend to.
+    /// When a head has more channels than a workgroup has registers for, or there is nothing to attend to.
     pub fn check(&self) -> Result<()> {
         if self.size > LARGEST_HEAD {
             return Err(Error::Limit {
                 what: format!("an attention head of {} channels", self.size),
                 needed: self.size as u64,
-                limit_name: "channels of a head that an invocation's registers hold",
+                limit_name: "channels of a head that a workgroup's registers hold",
                 limit: LARGEST_HEAD as u64,
                 hint: "use more heads of fewer channels".to_owned(),
             });
@@ -132,26 +141,74 @@ pub struct Attention {
     pub sizes: Sizes,
     /// What is computed.
     pub mode: Mode,
-    /// Rows that an invocation owns.
-    pub rows: usize,
-    /// Rows of the other side that it takes at a time.
-    pub tile: usize,
+    /// Rows of the other side of which a lane makes the weights, in each tile.
+    pub each: usize,
+    /// vec4 of the other side's rows that go through workgroup memory at once; 0 where each lane reads them for itself.
+    pub staged: usize,
 }
 
 impl Attention {
-    /// With as many rows in registers as they hold.
-    pub fn new(sizes: Sizes, mode: Mode) -> Self {
-        let rows = match sizes.size {
-            0..=16 => 4,
-            17..=32 => 2,
-            _ => 1,
-        };
-        let tile = if sizes.size <= 64 { 4 } else { 1 };
-        Self {
+    /// In the variant that `caps` suggests.
+    ///
+    /// On a software adapter lanes run one after the other: what neighbours read costs no less, and workgroup memory is memory like any other.
+    pub fn new(caps: &Caps, sizes: Sizes, mode: Mode) -> Self {
+        let mut kernel = Self {
             sizes,
             mode,
-            rows,
-            tile,
+            each: match lanes(sizes.size) {
+                0..=8 => 4,
+                9..=32 => 2,
+                _ => 1,
+            },
+            staged: 0,
+        };
+        if !caps.software {
+            let (own, tile) = (kernel.groups(), kernel.tile());
+            let invocations = own * kernel.lanes();
+            let taken = invocations + own * (tile + 1);
+            let room = (SHARED * invocations - taken) / tile;
+            let fits = [8, 4, 2].into_iter().find(|quads| quads < &room);
+            kernel.staged = fits.unwrap_or(0);
+        }
+        kernel
+    }
+
+    /// Lanes that share four own rows.
+    pub fn lanes(&self) -> usize {
+        lanes(self.sizes.size)
+    }
+
+    /// Blocks of four own rows a workgroup.
+    fn groups(&self) -> usize {
+        match self.lanes() {
+            few if few <= 8 => 64 / few,
+            many => 128 / many,
+        }
+    }
+
+    /// Rows of the other side that are gone over at a time.
+    fn tile(&self) -> usize {
+        self.lanes() * self.each
+    }
+
+    /// The operands whose rows are multiplied with each other, own ones first: for the scores, and for the upstream gradient along the values.
+    fn pairs(&self) -> Vec<[&'static str; 2]> {
+        match self.mode {
+            Mode::Forward | Mode::LogSums => vec![["query", "key"]],
+            Mode::ByQuery => vec![["query", "key"], ["upstream", "value"]],
+            Mode::ByKey => vec![["key", "query"], ["value", "upstream"]],
+            Mode::ByValue => vec![["key", "query"]],
+        }
+    }
+
+    /// The operand of the other side whose rows, weighted, are added up.
+    fn summed(&self) -> Option<&'static str> {
+        match self.mode {
+            Mode::Forward => Some("value"),
+            Mode::LogSums => None,
+            Mode::ByQuery => Some("key"),
+            Mode::ByKey => Some("query"),
+            Mode::ByValue => Some("upstream"),
         }
     }
 
@@ -192,11 +249,12 @@ impl Kernel for Attention {
 
     fn variant(&self) -> String {
         format!(
-            "{} {} channels, {} rows by {}",
+            "{} {} channels, {} lanes, {} at a time{}",
             self.mode.name(),
             self.sizes.size,
-            self.rows,
-            self.tile
+            self.lanes(),
+            self.tile(),
+            if self.staged > 0 { " +staged" } else { "" }
         )
     }
 
@@ -210,7 +268,11 @@ impl Kernel for Attention {
         };
         let mut bindings: Vec<Binding> = vectors
             .iter()
-            .map(|&name| Binding::read(name, DType::F32, count(name)).vector(self.is_vector()))
+            .map(|&name| {
+                Binding::read(name, DType::F32, count(name))
+                    .vector(self.is_vector())
+                    .or_half()
+            })
             .collect();
         bindings.extend(
             numbers
@@ -223,57 +285,50 @@ impl Kernel for Attention {
             Mode::ByKey | Mode::ByValue => s.key_count(),
         };
         let vector = self.is_vector() && self.mode != Mode::LogSums;
-        bindings.push(Binding::write("out", DType::F32, result).vector(vector));
+        let out = Binding::write("out", DType::F32, result).vector(vector);
+        // Logarithms of sums go into exponentials again, where an error in them is one of the whole row.
+        bindings.push(match self.mode {
+            Mode::LogSums => out,
+            _ => out.or_half(),
+        });
         bindings
     }
 
     fn launch(&self) -> Launch {
         let s = &self.sizes;
         let (own, others) = self.sides();
-        let blocks = own.div_ceil(self.rows);
+        // Where rows of the other side are shared, a workgroup's own rows are of one head.
+        let blocks = match self.staged {
+            0 => own.div_ceil(4),
+            _ => own.div_ceil(4).next_multiple_of(self.groups()),
+        };
         let units = s.batch * s.heads * blocks;
         let words = [units, s.heads, blocks, own, others, 0];
         let mut params: Vec<u32> = words.iter().map(|&w| w as u32).collect();
         params.push(self.scale().to_bits());
-        let (vectors, _) = self.mode.operands();
-        let (own_score, other_score) = if self.mode.owns_queries() {
-            ("query", "key")
-        } else {
-            ("key", "query")
-        };
-        // Whose rows are kept, and whose are gone over: scores of own and other rows, and what else the mode takes.
-        let owned: &[&str] = match self.mode {
-            Mode::Forward | Mode::LogSums => &["query"],
-            Mode::ByQuery => &["query", "upstream"],
-            Mode::ByKey => &["key", "value"],
-            Mode::ByValue => &["key"],
-        };
-        let gone_over: Vec<&str> = vectors
-            .iter()
-            .copied()
-            .filter(|name| !owned.contains(name))
-            .collect();
+        params.extend([s.size.div_ceil(4) as u32, self.lanes() as u32]);
         Launch {
             template: "attention",
             entry: "attention",
             context: json!({
                 "mode": self.mode.name(),
+                "owns_queries": self.mode.owns_queries(),
                 "size": s.size,
-                "quads": s.size.div_ceil(4),
-                "rows": self.rows,
-                "tile": self.tile,
+                "lanes": self.lanes(),
+                "groups": self.groups(),
+                "each": self.each,
+                "tile": self.tile(),
+                "sums": s.size.div_ceil(4 * self.lanes()),
+                "staged": self.staged,
                 "flops": self.flops(),
-                "vectors": vectors,
-                "owned": owned,
-                "others": gone_over,
-                "own_score": own_score,
-                "other_score": other_score,
-                "scaled": own_score,
+                "vectors": self.mode.operands().0,
+                "pairs": self.pairs(),
+                "summed": self.summed(),
                 "bindings": super::wgsl_bindings(&self.bindings()),
             }),
-            constants: vec![("WORKGROUP", 64.0)],
+            constants: Vec::new(),
             params,
-            workgroups: fold(units.div_ceil(64) as u64),
+            workgroups: fold(units.div_ceil(self.groups()) as u64),
             grid: Grid::Line { first: 5 },
             subgroups: false,
         }

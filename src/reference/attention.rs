@@ -25,10 +25,9 @@ pub(crate) fn attention<T: Real>(kernel: &Attention, operands: &[&[T]]) -> Vec<T
     for (b, h) in (0..s.batch).flat_map(|b| (0..s.heads).map(move |h| (b, h))) {
         for i in 0..s.queries {
             let qi = query_row(b, i, h);
-            // Scaled before the product, as on the device.
-            let scaled: Vec<T> = row(query, qi).iter().map(|&q| q * scale).collect();
+            let own = row(query, qi);
             let scores: Vec<T> = (0..s.keys)
-                .map(|j| dot(&scaled, &row(key, key_row(b, j, h))))
+                .map(|j| dot(&own, &row(key, key_row(b, j, h))) * scale)
                 .collect();
             if matches!(kernel.mode, Mode::Forward | Mode::LogSums) {
                 let largest = scores.iter().copied().reduce(T::max).unwrap_or(zero);

@@ -20,7 +20,7 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    fn kernel(&self, inputs: &[&TensorType]) -> Result<attention::Attention> {
+    fn kernel(&self, caps: &Caps, inputs: &[&TensorType]) -> Result<attention::Attention> {
         let wrong = |why: String| Err(Error::shape("attention", why));
         let dims = |i: usize| inputs.get(i).map(|t| t.shape.dims());
         let (Some(&[batch, queries, heads, size]), Some(&[_, keys, _, _])) = (dims(0), dims(1))
@@ -53,7 +53,7 @@ impl Attention {
         if !fits {
             return wrong(format!("takes f32 {wanted:?}, got {}", shapes(inputs)));
         }
-        Ok(attention::Attention::new(sizes, self.mode))
+        Ok(attention::Attention::new(caps, sizes, self.mode))
     }
 
     /// The same value from primitives, with the matrix.
@@ -124,7 +124,7 @@ impl Op for Attention {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType> {
-        let s = self.kernel(inputs)?.sizes;
+        let s = self.kernel(&Caps::portable(), inputs)?.sizes;
         Ok(match self.mode {
             Mode::LogSums => TensorType::f32([s.batch, s.queries, s.heads]),
             Mode::Forward | Mode::ByQuery => inputs[0].clone(),
@@ -154,7 +154,7 @@ impl Op for Attention {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let types: Vec<&TensorType> = types.iter().collect();
-        let kernel = self.kernel(&types)?;
+        let kernel = self.kernel(&Caps::portable(), &types)?;
         let data = in_precision!(cx.precision, T => {
             let operands: Vec<&[T]> = inputs.iter().map(|v| T::of(&v.data)).collect();
             T::into_data(reference::attention::attention(&kernel, &operands))
@@ -162,15 +162,10 @@ impl Op for Attention {
         Value::new(self.infer(&types)?.shape, data)
     }
 
-    fn lower(
-        &self,
-        _caps: &Caps,
-        inputs: &[&TensorType],
-        _output: &TensorType,
-    ) -> Result<Lowering> {
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _output: &TensorType) -> Result<Lowering> {
         let mut arguments: Vec<Argument> = (0..inputs.len()).map(Argument::Input).collect();
         arguments.push(Argument::Output);
-        Ok(Lowering::single(self.kernel(inputs)?, arguments))
+        Ok(Lowering::single(self.kernel(caps, inputs)?, arguments))
     }
 
     fn merge_key(&self) -> Option<MergeKey> {

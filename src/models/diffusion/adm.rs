@@ -208,7 +208,7 @@ impl Config {
             }
             if head > LARGEST_HEAD {
                 return wrong(format!(
-                    "{named} gives heads of {head} channels, more than the {LARGEST_HEAD} that an invocation's registers hold; use more heads"
+                    "{named} gives heads of {head} channels, more than the {LARGEST_HEAD} that a workgroup's registers hold; use more heads"
                 ));
             }
         }

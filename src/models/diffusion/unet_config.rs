@@ -399,7 +399,7 @@ impl Config {
             }
             if attends(i) && size > LARGEST_HEAD {
                 return wrong(format!(
-                    "attention_head_dim {size} is more than {LARGEST_HEAD}, which is what an invocation's registers hold; use more heads"
+                    "attention_head_dim {size} is more than {LARGEST_HEAD}, which is what a workgroup's registers hold; use more heads"
                 ));
             }
         }

@@ -53,7 +53,7 @@ pub(super) fn group_norm(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
     }
 }
 
-pub(super) fn attention(quick: bool, cases: &mut Vec<Case>) {
+pub(super) fn attention(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
     // Batch, queries, keys, heads, channels of a head.
     let mut sizes = vec![
         [2, 5, 5, 2, 8],
@@ -65,9 +65,17 @@ pub(super) fn attention(quick: bool, cases: &mut Vec<Case>) {
         // Rows that no vector divides, with three and with two left over; the first in several workgroups.
         [2, 70, 5, 2, 7],
         [2, 3, 5, 1, 6],
+        // Two vec4 of a result a lane, one of them beyond the row's end; more lanes; two tiles.
+        [1, 5, 18, 2, 32],
+        [1, 6, 35, 1, 64],
+        [1, 5, 130, 1, 512],
     ];
     if !quick {
         sizes.extend([
+            [1, 9, 70, 2, 128],
+            [1, 17, 66, 1, 160],
+            [1, 6, 65, 2, 256],
+            [1, 66, 33, 3, 40],
             [1, 130, 65, 1, 4],
             [1, 4, 9, 2, 33],
             [3, 17, 2, 2, 11],
@@ -90,12 +98,22 @@ pub(super) fn attention(quick: bool, cases: &mut Vec<Case>) {
             size,
         };
         for mode in modes {
-            let kernel = Attention::new(sizes, mode);
-            cases.push(case(
-                format!("{} {sizes:?}", kernel.variant()),
-                kernel,
-                Values::Normal,
-            ));
+            let mut kernels = vec![Attention::new(caps, sizes, mode)];
+            // The body that this device does not take.
+            let other = Caps {
+                software: !caps.software,
+                ..caps.clone()
+            };
+            if !quick || size % 4 > 0 || size == 32 {
+                kernels.push(Attention::new(&other, sizes, mode));
+            }
+            for kernel in kernels {
+                cases.push(case(
+                    format!("{} {sizes:?}", kernel.variant()),
+                    kernel,
+                    Values::Normal,
+                ));
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     images::top_k(caps, &mut cases);
     images::resize(&mut cases);
     layers::group_norm(caps, quick, &mut cases);
-    layers::attention(quick, &mut cases);
+    layers::attention(caps, quick, &mut cases);
     diffusion::q_sample(&mut cases);
     diffusion::timestep_embedding(&mut cases);
     diffusion::predict_x0(quick, &mut cases);
