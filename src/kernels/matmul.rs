@@ -242,6 +242,12 @@ impl Variant {
 /// Below this many terms a product takes so little time that the compiler's counts for more: a tile of 8 rows is a quarter of the text.
 const SMALL_PRODUCT: usize = 3 << 20;
 
+/// Workgroups of a product whose sums are cut into parts: a few for each core of a large device (an H100 has 132).
+const WORKGROUPS: usize = 512;
+
+/// Terms that a part should have at least: fewer cost as much to add up again.
+const SHORTEST_PART: usize = 64;
+
 /// Workgroups that keep a large device busy: a guess until one was measured on.
 const ENOUGH_WORKGROUPS: usize = 128;
 
@@ -301,6 +307,20 @@ impl Matmul {
         };
         check_grid("matmul", kernel.workgroups())?;
         Ok(kernel)
+    }
+
+    /// Into how many products, each of as many terms, the sums over k should be cut: 1 where the result's tiles fill the device, or k is short. Of a
+    /// single product in layout tn alone, whose operands then are a batch as they lie.
+    pub(crate) fn wanted_parts(&self, caps: &Caps) -> usize {
+        if caps.software || self.layout != Layout::Tn || self.batch > 1 {
+            return 1;
+        }
+        let workgroups: u32 = self.workgroups().iter().product();
+        let most = (WORKGROUPS / workgroups.max(1) as usize).min(self.k / SHORTEST_PART);
+        (1..=most)
+            .rev()
+            .find(|&parts| self.k.is_multiple_of(parts))
+            .unwrap_or(1)
     }
 
     /// Elements of A, B and C.

@@ -7,11 +7,11 @@ use crate::graph::Var;
 use crate::graph::op::{
     Argument, Call, EvalContext, Fused, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
 };
+use crate::graph::ops::reduce::sum_of_parts;
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::matmul::{Layout, Matmul};
-use crate::kernels::reduce::{Combine, Reduce};
 use crate::real::Real;
 use crate::reference::conv2d as twin;
 use crate::tensor::{DType, Data, TensorType, Value};
@@ -211,47 +211,13 @@ impl Op for Convolution {
             };
             return Ok(Lowering::single(kernel, fused.arguments(results)));
         }
-        // Partial sums of parts of the images, then their sum, with the epilogue.
-        let count = output.shape.count();
         let kernel = Conv2d {
             splits,
             row_sums: fused.row_sums,
             ..kernel
         };
-        let out = self.geometry.out_channels;
-        let mut temporaries = vec![TensorType::f32([splits, count])];
-        let mut arguments = fused.inputs.clone();
-        arguments.push(Argument::Temporary(0));
-        let sum = |count: usize| Reduce::new(caps, Combine::Sum, 1, splits, count);
-        let mut last = vec![Argument::Temporary(0)];
-        last.extend(&fused.operands);
-        if fused.epilogue.is_random() {
-            last.push(Argument::State);
-        }
-        last.extend(std::iter::repeat_n(Argument::Output, results));
-        let mut calls = vec![Call {
-            kernel: Arc::new(Reduce {
-                epilogue: fused.epilogue.clone(),
-                ..sum(count)
-            }),
-            arguments: last,
-        }];
-        if fused.row_sums {
-            temporaries.push(TensorType::f32([splits, out]));
-            arguments.push(Argument::Temporary(1));
-            calls.push(Call {
-                kernel: Arc::new(sum(out)),
-                arguments: vec![Argument::Temporary(1), Argument::Output],
-            });
-        }
-        calls.insert(
-            0,
-            Call {
-                kernel: Arc::new(kernel),
-                arguments,
-            },
-        );
-        Ok(Lowering { temporaries, calls })
+        let counts = [output.shape.count(), self.geometry.out_channels];
+        Ok(sum_of_parts(caps, splits, kernel, counts, fused))
     }
 
     fn pattern(&self, _inputs: &[&TensorType]) -> Pattern {

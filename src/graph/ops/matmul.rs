@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Argument, EvalContext, Fused, GradientAt, Lowering, MergeKey, Op, Pattern};
-use crate::graph::ops::reduce::in_one_or_two;
+use crate::graph::ops::reduce::{in_one_or_two, sum_of_parts};
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::expression::{Expression, Indexing, Term};
@@ -215,6 +215,18 @@ impl Op for Matmul {
             let results = vec![Argument::Output; results];
             in_one_or_two(caps, kernel, first, fused.operands, results, &mut lowering);
             return Ok(lowering);
+        }
+        let parts = self
+            .kernel(caps, inputs, Expression::accumulator(), fused.row_sums)?
+            .wanted_parts(caps);
+        if parts > 1 {
+            // [k, m] and [k, n] are [parts, k / parts, m] and [parts, k / parts, n] as they lie.
+            let kernel = matmul::Matmul {
+                row_sums: fused.row_sums,
+                ..matmul::Matmul::new(caps, self.layout, parts, sizes.m, sizes.n, sizes.k / parts)?
+            };
+            let counts = [sizes.m * sizes.n, sizes.m];
+            return Ok(sum_of_parts(caps, parts, kernel, counts, fused));
         }
         let arguments = fused.arguments(results);
         let kernel = self.kernel(caps, inputs, fused.epilogue, fused.row_sums)?;

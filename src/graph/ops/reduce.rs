@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{
-    Argument, Call, EvalContext, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
+    Argument, Call, EvalContext, Fused, GradientAt, Lowering, MergeKey, Op, Pattern, in_precision,
 };
 use crate::kernels::Caps;
 use crate::kernels::expression::Expression;
@@ -218,6 +218,45 @@ pub(crate) fn in_one_or_two(
     call(first, &[&before], &[partial]);
     call(second, &[&[partial], &after], &outputs);
     lowering.temporaries.push(TensorType::f32([count]));
+}
+
+/// A product whose sums are cut into `parts`, which `product` writes one after the other as it does its row sums, where they are wanted; then the
+/// sum of the parts, with what follows. `counts`: elements of the result, and row sums.
+pub(super) fn sum_of_parts(
+    caps: &Caps,
+    parts: usize,
+    product: impl Twin + 'static,
+    counts: [usize; 2],
+    fused: Fused,
+) -> Lowering {
+    let sum = |count: usize| reduce::Reduce::new(caps, Combine::Sum, 1, parts, count);
+    let mut lowering = Lowering::single(product, fused.inputs);
+    let mut add = |kernel: reduce::Reduce, more: Vec<Argument>, count: usize| {
+        let part = Argument::Temporary(lowering.temporaries.len());
+        lowering.temporaries.push(TensorType::f32([parts, count]));
+        lowering.calls[0].arguments.push(part);
+        lowering.calls.push(Call {
+            kernel: Arc::new(kernel),
+            arguments: [vec![part], more].concat(),
+        });
+    };
+    let mut more = fused.operands;
+    if fused.epilogue.is_random() {
+        more.push(Argument::State);
+    }
+    more.extend(std::iter::repeat_n(
+        Argument::Output,
+        fused.epilogue.results.len(),
+    ));
+    let whole = reduce::Reduce {
+        epilogue: fused.epilogue,
+        ..sum(counts[0])
+    };
+    add(whole, more, counts[0]);
+    if fused.row_sums {
+        add(sum(counts[1]), vec![Argument::Output], counts[1]);
+    }
+    lowering
 }
 
 impl Reduce {
