@@ -110,26 +110,26 @@ fn attention(
         var ${other}${e} = vec4<f32>();
         //# endfor
         //# endfor
-        //# for own, other in pairs
-        //# macro products(quad)
+        //# macro products(own, other, quad)
         //# for r in range(4)
-        let own_quad${r} = load_${own}(own${r}, ${quad});
+        let ${own}_quad${r} = load_${own}(own${r}, ${quad});
         //# endfor
         //# for e in range(each)
         //# if staged
-        let other_quad${e} = staged[(lane + ${e * lanes}u) * ${staged + 1}u + q];
+        let ${other}_quad${e} = staged[(lane + ${e * lanes}u) * ${staged + 1}u + q];
         //# else
-        let other_quad${e} = load_${other}(row${e}, ${quad});
+        let ${other}_quad${e} = load_${other}(row${e}, ${quad});
         //# endif
         ${other}${e} += vec4<f32>(
-            dot(own_quad0, other_quad${e}),
-            dot(own_quad1, other_quad${e}),
-            dot(own_quad2, other_quad${e}),
-            dot(own_quad3, other_quad${e}),
+            dot(${own}_quad0, ${other}_quad${e}),
+            dot(${own}_quad1, ${other}_quad${e}),
+            dot(${own}_quad2, ${other}_quad${e}),
+            dot(${own}_quad3, ${other}_quad${e}),
         );
         //# endfor
         //# endmacro
         //# if staged
+        //# for own, other in pairs
         for (var chunk = 0u; chunk < params.quads; chunk += ${staged}u) {
             //# if loop.first
             if chunk > 0u {
@@ -145,15 +145,17 @@ fn attention(
             }
             workgroupBarrier();
             for (var q = 0u; q < min(${staged}u, params.quads - chunk); q++) {
-${products("chunk + q")}
+${products(own, other, "chunk + q")}
             }
         }
+        //# endfor
         //# else
         for (var q = 0u; q < params.quads; q++) {
-${products("q")}
+            //# for own, other in pairs
+${products(own, other, "q")}
+            //# endfor
         }
         //# endif
-        //# endfor
         //# if mode in ["forward", "log_sums"]
         var peak = largest;
         //# for e in range(each)

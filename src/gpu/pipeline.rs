@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rayon::prelude::*;
+
 use super::buffer::binding_type;
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
@@ -24,6 +26,25 @@ impl Gpu {
         let (shader, dispatch) = alone(kernel, &|launch| self.expand(launch))?;
         self.check_limits(&shader, &dispatch)?;
         self.prepare_shader(&shader)
+    }
+
+    /// Makes the pipelines of many kernels at once, on all cores, for what will ask for them one by one. Nothing on a software adapter, which compiles at
+    /// the first dispatch. What cannot be made is passed over: whoever asks for it again gets the error.
+    pub(crate) fn prepare_ahead(&self, kernels: &[&dyn Kernel]) {
+        if !self.caps().software {
+            kernels.par_iter().for_each(|&kernel| {
+                self.prepare(kernel).ok();
+            });
+        }
+    }
+
+    /// The same of shaders.
+    pub(crate) fn prepare_shaders_ahead(&self, shaders: &[Shader]) {
+        if !self.caps().software {
+            shaders.par_iter().for_each(|shader| {
+                self.prepare_shader(shader).ok();
+            });
+        }
     }
 
     /// Refuses a dispatch that is beyond the device.

@@ -156,6 +156,7 @@ impl Attention {
             sizes,
             mode,
             each: match lanes(sizes.size) {
+                0..=16 if caps.software => 8,
                 0..=8 => 4,
                 9..=32 => 2,
                 _ => 1,

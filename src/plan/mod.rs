@@ -176,6 +176,7 @@ impl Plan {
     /// Makes pipelines and bind groups, and cuts the step into segments.
     fn bind_all(&mut self) -> Result<()> {
         let software = self.gpu.caps().software;
+        self.gpu.prepare_shaders_ahead(&self.baked.shaders);
         let mut estimates = Vec::new();
         for index in 0..self.baked.dispatches.len() {
             let estimate = record::estimate(self.baked.dispatches[index].cost, software);

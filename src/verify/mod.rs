@@ -34,6 +34,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::kernels::Kernel;
+use work::Work;
+
 pub use against::{Inputs, Tolerance, against};
 pub use cases::unwritten;
 pub use compare::Comparison;
@@ -117,6 +120,9 @@ pub struct Options {
 /// So many pipelines are kept from case to case. All would take gigabytes, and few serve more than their neighbours.
 const MOST_PIPELINES: usize = 16;
 
+/// Cases whose pipelines are made together, on all cores, where a driver compiles when it is told to.
+const AHEAD: usize = 64;
+
 /// What a verification does next, or has done.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
@@ -149,8 +155,15 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>))
     let total: f64 = work.iter().map(|w| w.weight).sum();
     let mut report = Report::default();
     let mut done = 0.0;
-    let mut work = work.into_iter().peekable();
-    while let Some(item) = work.next() {
+    let ahead = if gpu.caps().software { 0 } else { AHEAD };
+    let kept = MOST_PIPELINES + ahead;
+    for (index, item) in work.iter().enumerate() {
+        if index % AHEAD == 0 {
+            gpu.keep_pipelines(MOST_PIPELINES);
+            let next = work[index..].iter().take(AHEAD);
+            let kernels: Vec<&dyn Kernel> = next.filter_map(Work::kernel).collect();
+            gpu.prepare_ahead(&kernels);
+        }
         log::trace!("{}: {}", item.line, item.case());
         progress(Progress::Case {
             line: item.line,
@@ -158,9 +171,11 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>))
             done: done / total,
         });
         report.add(item.line, item.case(), &item.run(gpu)?);
-        gpu.keep_pipelines(MOST_PIPELINES);
+        gpu.keep_pipelines(kept);
         done += item.weight;
-        if work.peek().is_none_or(|next| next.line != item.line)
+        if work
+            .get(index + 1)
+            .is_none_or(|next| next.line != item.line)
             && let Some(line) = report.lines.last()
         {
             progress(Progress::Line(line));

@@ -4,7 +4,7 @@ use super::cases::Case;
 use super::{Comparison, Options, cases, chains, kernel, models};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::Caps;
+use crate::kernels::{Caps, Kernel};
 use crate::models::ALL;
 use crate::models::registry;
 
@@ -86,6 +86,14 @@ impl Work {
             What::Kernel(case) => &case.name,
             What::Model(case) => &case.name,
             What::Chain(name, _) => name,
+        }
+    }
+
+    /// The kernel, where it is one alone.
+    pub(super) fn kernel(&self) -> Option<&dyn Kernel> {
+        match &self.what {
+            What::Kernel(case) => Some(case.kernel.as_ref()),
+            What::Model(_) | What::Chain(..) => None,
         }
     }
 
