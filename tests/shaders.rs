@@ -5,15 +5,11 @@ use std::process::Command;
 
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
-use wgen::kernels::camera_rays::Camera;
 use wgen::kernels::philox::Domain;
 use wgen::kernels::{Caps, Launch};
-use wgen::models::ALL;
-use wgen::models::diffusion::process::Variance;
-use wgen::models::diffusion::samplers::SamplerSettings;
-use wgen::models::diffusion::{self, Diffusion};
-use wgen::models::noised_classifier::{self, NoisedClassifier, Pool};
+use wgen::models::noised_classifier::NoisedClassifier;
 use wgen::models::registry::{Case, Examples};
+use wgen::models::{ALL, programs};
 use wgen::nn::Pass;
 use wgen::program::PlanOptions;
 use wgen::program::lower::{LowerOptions, lower};
@@ -51,17 +47,14 @@ fn sources() -> BTreeMap<String, Launch> {
             for case in (entry.cases)(&caps, false).unwrap() {
                 launches.extend(of_model(&case, &caps));
             }
-            for usual in (entry.usual)().unwrap() {
+            let further = (entry.further)().unwrap();
+            for usual in (entry.usual)().unwrap().into_iter().chain(further) {
                 let case = Case {
                     phase: usual.phase,
                     ..Case::of(usual.name, usual.model, usual.batch)
                 };
                 launches.extend(of_model(&case, &caps));
             }
-        }
-        launches.extend(of_model(&guided(), &caps));
-        for pool in [Pool::Spatial, Pool::SpatialV2] {
-            launches.extend(of_model(&noised(pool), &caps));
         }
     }
     for seed in 0..24 {
@@ -71,37 +64,16 @@ fn sources() -> BTreeMap<String, Launch> {
         let options = PlanOptions::default();
         launches.extend(fused(&graph, &Caps::portable(), &layout, options));
     }
-    launches
+    // Many programs have a kernel in common: what makes its text is looked at before it is expanded.
+    let made_of = |l: &Launch| format!("{} {} {:?}", l.template, l.context, l.constants);
+    let distinct: BTreeMap<String, Launch> = launches
         .into_iter()
+        .map(|launch| (made_of(&launch), launch))
+        .collect();
+    distinct
+        .into_values()
         .map(|l| (templates.expand(&l).unwrap(), l))
         .collect()
-}
-
-/// The hybrid loss and guidance have the longest expressions.
-fn guided() -> Case {
-    let mut config = diffusion::Config {
-        variance: Variance::LearnedRange,
-        loss: diffusion::Loss::Hybrid,
-        sampling: SamplerSettings {
-            guidance: 2.0,
-            ..Default::default()
-        },
-        ..diffusion::Config::mnist()
-    };
-    if let diffusion::Network::Unet(unet) = &mut config.network {
-        unet.out_channels = 2;
-        unet.resnet_time_scale_shift = "scale_shift".to_owned();
-    }
-    Case::new("guided", Diffusion::new(config).unwrap(), 16)
-}
-
-/// A classifier of noised examples, as `pool` has it: none of the verified ones has means of all its entries.
-fn noised(pool: Pool) -> Case {
-    let config = noised_classifier::Config {
-        pool,
-        ..noised_classifier::Config::mnist()
-    };
-    Case::new("noised", NoisedClassifier::new(config).unwrap(), 16)
 }
 
 /// The gradient that guidance asks of a classifier.
@@ -124,21 +96,9 @@ fn of_model(case: &Case, caps: &Caps) -> Vec<Launch> {
     let update = case.update();
     let layout = Layout::new(model.parameters(), caps.binding_bytes).unwrap();
     let mut graphs = vec![model.training(case.phase, &data, &update).unwrap()];
-    let others = [
-        model.evaluation(&data, 64),
-        model.encoding(&data, 7),
-        model.decoding(5),
-        model.sampling(10).map(|s| s.graph),
-        model.importance(&data, 8, 5),
-        model.rendering(&model.camera().unwrap_or(Camera::centred(1, 1, 1.0)), 32),
-    ];
-    graphs.extend(others.into_iter().flatten());
-    graphs.extend(model.filters());
-    if let Some(diffusion) = model.as_any().downcast_ref::<Diffusion>() {
-        graphs.push(diffusion.bound(&data, 16).unwrap());
-    }
+    let others = programs::graphs(model, &data, 64, &[10]).unwrap();
+    graphs.extend(others.into_iter().map(|(_, graph)| graph));
     if let Some(classifier) = model.as_any().downcast_ref::<NoisedClassifier>() {
-        graphs.push(classifier.at_timestep(&data, 16).unwrap());
         graphs.push(guiding(classifier));
     }
     let options = case.options;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment;
 use crate::error::{Error, Result};
-use crate::kernels::{Caps, MAX_WORKGROUPS};
+use crate::kernels::{Caps, MAX_WORKGROUPS, devices};
 
 /// What wgen uses where an adapter has it. Nothing here is needed.
 pub(super) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
@@ -80,7 +80,7 @@ pub(super) fn caps(
     let size = |n: u32| if subgroups { n } else { 0 };
     Caps {
         software: info.device_type == wgpu::DeviceType::Cpu,
-        vendor: info.vendor,
+        vendor: vendor(info),
         subgroup_min_size: size(info.subgroup_min_size),
         subgroup_max_size: size(info.subgroup_max_size),
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16),
@@ -98,38 +98,17 @@ pub(super) fn caps(
     }
 }
 
+/// Apple's GPUs have no vendor on Metal, and that of Mesa on its driver.
+fn vendor(info: &wgpu::AdapterInfo) -> u32 {
+    if info.name.starts_with("Apple ") {
+        return devices::APPLE;
+    }
+    info.vendor
+}
+
 /// Refuses a device on which no portable kernel could run.
 pub(super) fn check_floor(caps: &Caps) -> Result<()> {
-    let floor = Caps::portable();
-    let rows = [
-        (
-            "max_storage_buffers_per_shader_stage",
-            u64::from(caps.storage_buffers),
-            u64::from(floor.storage_buffers),
-        ),
-        (
-            "max_compute_invocations_per_workgroup",
-            u64::from(caps.invocations),
-            u64::from(floor.invocations),
-        ),
-        (
-            "max_compute_workgroup_storage_size",
-            u64::from(caps.workgroup_bytes),
-            u64::from(floor.workgroup_bytes),
-        ),
-        (
-            "max_compute_workgroups_per_dimension",
-            u64::from(caps.workgroups),
-            u64::from(floor.workgroups),
-        ),
-        // Kernels work on whatever fits; this is room for small tensors.
-        (
-            "max_storage_buffer_binding_size",
-            caps.binding_bytes,
-            1 << 20,
-        ),
-    ];
-    match rows.into_iter().find(|(_, has, needed)| has < needed) {
+    match caps.below_floor() {
         None => Ok(()),
         Some((limit_name, limit, needed)) => Err(Error::Limit {
             what: "the borrowed device".to_owned(),

@@ -31,14 +31,9 @@ use super::timing::Timer;
 use super::{BufferSlice, Gpu, lock};
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Binding};
+use crate::program::candidates::candidates;
 use crate::reference::Twin;
 use crate::tensor::{DType, Data};
-
-/// Candidates that are measured a shape, the heuristic's among them.
-const CANDIDATES: usize = 4;
-
-/// Below this many flops a choice matters less than measuring it costs.
-const WORTH: f64 = 1e6;
 
 /// A candidate that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,14 +99,10 @@ impl Tuning {
     /// When the device is lost or its memory exhausted. A candidate that cannot run or gives another result than the heuristic's choice
     /// does not win, and is no error.
     pub fn choose(&self, gpu: &Gpu, kernel: &Arc<dyn Twin>) -> Result<Arc<dyn Twin>> {
-        let alternatives = kernel.alternatives(gpu.caps());
-        if alternatives.is_empty() || kernel.cost().flops < WORTH {
+        let candidates = candidates(kernel, gpu.caps());
+        if candidates.len() == 1 {
             return Ok(kernel.clone());
         }
-        let candidates: Vec<Arc<dyn Twin>> = std::iter::once(kernel.clone())
-            .chain(alternatives)
-            .take(CANDIDATES)
-            .collect();
         let key = self.key(gpu, &candidates);
         let of = |variant: &str| candidates.iter().find(|c| c.variant() == variant).cloned();
         if let Some(known) = lock(&self.entries).get(&key).and_then(|l| of(&l.variant)) {

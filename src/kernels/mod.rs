@@ -31,6 +31,7 @@ pub(crate) mod commit;
 pub mod composite;
 pub mod concat;
 pub mod conv2d;
+pub mod devices;
 pub mod ema;
 pub mod expression;
 pub mod frequency_encode;
@@ -72,7 +73,18 @@ pub use binding::{Access, Binding, Texel, bytes_of};
 pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 
 /// What a device can do, as plain numbers: all that the choice of a variant may look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+///
+/// As JSON a field that is absent is the portable one:
+///
+/// ```
+/// use wgen::kernels::Caps;
+///
+/// let caps: Caps = serde_json::from_str(r#"{"vendor": 4318, "subgroup_min_size": 32, "subgroup_max_size": 32}"#).unwrap();
+/// assert_eq!((caps.subgroup_min_size, caps.workgroup_bytes), (32, Caps::portable().workgroup_bytes));
+/// assert!(serde_json::from_str::<Caps>(r#"{"vendors": 1}"#).is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default = "Caps::portable", deny_unknown_fields)]
 pub struct Caps {
     /// A CPU pretending to be a GPU: variants are chosen for its compiler, and never tuned.
     pub software: bool,
@@ -103,7 +115,7 @@ pub struct Caps {
 
 impl Caps {
     /// The floor that WebGPU guarantees: `Limits::default()`, no subgroups. Whatever is chosen for it runs everywhere.
-    pub fn portable() -> Self {
+    pub const fn portable() -> Self {
         Self {
             software: false,
             vendor: 0,

@@ -32,6 +32,7 @@ pub mod gan;
 mod model;
 pub mod nerf;
 pub mod noised_classifier;
+pub mod programs;
 pub mod registry;
 pub mod vae;
 

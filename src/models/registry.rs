@@ -44,6 +44,14 @@ pub struct Entry {
     pub cases: fn(&Caps, bool) -> Result<Vec<Case>>,
     /// The model in its usual size: what `bench` times.
     pub usual: fn() -> Result<Vec<Usual>>,
+    /// Models whose kernels neither of these has: larger pictures, longer rows, other heads. Nothing runs them here; GPUs' compilers see
+    /// them, as all of [`programs`](super::programs).
+    pub further: fn() -> Result<Vec<Usual>>,
+}
+
+/// For models whose cases and usual sizes have all of their kernels.
+pub(super) fn nothing_further() -> Result<Vec<Usual>> {
+    Ok(Vec::new())
 }
 
 /// A training step that is verified.
@@ -144,7 +152,7 @@ impl Examples {
         })
     }
 
-    /// What graphs have to know of them.
+    /// What graphs have to know of them; of a model of other pictures, as many values an example.
     pub fn data_type(model: &dyn Model, rows: usize) -> DataType {
         let cameras = model.camera().map(|camera| Cameras {
             camera,
@@ -154,7 +162,7 @@ impl Examples {
         let rays = cameras.is_some();
         DataType {
             rows,
-            width: if rays { ROW_BYTES } else { IMAGE.count() },
+            width: if rays { ROW_BYTES } else { model.width() },
             dtype: DType::U8,
             indices: rows,
             scale: if rays { 1.0 } else { 1.0 / 255.0 },
@@ -205,6 +213,15 @@ pub(crate) const IMAGE: ImageShape = ImageShape {
     width: 28,
     channels: 1,
 };
+
+/// What models beside those are of: colour pictures of this side.
+pub(crate) const fn colour(side: usize) -> ImageShape {
+    ImageShape {
+        height: side,
+        width: side,
+        channels: 3,
+    }
+}
 
 /// Classes of those images: the drawn digits'.
 pub const CLASSES: usize = 10;

@@ -34,6 +34,7 @@ use crate::reference::Twin;
 use crate::tensor::{Shape, TensorType, Value};
 
 pub mod baked;
+pub mod candidates;
 pub mod explain;
 pub mod lower;
 pub mod memory;

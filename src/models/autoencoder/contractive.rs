@@ -44,6 +44,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Contractive::new),
     cases: cases::contractive,
     usual: cases::usual_contractive,
+    further: registry::nothing_further,
 };
 
 /// How the norm of the Jacobian is computed.

@@ -46,6 +46,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Autoencoder::new),
     cases: cases::ae,
     usual: cases::usual_ae,
+    further: registry::nothing_further,
 };
 
 /// What is done to an input before the model has to restore it (Vincent et al. 2010, "Stacked denoising autoencoders", section 3.2 and

@@ -40,6 +40,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Sparse::new),
     cases: cases::sparse,
     usual: cases::usual_sparse,
+    further: registry::nothing_further,
 };
 
 /// What keeps the code sparse.

@@ -41,6 +41,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Classifier::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: registry::nothing_further,
 };
 
 /// What a classifier is built from.

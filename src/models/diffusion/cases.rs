@@ -1,10 +1,12 @@
 //! What is verified and timed of it.
 
 use super::process::{Prediction, Variance};
+use super::samplers::SamplerSettings;
 use super::{Config, Diffusion, Loss, Network, mlp, unet};
 use crate::error::Result;
 use crate::kernels::Caps;
-use crate::models::registry::{CLASSES, Case, IMAGE, Usual};
+use crate::kernels::attention::LARGEST_HEAD;
+use crate::models::registry::{CLASSES, Case, IMAGE, Usual, colour};
 
 /// The U-Net with all that its configuration may ask for, and the perceptron; each prediction and loss.
 pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
@@ -105,4 +107,52 @@ pub(super) fn usual() -> Result<Vec<Usual>> {
         samples: &[16],
         ..Usual::new("diffusion", Diffusion::new(Config::mnist())?, 16)
     }])
+}
+
+/// Heads of each size that attention has a body for, in networks of diffusers' kind on colour pictures; and the longest expressions, which
+/// the hybrid loss and guidance have.
+pub(super) fn further() -> Result<Vec<Usual>> {
+    let heads = [
+        ("diffusion, heads of 16", 16, 64),
+        ("diffusion, heads of 32", 32, 64),
+        ("diffusion, heads of 64", 64, 128),
+        ("diffusion, heads of 128", 128, 128),
+        ("diffusion, heads of 256", 256, 256),
+        ("diffusion, heads of 512", 512, 512),
+    ];
+    let mut all = Vec::new();
+    for (name, head, channels) in heads.into_iter().filter(|h| h.1 <= LARGEST_HEAD) {
+        let image = colour(32);
+        let unet = unet::Config {
+            attention_head_dim: Some(head),
+            ..unet::Config::of(image, &[channels / 2, channels], 1, &[16])
+        };
+        let config = Config::of(image, true, Network::Unet(Box::new(unet)));
+        all.push(Usual {
+            samples: &[16],
+            ..Usual::new(name, Diffusion::new(config)?, 16)
+        });
+    }
+    let unet = unet::Config {
+        num_class_embeds: Some(CLASSES + 1),
+        out_channels: 2,
+        resnet_time_scale_shift: "scale_shift".to_owned(),
+        ..unet::Config::of(IMAGE, &[32, 32, 64], 1, &[])
+    };
+    let guided = Config {
+        variance: Variance::LearnedRange,
+        loss: Loss::Hybrid,
+        classes: CLASSES,
+        null_share: 0.1,
+        sampling: SamplerSettings {
+            guidance: 2.0,
+            ..Default::default()
+        },
+        ..Config::of(IMAGE, true, Network::Unet(Box::new(unet)))
+    };
+    all.push(Usual {
+        samples: &[16],
+        ..Usual::new("diffusion, guided, hybrid", Diffusion::new(guided)?, 16)
+    });
+    Ok(all)
 }

@@ -65,6 +65,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Diffusion::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: cases::further,
 };
 
 /// A diffusion model.

@@ -4,7 +4,7 @@ use super::{Config, Gan, Loss, Networks};
 use crate::error::Result;
 use crate::kernels::Caps;
 use crate::models::model::Model;
-use crate::models::registry::{CLASSES, Case, IMAGE, Usual};
+use crate::models::registry::{CLASSES, Case, IMAGE, Usual, colour};
 
 /// Both phases of each: losses, normalisations, conditional, and the penalty that differentiates a gradient.
 pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
@@ -96,5 +96,21 @@ pub(super) fn usual() -> Result<Vec<Usual>> {
     Ok(vec![
         phase("gan-discriminator", 0)?,
         phase("gan-generator", 1)?,
+    ])
+}
+
+/// DCGAN's own pictures, 64x64 in colour, with pytorch/examples' 64 channels.
+pub(super) fn further() -> Result<Vec<Usual>> {
+    let phase = |name, phase| -> Result<Usual> {
+        let model = Gan::new(Config::for_data(colour(64), true))?;
+        Ok(Usual {
+            phase,
+            samples: &[64],
+            ..Usual::new(name, model, 128)
+        })
+    };
+    Ok(vec![
+        phase("gan-discriminator of 64x64", 0)?,
+        phase("gan-generator of 64x64", 1)?,
     ])
 }

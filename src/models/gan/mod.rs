@@ -50,6 +50,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Gan::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: cases::further,
 };
 
 /// The sets of parameters.

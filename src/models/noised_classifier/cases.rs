@@ -72,3 +72,19 @@ pub(super) fn usual() -> Result<Vec<Usual>> {
     let model = NoisedClassifier::new(Config::mnist())?;
     Ok(vec![Usual::new("noised-classifier", model, 16)])
 }
+
+/// The pools by means, which no case verifies.
+pub(super) fn further() -> Result<Vec<Usual>> {
+    let pools = [
+        ("noised-classifier, spatial", Pool::Spatial),
+        ("noised-classifier, spatial v2", Pool::SpatialV2),
+    ];
+    let each = pools.into_iter().map(|(name, pool)| {
+        let model = NoisedClassifier::new(Config {
+            pool,
+            ..Config::mnist()
+        })?;
+        Ok(Usual::new(name, model, 16))
+    });
+    each.collect()
+}

@@ -55,6 +55,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, NoisedClassifier::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: cases::further,
 };
 
 /// Its name in configurations and messages.

@@ -4,7 +4,7 @@ use super::{Config, Decoder, Vae};
 use crate::error::Result;
 use crate::graph::update::Rule;
 use crate::kernels::Caps;
-use crate::models::registry::{CLASSES, Case, IMAGE, Usual};
+use crate::models::registry::{CLASSES, Case, IMAGE, Usual, colour};
 use crate::program::PlanOptions;
 
 /// The VAE: Bernoulli and Gaussian decoders, sizes that are no multiple of four, clipping, EMA, without subgroups, convolutional,
@@ -125,5 +125,25 @@ pub(super) fn usual() -> Result<Vec<Usual>> {
         large: Some(1024),
         samples: &[1, 64],
         ..Usual::new("vae", Vae::new(Config::mnist())?, 128)
+    }])
+}
+
+/// Convolutions on colour pictures, conditional, with the decoder that colour has.
+pub(super) fn further() -> Result<Vec<Usual>> {
+    let image = colour(64);
+    let config = Config {
+        width: image.count(),
+        hidden: Vec::new(),
+        channels: vec![32, 64, 128],
+        image: Some(image),
+        latent: 128,
+        classes: CLASSES,
+        decoder: Decoder::Gaussian,
+        ..Config::mnist()
+    };
+    let model = Vae::new(config)?;
+    Ok(vec![Usual {
+        samples: &[64],
+        ..Usual::new("vae of 64x64", model, 64)
     }])
 }

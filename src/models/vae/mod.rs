@@ -45,6 +45,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Vae::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: cases::further,
 };
 
 /// The distribution p(x | z) that the decoder parameterises.

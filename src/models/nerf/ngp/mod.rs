@@ -49,6 +49,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Ngp::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: registry::nothing_further,
 };
 
 /// The optical thickness of a step above which a cell is occupied.

@@ -44,6 +44,7 @@ pub(crate) const ENTRY: Entry = Entry {
     from_json: |json| registry::built(json, Nerf::new),
     cases: cases::cases,
     usual: cases::usual,
+    further: registry::nothing_further,
 };
 
 /// What a NeRF is built from.
