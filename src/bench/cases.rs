@@ -15,31 +15,27 @@
 //! assert_eq!(buffers[2], Data::F64(vec![1.0, -2.0, 1.0, -1.0]));
 //! ```
 
+mod moves;
+
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::kernels::adam::Adam;
 use crate::kernels::attention::{Attention, Mode, Sizes};
-use crate::kernels::cast::Cast;
-use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::{Conv2d, Direction, Geometry};
 use crate::kernels::ema::Ema;
 use crate::kernels::expression::{Expression, Indexing, Term};
 use crate::kernels::functions::{Distribution, Function};
-use crate::kernels::gather::Gather;
 use crate::kernels::hash_encoding::{HashClear, HashEncode, HashFinish, HashGrid, HashScatter};
 use crate::kernels::map::Map;
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::philox::Key;
-use crate::kernels::rearrange::Rearrange;
 use crate::kernels::reduce::{Combine, Reduce};
 use crate::kernels::reparameterize::Reparameterize;
 use crate::kernels::rmsprop::Rmsprop;
-use crate::kernels::scatter_add::ScatterAdd;
 use crate::kernels::sgd::Sgd;
 use crate::kernels::{Access, Binding, CONTROL_FLOATS, Caps, SCHEDULE_COLUMNS};
 use crate::reference::Twin;
-use crate::reference::scatter_add::rank_positions;
 use crate::tensor::{DType, Data};
 use crate::verify::cases::{Values, integers, numbers};
 
@@ -339,61 +335,17 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
     let chunks = Reduce::split(caps, Combine::Sum, 1, count, 1);
     let (partial, _) = sum(1, count, 1).in_two(caps, chunks.max(1));
     cases.push(case(format!("{chunks} partial sums, {millions}"), partial));
-    let side = 1 << (count.ilog2() / 2);
-    let shape = [side, count / side].into();
     cases.push(case(
-        format!("transpose {side}x{}", count / side),
-        Rearrange::permute(&shape, &[1, 0], DType::F32),
-    ));
-    let lengths = vec![512, 512];
-    cases.push(case(
-        format!("concat of two, {millions}"),
-        Concat {
-            outer: count / 1024,
-            inner: 1,
-            lengths,
-            dtype: DType::F32,
+        format!("sums of 64 columns of {}", count / 64),
+        Reduce {
+            chunks: Reduce::split(caps, Combine::Sum, 1, count / 64, 64),
+            ..sum(1, count / 64, 64)
         },
     ));
-    cases.push(case(
-        format!("u8 to f32, {millions}"),
-        Cast {
-            count,
-            from: DType::U8,
-            to: DType::F32,
-        },
-    ));
-    let batch = count / 1024;
-    let mut gather = case(
-        format!("gather {batch} rows of 1024 f32"),
-        Gather {
-            rows: batch,
-            width: 1024,
-            batch,
-            indices: batch,
-            cursor: false,
-            dtype: DType::F32,
-            scale: 1.0,
-            shift: 0.0,
-            first: 0,
-        },
-    );
-    gather.instead = Some(|inputs| {
-        let batch = inputs[1].len() as u32;
-        inputs[1] = Data::U32((0..batch).map(|i| i * 77 % batch).collect());
-    });
-    cases.push(gather);
-    let mut scatter = case(
-        "scatter-add 8192 rows of 1024 into 1000",
-        ScatterAdd {
-            count: 8192,
-            rows: 1000,
-            width: 1024,
-        },
-    );
-    scatter.instead = Some(|inputs| inputs[2] = Data::U32(rank_positions(inputs[1].as_u32())));
-    cases.push(scatter);
     cases.extend(attention(caps));
+    cases.extend(moves::rearrangements(count));
+    cases.extend(moves::moves(count));
+    cases.extend(moves::scatter_add());
     cases.extend(hash_encodings());
     let adam = Adam {
         count,
