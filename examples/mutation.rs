@@ -161,6 +161,8 @@ fn main() {
     let families = |template: &str| -> Vec<&str> {
         match template {
             "shared/hash_grid" | "shared/fixed_point" => vec!["hash_encoding"],
+            "shared/divide" => vec!["rearrange", "concat", "gather", "scatter_add"],
+            "shared/four_normals" => vec!["reparameterize", "q_sample"],
             "shared/mul_wide" => vec!["hash_encoding", "reparameterize", "map"],
             "shared/philox" | "shared/normal" | "shared/noise" => vec!["reparameterize", "map"],
             "shared/noise_terms" | "shared/functions" => vec!["map"],

@@ -2,39 +2,49 @@
 //
 // Concatenation along one axis; sizes before it are folded into outer, those after it into the lengths. Elements are moved as bits.
 //
-// One invocation moves ${"four elements" if vector else "one element"}.
-// Dispatch: ceil(count / WORKGROUP), folded into x and y above 65,535.
+// A unit is ${"four elements" if vector else "one element"}. One invocation moves ${per_thread}.
+// Dispatch: ceil(units / (WORKGROUP * ${per_thread})), folded into x and y above 65,535.
 // Cost: no flops; 8 bytes an element.
 
 override WORKGROUP: u32 = 64u;
 
 struct Params {
-    count: u32,        // in what an invocation moves, as are the lengths
-    total: u32,        // sum of the lengths
+    total: vec4<u32>,  // sum of the lengths, to divide by
+    units: u32,
     first_group: u32,  // workgroups of the line before this dispatch
-    unused: u32,
-    lengths: array<vec4<u32>, ${parts}>,  // in x
+    lengths: array<vec4<u32>, ${parts}>,  // in units, in x
 }
 
 //# include "shared/bindings.wgsl"
+//# include "shared/divide.wgsl"
 
-@compute @workgroup_size(WORKGROUP)
-fn concat(
-    @builtin(global_invocation_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-) {
-    let index = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
-    if index >= params.count {
-        return;
-    }
-    let outer = index / params.total;
-    var p = index % params.total;
+fn move_unit(unit: u32) {
+    let outer = divided(unit, params.total);
+    var p = unit - outer * params.total.x;
     //# for j in range(parts)
     let length${j} = params.lengths[${j}].x;
+    //# if loop.last
+    out[unit] = part${j}[outer * length${j} + p];
+    //# else
     if p < length${j} {
-        out[index] = part${j}[outer * length${j} + p];
+        out[unit] = part${j}[outer * length${j} + p];
         return;
     }
     p -= length${j};
+    //# endif
+    //# endfor
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn concat(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
+    //# for i in range(per_thread)
+    if first + ${i}u * WORKGROUP < params.units {
+        move_unit(first + ${i}u * WORKGROUP);
+    }
     //# endfor
 }

@@ -4,17 +4,17 @@
 // the model's range. ${"The batch begins at position state.cursor of the list of indices." if cursor else ""}
 // data: [rows, width] ${dtype}; index: [indices] u32, clamped to the last row; out: [batch, width].
 //
-// One invocation makes ${width_each} neighbours of a row.
-// Dispatch: ceil(batch * width / (${width_each} * WORKGROUP)), folded into x and y above 65,535.
+// A unit is ${width_each} neighbours of a row. One invocation makes ${per_thread}.
+// Dispatch: ceil(units / (WORKGROUP * ${per_thread})), folded into x and y above 65,535.
 // Cost: two flops an element; its bytes read once and 4 written.
 
 override WORKGROUP: u32 = 64u;
 
 struct Params {
+    width: vec4<u32>,    // units of a row, to divide by
+    indices: vec4<u32>,  // likewise
     units: u32,
-    width: u32,
     rows: u32,
-    indices: u32,
     scale: f32,
     shift: f32,
     first_group: u32,  // workgroups of the line before this dispatch
@@ -22,31 +22,38 @@ struct Params {
 }
 
 //# include "shared/bindings.wgsl"
+//# include "shared/divide.wgsl"
+
+fn gather_unit(unit: u32) {
+    let b = divided(unit, params.width);
+    let column = unit - b * params.width.x;
+    let at = b + params.first_row${" + state[4]" if cursor else ""};
+    let row = min(index[${"at - divided(at, params.indices) * params.indices.x" if wraps else "at"}], params.rows - 1u);
+    let place = row * params.width.x + column;
+    //# if dtype == "u32"
+    out[unit] = data[place];
+    //# else
+    //# if dtype == "f32"
+    let x = data[place];
+    //# elif width_each == 4
+    let x = vec4<f32>((vec4<u32>(data[place]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu));
+    //# else
+    let x = f32((data[place / 4u] >> (place % 4u * 8u)) & 0xffu);
+    //# endif
+    out[unit] = ${bindings[-1].wgsl}(x * params.scale + params.shift);
+    //# endif
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn gather(
-    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let unit = (params.first_group + id.y * groups.x) * WORKGROUP + id.x;
-    if unit >= params.units {
-        return;
+    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
+    //# for i in range(per_thread)
+    if first + ${i}u * WORKGROUP < params.units {
+        gather_unit(first + ${i}u * WORKGROUP);
     }
-    let element = unit * ${width_each}u;
-    let b = element / params.width + params.first_row;
-    let column = element % params.width;
-    let row = min(index[(b${" + state[4]" if cursor else ""}) % params.indices], params.rows - 1u);
-    let place = row * params.width + column;
-    //# if dtype == "u8"
-    //# if width_each == 4
-    let bytes = (vec4<u32>(data[place / 4u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-    out[unit] = ${bindings[-1].wgsl}(vec4<f32>(bytes) * params.scale + params.shift);
-    //# else
-    out[unit] = ${bindings[-1].wgsl}(f32((data[place / 4u] >> (place % 4u * 8u)) & 0xffu) * params.scale + params.shift);
-    //# endif
-    //# elif dtype == "f32"
-    out[unit] = ${bindings[-1].wgsl}(data[place${" / 4u" if width_each == 4 else ""}] * params.scale + params.shift);
-    //# else
-    out[unit] = data[place];
-    //# endif
+    //# endfor
 }

@@ -26,6 +26,9 @@ fn map(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    //# if random
+    keep_noise();
+    //# endif
     let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
     //# for i in range(per_thread)
     if first + ${i}u * WORKGROUP < params.units {

@@ -14,8 +14,7 @@ override WORKGROUP: u32 = 64u;
 struct Params {
     count: u32,
     stream: u32,       // hash of the node's name
-    by_example: u32,   // 1: noise belongs to (example, draw), else to the step
-    examples: u32,     // rows before the next draw begins
+    examples: u32,     // rows before the next draw begins, where noise belongs to (example, draw)
     draws: u32,
     width: u32,        // elements of a row
     timesteps: u32,
@@ -31,14 +30,20 @@ fn q_sample(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
+    keep_noise();
     let first = 4u * ((params.first_group + id.y * groups.x) * WORKGROUP + id.x);
     if first >= params.count {
         return;
     }
     let eps = four_normals(first);
+    //# if vector
+    let row = 2u * min(t[first / params.width], params.timesteps - 1u);
+    out[first / 4u] = table[row] * x[first / 4u] + table[row + 1u] * eps;
+    //# else
     for (var i = 0u; i < min(4u, params.count - first); i++) {
         let e = first + i;
         let row = 2u * min(t[e / params.width], params.timesteps - 1u);
         out[e] = table[row] * x[e] + table[row + 1u] * eps[i];
     }
+    //# endif
 }

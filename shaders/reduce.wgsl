@@ -8,24 +8,27 @@
 //   columns   a `real` is four neighbours along inner
 //   rows      inner is 1 and a `real` is four neighbours along r
 //   elements  a `real` is one element
-// One ${"workgroup, its invocations striding along r and then combining in a tree," if cooperative else "invocation"} makes one result
-// (four in mode columns) of one chunk.
-// Dispatch: ceil(units / ${"1" if cooperative else "WORKGROUP"}), folded into x and y; a unit is a result of a chunk.
+// A unit is ${span ~ " results" if span > 1 else "a result"} (of four) of a chunk, ${"made by LANES invocations, which stride along r and then combine in a tree" if cooperative else "made by one invocation"}.
+// ${"Its results lie params.spacing apart, so that neighbours read what lies together." if span > 1 else ""}
+// ${"Elements of " ~ ahead ~ " r are loaded before they are combined, one after the other." if ahead > 1 else ""}
+// Dispatch: ceil(units / (WORKGROUP / LANES)), folded into x and y.
 // Cost: value's flops and one an element; 4 bytes an element of each operand.
 
 alias real = ${"f32" if mode == "elements" else "vec4<f32>"};
 alias whole = ${"u32" if mode == "elements" else "vec4<u32>"};
 
 override WORKGROUP: u32 = 64u;
+override LANES: u32 = 1u;  // a power of two
 
 struct Params {
-    units: u32,   // results of all chunks, in `real`s where mode is columns
-    outputs: u32, // results of one chunk, likewise
+    units: u32,
+    outputs: u32, // units of one chunk
     length: u32,
     inner: u32,
     chunk: u32,   // r of one chunk
     first_group: u32,  // workgroups of the line before this dispatch
-    first_unit: u32,   // results before these: 0 but in a piece of a larger reduction
+    first: u32,   // results before these: 0 but in a piece of a larger reduction
+    spacing: u32, // `real`s from a result of a unit to its next
     groups: array<vec4<u32>, ${[groups, 1] | max}>,
 }
 
@@ -110,6 +113,11 @@ fn spread(p: Partial, lane: u32) -> Partial {
 }
 //# endif
 
+// Where the elements of a `real` stand along r.
+fn places(r: u32) -> whole {
+    return ${"whole(r) + vec4<u32>(0u, 1u, 2u, 3u)" if mode == "rows" else "whole(r)"};
+}
+
 fn write(index: u32, p: Partial) {
     //# if kind == "argmax"
     //# if mode == "columns"
@@ -136,44 +144,87 @@ fn reduce(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    //# if random
+    keep_noise();
+    //# endif
     //# if cooperative
-    let unit = params.first_group + group.y * groups.x + group.x;
-    let lane = local;
-    let lanes = WORKGROUP;
+    let across = WORKGROUP / LANES;
+    let own = (params.first_group + group.y * groups.x + group.x) * across + local % across;
+    let lane = local / across;
+    let lanes = LANES;
+    // The last ones are made again by those that are too many, which must not miss a barrier.
+    let unit = min(own, params.units - 1u);
     //# else
     let unit = (params.first_group + group.y * groups.x + group.x) * WORKGROUP + local;
     let lane = 0u;
     let lanes = 1u;
-    //# endif
     if unit >= params.units {
         return;
     }
+    //# endif
     let chunk = unit / params.outputs;
-    let output = unit % params.outputs${" * 4u" if mode == "columns" else ""};
-    let first = output / params.inner * params.length * params.inner + output % params.inner;
+    let within = unit - chunk * params.outputs;
+    //# if mode == "columns"
+    let across_row = params.inner / ${4 * span}u;
+    let outer = within / across_row;
+    let along = within - outer * across_row;
+    //# if span > 1
+    let column = 4u * (along / params.spacing * params.spacing * ${span}u + along % params.spacing);
+    //# else
+    let column = 4u * along;
+    //# endif
+    //# else
+    let outer = within / params.inner;
+    let column = within - outer * params.inner;
+    //# endif
+    let first = outer * params.length * params.inner + column;
+    let output = params.first + chunk * params.outputs * ${4 * span if mode == "columns" else 1}u + outer * params.inner + column;
     let end = min(params.length, (chunk + 1u) * params.chunk);
-    var p = identity();
-    //# set width = "4u" if mode == "rows" else "1u"
-    for (var r = chunk * params.chunk + lane * ${width}; r < end; r += lanes * ${width}) {
-        let at = ${"whole(r) + vec4<u32>(0u, 1u, 2u, 3u)" if mode == "rows" else "whole(r)"};
-        p = combine(p, partial_of(value(first + r * params.inner), at));
+    //# for s in range(span)
+    var p${s} = identity();
+    //# endfor
+    //# set width = 4 if mode == "rows" else 1
+    let step = lanes * ${width}u;
+    var r = chunk * params.chunk + lane * ${width}u;
+    //# if ahead > 1
+    for (; r + ${ahead - 1}u * step < end; r += ${ahead}u * step) {
+        //# for i in range(ahead)
+        let r${i} = r + ${i}u * step;
+        //# for s in range(span)
+        let v${i}_${s} = value(first + r${i} * params.inner${" + " ~ 4 * s ~ "u * params.spacing" if s > 0});
+        //# endfor
+        //# endfor
+        //# for i in range(ahead)
+        //# for s in range(span)
+        p${s} = combine(p${s}, partial_of(v${i}_${s}, places(r${i})));
+        //# endfor
+        //# endfor
+    }
+    //# endif
+    for (; r < end; r += step) {
+        let element = first + r * params.inner;
+        //# for s in range(span)
+        p${s} = combine(p${s}, partial_of(value(element${" + " ~ 4 * s ~ "u * params.spacing" if s > 0}), places(r)));
+        //# endfor
     }
     //# if mode == "rows"
-    p = combine(combine(spread(p, 0u), spread(p, 1u)), combine(spread(p, 2u), spread(p, 3u)));
+    p0 = combine(combine(spread(p0, 0u), spread(p0, 1u)), combine(spread(p0, 2u), spread(p0, 3u)));
     //# endif
     //# if cooperative
-    shared_partials[local] = p;
+    shared_partials[local] = p0;
     workgroupBarrier();
-    for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    for (var half = WORKGROUP / 2u; half >= across; half /= 2u) {
         if local < half {
             shared_partials[local] = combine(shared_partials[local], shared_partials[local + half]);
         }
         workgroupBarrier();
     }
-    if local == 0u {
-        write((params.first_unit + unit)${" * 4u" if mode == "columns" else ""}, shared_partials[0]);
+    if local < across && own < params.units {
+        write(output, shared_partials[local]);
     }
     //# else
-    write((params.first_unit + unit)${" * 4u" if mode == "columns" else ""}, p);
+    //# for s in range(span)
+    write(output${" + " ~ 4 * s ~ "u * params.spacing" if s > 0}, p${s});
+    //# endfor
     //# endif
 }

@@ -3,43 +3,51 @@
 // The reparameterisation of Kingma & Welling 2013, eq. 10, with its own noise.
 // mu, log_variance, z: [count] f32, count = batch * latent.
 //
-// One invocation makes four consecutive elements; element i has the same noise whatever the workgroup size.
-// Dispatch: ceil(count / (4 * WORKGROUP)), folded into x and y above 65,535.
+// A unit is four consecutive elements; element i has the same noise whatever the workgroup size. One invocation makes ${per_thread}.
+// Dispatch: ceil(units / (WORKGROUP * ${per_thread})), folded into x and y above 65,535.
 // Cost: about 40 flops and 12 bytes an element.
 
 override WORKGROUP: u32 = 64u;
 
 struct Params {
     count: u32,
+    units: u32,
     stream: u32,       // hash of the node's name
-    by_example: u32,   // 1: noise belongs to (example, draw), else to the step
-    examples: u32,     // rows before the next draw begins
+    examples: u32,     // rows before the next draw begins, where noise belongs to (example, draw)
     draws: u32,
     width: u32,        // elements of a row
     first_group: u32,  // workgroups of the line before this dispatch
 }
 
-@group(0) @binding(0) var<storage, read> mu: array<f32>;
-@group(0) @binding(1) var<storage, read> log_variance: array<f32>;
-@group(0) @binding(2) var<storage, read> state: array<u32>;
-@group(0) @binding(3) var<storage, read_write> z: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
-
+//# include "shared/bindings.wgsl"
 //# include "shared/noise.wgsl"
 //# include "shared/four_normals.wgsl"
 
+fn sample_unit(unit: u32) {
+    let eps = four_normals(4u * unit);
+    //# if vector
+    z[unit] = mu[unit] + exp(0.5 * log_variance[unit]) * eps;
+    //# else
+    //# for c in ["x", "y", "z", "w"]
+    let e${loop.index0} = 4u * unit + ${loop.index0}u;
+    if e${loop.index0} < params.count {
+        z[e${loop.index0}] = mu[e${loop.index0}] + exp(0.5 * log_variance[e${loop.index0}]) * eps.${c};
+    }
+    //# endfor
+    //# endif
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn reparameterize(
-    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let first = 4u * ((params.first_group + id.y * groups.x) * WORKGROUP + id.x);
-    if first >= params.count {
-        return;
+    keep_noise();
+    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
+    //# for i in range(per_thread)
+    if first + ${i}u * WORKGROUP < params.units {
+        sample_unit(first + ${i}u * WORKGROUP);
     }
-    let eps = four_normals(first);
-    for (var i = 0u; i < min(4u, params.count - first); i++) {
-        let e = first + i;
-        z[e] = mu[e] + exp(0.5 * log_variance[e]) * eps[i];
-    }
+    //# endfor
 }

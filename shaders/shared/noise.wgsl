@@ -4,24 +4,38 @@
 //# include "shared/philox.wgsl"
 //# include "shared/normal.wgsl"
 
+//# set kept = noise_kept is defined and noise_kept
+//# if kept
+// Read once an invocation, before anything diverges: where a CPU pretends to be a GPU, a load under a condition costs more than the block.
+var<private> step_and_seed: vec4<u32>;
+var<private> first_example: u32;
+
+fn keep_noise() {
+    step_and_seed = vec4<u32>(state[0], state[1], state[2], state[3]);
+    first_example = state[4];
+}
+
+//# endif
+//# set step_low = "step_and_seed.x" if kept else "state[0]"
+//# set step_high = "step_and_seed.y" if kept else "state[1]"
+//# set seed = "step_and_seed.zw" if kept else "vec2<u32>(state[2], state[3])"
 struct Block {
     words: vec4<u32>,
     column: u32,
 }
 
 fn block_by_step(index: u32, stream: u32) -> Block {
-    let seed = vec2<u32>(state[2], state[3]);
-    return Block(philox4x32(vec4<u32>(index / 4u, state[0], state[1], stream), seed), index % 4u);
+    let counter = vec4<u32>(index / 4u, ${step_low}, ${step_high}, stream);
+    return Block(philox4x32(counter, ${seed}), index % 4u);
 }
 
 // arrangement: examples, draws, width.
 fn block_by_example(index: u32, stream: u32, arrangement: vec3<u32>) -> Block {
     let row = index / arrangement.z;
     let column = index % arrangement.z;
-    let example = state[4] + row % arrangement.x;
-    let draw = state[0] * arrangement.y + row / arrangement.x;
-    let seed = vec2<u32>(state[2], state[3]);
-    return Block(philox4x32(vec4<u32>(column / 4u, example, draw, stream), seed), column % 4u);
+    let example = ${"first_example" if kept else "state[4]"} + row % arrangement.x;
+    let draw = ${step_low} * arrangement.y + row / arrangement.x;
+    return Block(philox4x32(vec4<u32>(column / 4u, example, draw, stream), ${seed}), column % 4u);
 }
 
 // A multiple of 2^-24 in [0, 1).

@@ -5,13 +5,10 @@
 // and the polynomial's argument exact, so the result keeps its relative accuracy there. Coefficients: Cephes logf.
 fn minus_two_log(n: u32) -> f32 {
     let bits = bitcast<u32>(f32(n + 1u));
-    var exponent = i32(bits >> 23u) - 151;
-    var mantissa = bitcast<f32>((bits & 0x7fffffu) | 0x3f800000u);
-    if mantissa > 0x1.6a09e6p+0f {
-        mantissa *= 0.5;
-        exponent += 1;
-    }
-    let f = mantissa - 1.0;
+    let upper = bitcast<f32>((bits & 0x7fffffu) | 0x3f800000u);
+    let halved = upper > 0x1.6a09e6p+0f;
+    let exponent = i32(bits >> 23u) - select(151, 150, halved);
+    let f = select(upper, 0.5 * upper, halved) - 1.0;
     let square = f * f;
     var p = 7.0376836292e-2f;
     p = p * f - 1.1514610310e-1f;
@@ -36,12 +33,11 @@ fn unit_circle(w: u32) -> vec2<f32> {
     let z = x * x;
     let sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * x + x;
     let cosine = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5 * z + 1.0;
-    switch quadrant & 3u {
-        case 0u: { return vec2<f32>(cosine, sine); }
-        case 1u: { return vec2<f32>(-sine, cosine); }
-        case 2u: { return vec2<f32>(-cosine, -sine); }
-        default: { return vec2<f32>(sine, -cosine); }
-    }
+    // Quarter turns exchange the two and change signs, which are bits: cosine's in the second and third quarter, sine's in the last two.
+    let odd = (quadrant & 1u) == 1u;
+    let along = bitcast<u32>(select(cosine, sine, odd)) ^ (((quadrant + 1u) & 2u) << 30u);
+    let across = bitcast<u32>(select(sine, cosine, odd)) ^ ((quadrant & 2u) << 30u);
+    return vec2<f32>(bitcast<f32>(along), bitcast<f32>(across));
 }
 
 fn box_muller(words: vec2<u32>) -> vec2<f32> {

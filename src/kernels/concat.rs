@@ -18,7 +18,8 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
+use super::divide::divisor;
+use super::{Binding, Cost, Kernel, Launch, bytes_of, moving_launch};
 use crate::tensor::DType;
 
 /// The most parts that one dispatch takes: with the result, the portable eight storage buffers are not exceeded.
@@ -77,7 +78,8 @@ impl Kernel for Concat {
         let lengths = self.lengths.iter().map(|l| l * self.inner / each);
         let units = self.count() / each;
         let total: usize = lengths.clone().sum();
-        let mut params = vec![units as u32, total as u32, 0, 0];
+        let mut params = divisor(total).to_vec();
+        params.extend([units as u32, 0, 0, 0]);
         params.extend(lengths.flat_map(|l| [l as u32, 0, 0, 0]));
         // Moved as bits: no arithmetic, so u32 whatever the type.
         let wgsl = if each == 4 { "vec4<u32>" } else { "u32" };
@@ -86,16 +88,8 @@ impl Kernel for Concat {
             .iter()
             .map(|b| json!({"name": b.name, "access": format!("{:?}", b.access), "wgsl": wgsl}))
             .collect();
-        Launch {
-            template: "concat",
-            entry: "concat",
-            context: json!({"parts": self.lengths.len(), "vector": each == 4, "bindings": bits}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params,
-            workgroups: fold(units.div_ceil(64) as u64),
-            grid: Grid::Line { first: 2 },
-            subgroups: false,
-        }
+        let context = json!({"parts": self.lengths.len(), "vector": each == 4, "bindings": bits});
+        moving_launch("concat", "concat", units, context, (params, 5))
     }
 
     fn cost(&self) -> Cost {

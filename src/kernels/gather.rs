@@ -21,7 +21,8 @@
 
 use serde_json::json;
 
-use super::{Binding, Cost, Grid, Kernel, Launch, STATE_WORDS, fold};
+use super::divide::divisor;
+use super::{Binding, Cost, Kernel, Launch, STATE_WORDS, moving_launch};
 use crate::tensor::DType;
 
 /// `out[b, :] = data[index[b], :] * scale + shift`.
@@ -58,7 +59,7 @@ impl Gather {
     }
 
     fn is_vector(&self) -> bool {
-        self.dtype != DType::U32 && self.width.is_multiple_of(4)
+        self.width.is_multiple_of(4)
     }
 }
 
@@ -91,31 +92,26 @@ impl Kernel for Gather {
     fn launch(&self) -> Launch {
         let vector = self.is_vector();
         let each = if vector { 4 } else { 1 };
+        let context = json!({
+            "dtype": self.dtype.name(),
+            "cursor": self.cursor,
+            // Whether positions may lie behind the list's end.
+            "wraps": self.cursor || self.first + self.batch > self.indices,
+            "width_each": each,
+            "bindings": super::wgsl_bindings(&self.bindings()),
+        });
         let units = self.batch * self.width / each;
-        Launch {
-            template: "gather",
-            entry: "gather",
-            context: json!({
-                "dtype": self.dtype.name(),
-                "cursor": self.cursor,
-                "width_each": each,
-                "bindings": super::wgsl_bindings(&self.bindings()),
-            }),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![
-                units as u32,
-                self.width as u32,
-                self.rows as u32,
-                self.indices as u32,
-                self.scale.to_bits(),
-                self.shift.to_bits(),
-                0,
-                self.first as u32,
-            ],
-            workgroups: fold(units.div_ceil(64) as u64),
-            grid: Grid::Line { first: 6 },
-            subgroups: false,
-        }
+        let divisors = [divisor(self.width / each), divisor(self.indices)];
+        let mut params = divisors.concat();
+        params.extend([
+            units as u32,
+            self.rows as u32,
+            self.scale.to_bits(),
+            self.shift.to_bits(),
+            0,
+            self.first as u32,
+        ]);
+        moving_launch("gather", "gather", units, context, (params, 12))
     }
 
     fn cost(&self) -> Cost {

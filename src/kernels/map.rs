@@ -109,6 +109,7 @@ impl Kernel for Map {
                 "vector": vector,
                 "per_thread": self.per_thread(),
                 "accumulate": false,
+                "noise_kept": true,
                 "bindings": super::wgsl_bindings(&self.bindings()),
         });
         super::merge(&mut context, more);

@@ -31,6 +31,7 @@ pub(crate) mod commit;
 pub mod composite;
 pub mod concat;
 pub mod conv2d;
+pub(crate) mod divide;
 pub mod ema;
 pub mod expression;
 pub mod frequency_encode;
@@ -204,6 +205,38 @@ pub fn fold(groups: u64) -> [u32; 3] {
         [groups as u32, 1, 1]
     } else {
         [limit as u32, groups.div_ceil(limit) as u32, 1]
+    }
+}
+
+/// Invocations a workgroup of kernels that move elements.
+pub(crate) const MOVERS: usize = 256;
+
+/// How many units each of their invocations takes, a workgroup apart from each other: four where there is work enough, so that several
+/// loads are under way and what is computed once an invocation counts less.
+pub(crate) fn per_thread(units: usize) -> usize {
+    if units >= 1 << 14 { 4 } else { 1 }
+}
+
+/// The launch of a kernel that moves `units`: `params` are the words before its word `first`, which is the first workgroup's number.
+/// The template takes its context's `per_thread`.
+pub(crate) fn moving_launch(
+    template: &'static str,
+    entry: &'static str,
+    units: usize,
+    mut context: serde_json::Value,
+    (params, first): (Vec<u32>, usize),
+) -> Launch {
+    let each = per_thread(units);
+    merge(&mut context, serde_json::json!({"per_thread": each}));
+    Launch {
+        template,
+        entry,
+        context,
+        constants: vec![("WORKGROUP", MOVERS as f64)],
+        params,
+        workgroups: fold(units.div_ceil(MOVERS * each) as u64),
+        grid: Grid::Line { first },
+        subgroups: false,
     }
 }
 

@@ -43,38 +43,51 @@ pub struct QSample {
     pub stream: u32,
 }
 
+impl QSample {
+    /// Whether four neighbours are always of one example.
+    fn is_vector(&self) -> bool {
+        self.width.is_multiple_of(4)
+    }
+}
+
 impl Kernel for QSample {
     fn family(&self) -> &'static str {
         "q_sample"
     }
 
     fn variant(&self) -> String {
-        "block of 4".to_owned()
+        let vector = if self.is_vector() { " vec4" } else { "" };
+        format!("block of 4{vector}")
     }
 
     fn bindings(&self) -> Vec<Binding> {
         let count = self.batch * self.width;
         vec![
-            Binding::read("x", DType::F32, count),
+            Binding::read("x", DType::F32, count).vector(self.is_vector()),
             Binding::read("t", DType::U32, self.batch),
             Binding::read("table", DType::F32, 2 * self.timesteps),
             Binding::read("state", DType::U32, STATE_WORDS),
-            Binding::write("out", DType::F32, count),
+            Binding::write("out", DType::F32, count).vector(self.is_vector()),
         ]
     }
 
     fn launch(&self) -> Launch {
         let count = self.batch * self.width;
-        let [by_example, examples, draws, _] = self.key.words();
+        let [by_example, examples, draws, width] = self.key.words();
         Launch {
             template: "q_sample",
             entry: "q_sample",
-            context: json!({"bindings": super::wgsl_bindings(&self.bindings())}),
+            context: json!({
+                "vector": self.is_vector(),
+                "noise_kept": true,
+                "by_example": by_example == 1,
+                "whole_blocks": width.is_multiple_of(4),
+                "bindings": super::wgsl_bindings(&self.bindings()),
+            }),
             constants: vec![("WORKGROUP", 64.0)],
             params: vec![
                 count as u32,
                 self.stream,
-                by_example,
                 examples,
                 draws,
                 self.width as u32,
@@ -82,7 +95,7 @@ impl Kernel for QSample {
                 0,
             ],
             workgroups: fold(count.div_ceil(4 * 64) as u64),
-            grid: Grid::Line { first: 7 },
+            grid: Grid::Line { first: 6 },
             subgroups: false,
         }
     }

@@ -72,8 +72,12 @@ pub struct Reduce {
     pub prologue: Expression,
     /// What becomes of a result, over `[chunks, outer, inner]`.
     pub epilogue: Expression,
-    /// One workgroup a result instead of one invocation.
+    /// Invocations of a workgroup share a result: all of them, or where neighbours in memory belong to different results, some.
     pub cooperative: bool,
+    /// Fours of neighbouring results that one invocation makes; 1 where the invocations share them. `inner / 4` is a multiple of it.
+    pub span: usize,
+    /// Elements that are loaded before they are combined.
+    pub ahead: usize,
     /// Invocations a workgroup.
     pub workgroup: u32,
     /// Where the first result goes: 0 but in a piece of a larger reduction, whose chunks before wrote theirs.
@@ -90,7 +94,12 @@ enum Mode {
 impl Reduce {
     /// A reduction in one dispatch, nothing fused.
     pub fn new(caps: &Caps, combine: Combine, outer: usize, length: usize, inner: usize) -> Self {
-        Self {
+        let fours = inner / 4;
+        let columns = inner.is_multiple_of(4);
+        // A subgroup of a software adapter goes down its columns alone: the more of a row it takes, the fewer the pages that it touches.
+        let fits = |span: &usize| fours.is_multiple_of(*span) && fours >= 8 * span;
+        let span = [4, 2].into_iter().find(fits).unwrap_or(1);
+        let whole = Self {
             combine,
             outer,
             length,
@@ -98,9 +107,33 @@ impl Reduce {
             chunks: 1,
             prologue: Expression::operand(outer * length * inner),
             epilogue: Expression::accumulator(),
-            cooperative: !caps.software && inner == 1 && length >= 512,
-            workgroup: if caps.software { 8 } else { 64 },
+            cooperative: false,
+            span: 1,
+            ahead: 1,
+            workgroup: 64,
             first: 0,
+        };
+        match (caps.software, columns) {
+            (true, true) => Self {
+                workgroup: 8,
+                span,
+                ..whole
+            },
+            (true, false) => Self {
+                workgroup: 8,
+                ..whole
+            },
+            (false, true) => Self {
+                cooperative: length >= 16,
+                ahead: 4,
+                workgroup: 256,
+                ..whole
+            },
+            (false, false) => Self {
+                cooperative: inner == 1 && length >= 512,
+                ahead: 4,
+                ..whole
+            },
         }
     }
 
@@ -113,13 +146,18 @@ impl Reduce {
         inner: usize,
     ) -> usize {
         let results = outer * inner;
-        let wanted = if caps.software { 256 } else { 8192 };
         // A second dispatch costs more than a short serial loop saves. Argmax has pairs, which do not combine twice.
-        if combine == Combine::Argmax
-            || results == 0
-            || results * length < 1 << 15
-            || results * 4 > wanted
-        {
+        if combine == Combine::Argmax || results == 0 || results * length < 1 << 15 {
+            return 1;
+        }
+        if !caps.software && inner.is_multiple_of(4) {
+            // Each lane adds up sixteen rows at least, and the second dispatch 128 at most.
+            let lanes = Self::new(caps, combine, outer, length, inner).lanes();
+            let wanted = (1_usize << 15).div_ceil(results / 4 * lanes);
+            return wanted.min(length / (16 * lanes)).clamp(1, 128);
+        }
+        let wanted: usize = if caps.software { 256 } else { 8192 };
+        if results * 4 > wanted {
             return 1;
         }
         wanted.div_ceil(results).min(length / 64).max(1)
@@ -169,13 +207,41 @@ impl Reduce {
         }
     }
 
-    fn groups(&self) -> u64 {
-        let units = (self.results() / if self.mode() == Mode::Columns { 4 } else { 1 }) as u64;
-        if self.cooperative {
-            units
-        } else {
-            units.div_ceil(u64::from(self.workgroup))
+    /// Invocations that share a result.
+    fn lanes(&self) -> usize {
+        let workgroup = self.workgroup as usize;
+        match (self.cooperative, self.mode()) {
+            (false, _) => 1,
+            // As many next to each other as there are fours in a row, up to 64: whole lines of memory.
+            (true, Mode::Columns) => {
+                let across = (self.inner / 4).next_power_of_two().min(64);
+                (workgroup / across).max(1)
+            }
+            (true, _) => workgroup,
         }
+    }
+
+    /// Results of a unit.
+    fn per_unit(&self) -> usize {
+        match self.mode() {
+            Mode::Columns => 4 * self.span,
+            _ => 1,
+        }
+    }
+
+    /// Fours from one of a unit's to the next: as many as the workgroup's neighbours take, where they all lie in one row.
+    fn spacing(&self) -> usize {
+        let (row, workgroup) = (self.inner / self.per_unit(), self.workgroup as usize);
+        if row.is_multiple_of(workgroup) {
+            workgroup
+        } else {
+            row.max(1)
+        }
+    }
+
+    fn groups(&self) -> u64 {
+        let units = self.results() / self.per_unit();
+        units.div_ceil(self.workgroup as usize / self.lanes()) as u64
     }
 }
 
@@ -185,10 +251,11 @@ impl Kernel for Reduce {
     }
 
     fn variant(&self) -> String {
-        let mode = match self.mode() {
-            Mode::Columns => "columns vec4",
-            Mode::Rows => "rows vec4",
-            Mode::Elements => "elements",
+        let mode = match (self.mode(), self.span) {
+            (Mode::Columns, 1) => "columns vec4".to_owned(),
+            (Mode::Columns, span) => format!("columns vec4 x{span}"),
+            (Mode::Rows, _) => "rows vec4".to_owned(),
+            (Mode::Elements, _) => "elements".to_owned(),
         };
         let tree = if self.cooperative { " tree" } else { "" };
         let fused = [
@@ -236,7 +303,6 @@ impl Kernel for Reduce {
     }
 
     fn launch(&self) -> Launch {
-        let mode = self.mode();
         let (name, body, end) = self.widths();
         let value = self.prologue.context("x", body, 0, None);
         let first_group = value["groups"].as_u64().unwrap_or(0) as usize;
@@ -250,7 +316,10 @@ impl Kernel for Reduce {
             "kind": self.combine.name(),
             "mode": name,
             "cooperative": self.cooperative,
+            "span": self.span,
+            "ahead": self.ahead,
             "accumulate": false,
+            "noise_kept": true,
             "functions": both("functions"),
             "random": any("random"),
             "by_step": any("by_step"),
@@ -264,7 +333,7 @@ impl Kernel for Reduce {
             super::merge(&mut more, json!({"lines": [], "results": []}));
         }
         super::merge(&mut context, more);
-        let per_unit = if mode == Mode::Columns { 4 } else { 1 };
+        let per_unit = self.per_unit();
         let mut params = vec![
             (self.results() / per_unit) as u32,
             (self.outer * self.inner / per_unit) as u32,
@@ -272,8 +341,8 @@ impl Kernel for Reduce {
             self.inner as u32,
             self.chunk() as u32,
             0,
-            (self.first / per_unit) as u32,
-            0,
+            self.first as u32,
+            self.spacing() as u32,
         ];
         params.extend(self.prologue.group_words());
         params.extend(self.epilogue.group_words());
@@ -281,7 +350,10 @@ impl Kernel for Reduce {
             template: "reduce",
             entry: "reduce",
             context,
-            constants: vec![("WORKGROUP", f64::from(self.workgroup))],
+            constants: vec![
+                ("WORKGROUP", f64::from(self.workgroup)),
+                ("LANES", self.lanes() as f64),
+            ],
             params: super::pad_groups(params, 8),
             workgroups: fold(self.groups()),
             grid: Grid::Line { first: 5 },

@@ -24,7 +24,7 @@
 use serde_json::json;
 
 use super::philox::Key;
-use super::{Binding, Cost, Grid, Kernel, Launch, STATE_WORDS, bytes_of, fold};
+use super::{Binding, Cost, Kernel, Launch, STATE_WORDS, bytes_of, moving_launch};
 use crate::tensor::DType;
 
 /// `z = mu + exp(log_variance / 2) * eps` over `count` elements.
@@ -38,44 +38,52 @@ pub struct Reparameterize {
     pub stream: u32,
 }
 
+impl Reparameterize {
+    /// Whether all units are whole.
+    fn is_vector(&self) -> bool {
+        self.count.is_multiple_of(4)
+    }
+}
+
 impl Kernel for Reparameterize {
     fn family(&self) -> &'static str {
         "reparameterize"
     }
 
     fn variant(&self) -> String {
-        "block of 4".to_owned()
+        let vector = if self.is_vector() { " vec4" } else { "" };
+        format!("block of 4{vector}")
     }
 
     fn bindings(&self) -> Vec<Binding> {
+        let vector = self.is_vector();
         vec![
-            Binding::read("mu", DType::F32, self.count),
-            Binding::read("log_variance", DType::F32, self.count),
+            Binding::read("mu", DType::F32, self.count).vector(vector),
+            Binding::read("log_variance", DType::F32, self.count).vector(vector),
             Binding::read("state", DType::U32, STATE_WORDS),
-            Binding::write("z", DType::F32, self.count),
+            Binding::write("z", DType::F32, self.count).vector(vector),
         ]
     }
 
     fn launch(&self) -> Launch {
         let [by_example, examples, draws, width] = self.key.words();
-        Launch {
-            template: "reparameterize",
-            entry: "reparameterize",
-            context: json!({}),
-            constants: vec![("WORKGROUP", 64.0)],
-            params: vec![
-                self.count as u32,
-                self.stream,
-                by_example,
-                examples,
-                draws,
-                width,
-                0,
-            ],
-            workgroups: fold(self.count.div_ceil(4 * 64) as u64),
-            grid: Grid::Line { first: 6 },
-            subgroups: false,
-        }
+        let context = json!({
+            "vector": self.is_vector(),
+            "noise_kept": true,
+            "by_example": by_example == 1,
+            "whole_blocks": width.is_multiple_of(4),
+            "bindings": super::wgsl_bindings(&self.bindings()),
+        });
+        let units = self.count.div_ceil(4);
+        let params = [self.count as u32, units as u32, self.stream];
+        let params = [&params[..], &[examples, draws, width, 0]].concat();
+        moving_launch(
+            "reparameterize",
+            "reparameterize",
+            units,
+            context,
+            (params, 6),
+        )
     }
 
     fn cost(&self) -> Cost {

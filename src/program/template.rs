@@ -73,6 +73,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "timestep_embedding",
     "top_k",
     "shared/bindings",
+    "shared/divide",
     "shared/finish",
     "shared/fixed_point",
     "shared/four_normals",

@@ -9,9 +9,9 @@ use crate::graph::op::{
 };
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
-use crate::kernels::scatter_add::{self, RankPositions};
+use crate::kernels::scatter_add::{self, FindStarts, sorting};
 use crate::real::Real;
-use crate::reference;
+use crate::reference::{self, Twin};
 use crate::tensor::{DType, Data, TensorType, Value};
 
 /// `out[row, :] = sum of updates[b, :] where index[b] = row`. Indices from `rows` on are dropped.
@@ -77,27 +77,33 @@ impl Op for ScatterAdd {
         _output: &TensorType,
     ) -> Result<Lowering> {
         let kernel = self.kernel(inputs)?;
-        let order = Argument::Temporary(0);
-        Ok(Lowering {
-            temporaries: vec![TensorType::u32([kernel.count])],
-            calls: vec![
-                Call {
-                    kernel: Arc::new(RankPositions {
-                        count: kernel.count,
-                    }),
-                    arguments: vec![Argument::Input(1), order],
-                },
-                Call {
-                    kernel: Arc::new(kernel),
-                    arguments: vec![
-                        Argument::Input(0),
-                        Argument::Input(1),
-                        order,
-                        Argument::Output,
-                    ],
-                },
-            ],
-        })
+        let (count, rows) = (kernel.count, kernel.rows);
+        let mut lowering = Lowering::default();
+        let mut call = |kernel: Arc<dyn Twin>, arguments: &[Argument]| {
+            let arguments = arguments.to_vec();
+            lowering.calls.push(Call { kernel, arguments });
+        };
+        let (starts, sorted) = (Argument::Temporary(0), |i: usize| {
+            Argument::Temporary(1 + i)
+        });
+        let (tiles, merges) = sorting(count);
+        let last = merges.len();
+        call(Arc::new(tiles), &[Argument::Input(1), sorted(0)]);
+        for (i, merge) in merges.into_iter().enumerate() {
+            call(Arc::new(merge), &[sorted(i), sorted(i + 1)]);
+        }
+        call(
+            Arc::new(FindStarts { count, rows }),
+            &[sorted(last), starts],
+        );
+        call(
+            Arc::new(kernel),
+            &[Argument::Input(0), sorted(last), starts, Argument::Output],
+        );
+        lowering.temporaries = vec![TensorType::u32([rows + 1])];
+        let pairs = vec![TensorType::u32([2 * count]); last + 1];
+        lowering.temporaries.extend(pairs);
+        Ok(lowering)
     }
 
     fn merge_key(&self) -> Option<MergeKey> {

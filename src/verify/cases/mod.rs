@@ -56,7 +56,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     moves::concat(&mut cases);
     moves::cast(&mut cases);
     moves::gather(&mut cases);
-    moves::scatter_add(&mut cases);
+    moves::scatter_add(quick, &mut cases);
     updates::updates(&mut cases);
     moves::present(&mut cases);
     images::pool(quick, &mut cases);

@@ -7,8 +7,9 @@ use crate::kernels::concat::Concat;
 use crate::kernels::gather::Gather;
 use crate::kernels::present::{Picture, Present};
 use crate::kernels::rearrange::Rearrange;
-use crate::kernels::scatter_add::{RankPositions, ScatterAdd};
-use crate::reference::scatter_add::rank_positions;
+use crate::kernels::scatter_add::{FindStarts, MergeRuns, ScatterAdd, SortTiles, sorting};
+use crate::reference::Twin;
+use crate::reference::scatter_add::{sorted_positions, starts};
 use crate::tensor::{DType, Data, Shape};
 
 pub(super) fn rearrange(cases: &mut Vec<Case>) {
@@ -18,6 +19,21 @@ pub(super) fn rearrange(cases: &mut Vec<Case>) {
         (vec![2, 3, 4], vec![1, 0, 2]),
         (vec![2, 3, 4, 5], vec![0, 2, 3, 1]),
         (vec![2, 3, 1, 2, 3, 2], vec![5, 3, 1, 0, 2, 4]),
+        // In blocks of 4x4: whole tiles, some beyond the edges, with axes about them on both sides.
+        (vec![64, 32], vec![1, 0]),
+        (vec![36, 100], vec![1, 0]),
+        (vec![3, 8, 12, 4], vec![0, 2, 3, 1]),
+        (vec![2, 8, 3, 4, 5, 4], vec![3, 0, 2, 5, 4, 1]),
+        // Pixels to planes of channels and back; one channel too many.
+        (vec![2, 6, 6, 3], vec![0, 3, 1, 2]),
+        (vec![2, 3, 6, 6], vec![0, 2, 3, 1]),
+        (vec![3, 20, 7], vec![0, 2, 1]),
+        (vec![7, 5, 300], vec![0, 2, 1]),
+        (vec![4, 2, 40], vec![2, 0, 1]),
+        (vec![2, 12, 9], vec![0, 2, 1]),
+        (vec![2, 9, 12], vec![0, 2, 1]),
+        // More than one unit an invocation.
+        (vec![3, 5, 4099], vec![1, 0, 2]),
         (vec![300], vec![0]),
         (vec![2001], vec![0]),
     ] {
@@ -59,6 +75,7 @@ pub(super) fn concat(cases: &mut Vec<Case>) {
         (4, 3, vec![1, 2, 4]),
         (2, 1, vec![1; 7]),
         (3, 4, vec![100]),
+        (70, 4, vec![64, 32, 160]),
     ] {
         for dtype in [DType::F32, DType::U32] {
             let kernel = Concat {
@@ -83,7 +100,7 @@ pub(super) fn cast(cases: &mut Vec<Case>) {
         .flat_map(|&a| types.iter().map(move |&b| (a, b)))
         .filter(|(a, b)| a != b)
     {
-        for count in [1, 7, 1030, 1928] {
+        for count in [1, 7, 1030, 1928, 65_600] {
             let kernel = Cast { count, from, to };
             let name = format!("{count} {} to {}", from.name(), to.name());
             // Negative, fractional, and beyond the largest integer.
@@ -107,6 +124,7 @@ pub(super) fn gather(cases: &mut Vec<Case>) {
             (50, 8, 9, false),
             (50, 7, 9, false),
             (50, 784, 3, true),
+            (50, 2052, 130, true),
             (50, 1, 20, true),
             (40, 5, 12, true),
         ] {
@@ -137,13 +155,39 @@ pub(super) fn gather(cases: &mut Vec<Case>) {
     }
 }
 
-pub(super) fn scatter_add(cases: &mut Vec<Case>) {
-    for count in [1, 63, 130, 521] {
+/// `count` indices below `below`, sorted within tiles and merged until runs are of 2^`run`.
+fn sorted_until(count: usize, below: u32, run: u32) -> Data {
+    let (tiles, merges) = sorting(count);
+    let mut buffers = [integers(31, below, count), Data::U32(Vec::new())];
+    tiles.reference(&mut buffers);
+    for merge in merges.iter().take_while(|merge| merge.run < run) {
+        buffers.swap(0, 1);
+        merge.reference(&mut buffers);
+    }
+    let [_, sorted] = buffers;
+    sorted
+}
+
+pub(super) fn scatter_add(quick: bool, cases: &mut Vec<Case>) {
+    for count in [1, 63, 64, 130, 521] {
         cases.push(case(
-            format!("rank of {count}"),
-            RankPositions { count },
+            format!("tiles of {count}"),
+            SortTiles { count },
             Values::Normal,
         ));
+    }
+    // Few indices, so that most are equal, and many.
+    let mut merges = vec![(33, 5, 5), (521, 5, 50), (128, 5, 1000), (700, 7, 7)];
+    if !quick {
+        merges.extend([(5000, 5, 3), (5000, 9, 4000), (5000, 11, 900)]);
+    }
+    for (count, run, below) in merges {
+        let merged = case(
+            format!("runs of 2^{run} among {count}, indices below {below}"),
+            MergeRuns { count, run },
+            Values::Normal,
+        );
+        cases.push(merged.changed(move |inputs| inputs[0] = sorted_until(count, below, run)));
     }
     for (count, rows, width) in [
         (1, 1, 1),
@@ -151,13 +195,23 @@ pub(super) fn scatter_add(cases: &mut Vec<Case>) {
         (65, 7, 20),
         (300, 60, 1),
         (40, 30, 17),
+        (40, 30, 64),
+        (90, 11, 128),
     ] {
+        let sorted = move |inputs: &mut [Data], at: usize| {
+            let index = integers(17, 50, count);
+            inputs[at] = sorted_positions(index.as_u32());
+        };
+        let kernel = FindStarts { count, rows };
+        let name = format!("starts of {rows} among {count}");
+        let found = case(name, kernel, Values::Normal);
+        cases.push(found.changed(move |inputs| sorted(inputs, 0)));
         let kernel = ScatterAdd { count, rows, width };
         let name = format!("{count} into {rows} x {width}");
-        let ranked = |inputs: &mut [Data]| {
-            inputs[2] = Data::U32(rank_positions(inputs[1].as_u32()));
-        };
-        cases.push(case(name, kernel, Values::Normal).changed(ranked));
+        cases.push(case(name, kernel, Values::Normal).changed(move |inputs| {
+            sorted(inputs, 1);
+            inputs[2] = starts(inputs[1].as_u32(), rows);
+        }));
     }
 }
 

@@ -33,20 +33,22 @@ pub(super) fn reduce(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
     ] {
         for &[outer, length, inner] in &domains {
             for cooperative in [false, true] {
-                if cooperative && inner != 1 {
+                if cooperative && inner != 1 && inner % 4 != 0 {
                     continue;
                 }
-                let kernel = Reduce {
-                    cooperative,
-                    ..Reduce::new(caps, combine, outer, length, inner)
-                };
+                let plain = Reduce::new(caps, combine, outer, length, inner);
                 let kernel = if cooperative {
                     Reduce {
+                        cooperative,
+                        span: 1,
                         workgroup: 64,
-                        ..kernel
+                        ..plain
                     }
                 } else {
-                    kernel
+                    Reduce {
+                        cooperative,
+                        ..plain
+                    }
                 };
                 let name = format!(
                     "{} [{outer}, {length}, {inner}] tree: {cooperative}",
@@ -55,11 +57,35 @@ pub(super) fn reduce(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 cases.push(case(name, kernel, Values::Normal));
             }
         }
+        // Several fours an invocation, its neighbours' in between or not, and a few rows at a time.
+        for (span, ahead, workgroup, domain) in [
+            (2, 1, 8, [2, 9, 64]),
+            (4, 4, 8, [1, 21, 48]),
+            (8, 2, 64, [3, 6, 64]),
+            (2, 4, 8, [1, 45, 128]),
+        ] {
+            let [outer, length, inner] = domain;
+            let kernel = Reduce {
+                cooperative: false,
+                span,
+                ahead,
+                workgroup,
+                ..Reduce::new(caps, combine, outer, length, inner)
+            };
+            let name = format!("{} {domain:?} span {span}, {ahead} ahead", combine.name());
+            cases.push(case(name, kernel, Values::Normal));
+        }
         if combine == Combine::Argmax {
             continue;
         }
         // In chunks, the last one shorter; fused before and after.
-        for [outer, length, inner] in [[1, 130, 1], [2, 45, 4], [1, 50, 3], [1, 256, 1]] {
+        for [outer, length, inner] in [
+            [1, 130, 1],
+            [2, 45, 4],
+            [1, 50, 3],
+            [1, 256, 1],
+            [2, 50, 64],
+        ] {
             let shape = Shape::from([outer, length, inner]);
             let results = Shape::from([outer, inner]);
             let prologue = chain(
