@@ -131,7 +131,8 @@ fn attention(
         //# if staged
         //# for own, other in pairs
         for (var chunk = 0u; chunk < params.quads; chunk += ${staged}u) {
-            //# if loop.first
+            //# if loop.first and mode != "log_sums"
+            // What was staged for the tile before is done with: weights were shared since.
             if chunk > 0u {
                 workgroupBarrier();
             }

@@ -4,8 +4,8 @@
 //# include "shared/philox.wgsl"
 //# include "shared/normal.wgsl"
 
-//# set kept = noise_kept is defined and noise_kept
-//# if kept
+//# set in_private = noise_kept is defined and noise_kept
+//# if in_private
 // Read once an invocation, before anything diverges: where a CPU pretends to be a GPU, a load under a condition costs more than the block.
 var<private> step_and_seed: vec4<u32>;
 var<private> first_example: u32;
@@ -16,9 +16,9 @@ fn keep_noise() {
 }
 
 //# endif
-//# set step_low = "step_and_seed.x" if kept else "state[0]"
-//# set step_high = "step_and_seed.y" if kept else "state[1]"
-//# set seed = "step_and_seed.zw" if kept else "vec2<u32>(state[2], state[3])"
+//# set step_low = "step_and_seed.x" if in_private else "state[0]"
+//# set step_high = "step_and_seed.y" if in_private else "state[1]"
+//# set seed = "step_and_seed.zw" if in_private else "vec2<u32>(state[2], state[3])"
 struct Block {
     words: vec4<u32>,
     column: u32,
@@ -33,7 +33,7 @@ fn block_by_step(index: u32, stream: u32) -> Block {
 fn block_by_example(index: u32, stream: u32, arrangement: vec3<u32>) -> Block {
     let row = index / arrangement.z;
     let column = index % arrangement.z;
-    let example = ${"first_example" if kept else "state[4]"} + row % arrangement.x;
+    let example = ${"first_example" if in_private else "state[4]"} + row % arrangement.x;
     let draw = ${step_low} * arrangement.y + row / arrangement.x;
     return Block(philox4x32(vec4<u32>(column / 4u, example, draw, stream), ${seed}), column % 4u);
 }
