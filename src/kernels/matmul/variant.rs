@@ -160,7 +160,8 @@ impl Variant {
         };
         let tile = match self {
             Self::Tiled(tile) => tile,
-            _ => Tile::MEDIUM,
+            // Only the header's words on tiles look at it.
+            _ => Tile::new(16, [1, 1], 16),
         };
         json!({
             "layout": layout.name(),
