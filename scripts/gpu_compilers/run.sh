@@ -75,12 +75,13 @@ fi
 target=${CARGO_TARGET_DIR:-$project/target}
 CARGO_TARGET_DIR=$target/gpu_compilers cargo build --release --quiet --manifest-path "$here/stats/Cargo.toml"
 stats=$target/gpu_compilers/release/stats
-cp "$stats" "$work/stats"
+# -f: another run may have it open.
+cp -f "$stats" "$work/stats"
 if [ -z "$resume" ]; then
     if [ -z "${WGEN:-}" ]; then
         (cd "$project" && cargo build --release --quiet --bin wgen)
     fi
-    cp "${WGEN:-$target/release/wgen}" "$work/wgen"
+    cp -f "${WGEN:-$target/release/wgen}" "$work/wgen"
     rm -rf "$work/kernels"
 fi
 
@@ -137,7 +138,7 @@ done
 
 results=$project/benches/results
 report=(report --exceptions "$here/exceptions.toml" --summary "$work/summary.json")
-[ ! -e "$results/gpu_compilers-before.json" ] || report+=(--before "$results/gpu_compilers-before.json")
+[ -z "$whole" ] || [ ! -e "$results/gpu_compilers-before.json" ] || report+=(--before "$results/gpu_compilers-before.json")
 [ -z "$write" ] || report+=(--page "$results/gpu_compilers.md")
 status=0
 "$stats" "${report[@]}" $whole $loops "${lines[@]}" || status=$?
