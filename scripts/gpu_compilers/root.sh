@@ -3,7 +3,7 @@
 # root.sh -d FOLDER      unmounts /proc and /dev there and deletes it (never delete it by hand while they are mounted)
 #
 # FOLDER is ~/.cache/gpu-compilers/root unless it is given, here and to run.sh by WGEN_GPU_COMPILERS_ROOT. Run it again at any time: what is
-# there stays. Needs root (debootstrap, chroot, mounts), about 450 MB and two minutes. The mirror is the one in this machine's apt sources; MIRROR
+# there stays. Needs root (debootstrap, chroot, mounts), about 800 MB and two minutes. The mirror is the one in this machine's apt sources; MIRROR
 # names another, which is needed where the machine is no Debian.
 #
 # The suite is sid: trixie (Mesa 25.0.7) has neither shim nor driver for Apple and Adreno on amd64, and no gfx1201. sid moves: the table says

@@ -138,7 +138,7 @@ done
 
 results=$project/benches/results
 report=(report --exceptions "$here/exceptions.toml" --summary "$work/summary.json")
-[ ! -e "$results/gpu_compilers-before.json" ] || report+=(--before "$results/gpu_compilers-before.json")
+[ -z "$whole" ] || [ ! -e "$results/gpu_compilers-before.json" ] || report+=(--before "$results/gpu_compilers-before.json")
 [ -z "$write" ] || report+=(--page "$results/gpu_compilers.md")
 status=0
 "$stats" "${report[@]}" $whole $loops "${lines[@]}" || status=$?

@@ -108,7 +108,7 @@ pub fn report(arguments: &[String]) -> Result<bool, String> {
         }
     }
     if let Some(path) = arguments.get("--summary") {
-        let text = serde_json::to_string_pretty(&summary).map_err(|e| e.to_string())?;
+        let text = serde_json::to_string(&summary).map_err(|e| e.to_string())?;
         std::fs::write(path, text + "\n").map_err(|e| format!("{path}: {e}"))?;
     }
     let before = match arguments.get("--before") {
