@@ -120,6 +120,21 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> vec3<i32> {
     return vec3<i32>(start, -place.z * channels, select(0, (width - place.z) * channels, inside));
 }
 
+//# if variant == "tiled"
+fn first_a(at: vec3<i32>, k: u32) -> vec3<i32> {
+    return vec3<i32>(at.x, at.y, min(at.z, i32(params.k))) + i32(k) * vec3<i32>(1, -1, -1);
+}
+
+fn whole_a(first: vec3<i32>, k: u32) -> vec4<f32> {
+    let e = i32(k) + vec4<i32>(0, 1, 2, 3);
+    let inside = (e >= vec4<i32>(first.y)) & (e < vec4<i32>(first.z));
+    let places = vec4<u32>(select(vec4<i32>(), first.x + e, inside));
+    let run = vec4<f32>(f32(a[places.x]), f32(a[places.y]), f32(a[places.z]), f32(a[places.w]));
+    return select(vec4<f32>(), run, inside);
+}
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_a(at: vec3<i32>, k: u32) -> vec4<f32> {
     let e = vec4<i32>(i32(k)) + vec4<i32>(0, 1, 2, 3);
     let inside = (e >= vec4<i32>(at.y)) & (e < vec4<i32>(min(at.z, i32(params.k))));
@@ -127,6 +142,7 @@ fn load_a(at: vec3<i32>, k: u32) -> vec4<f32> {
     let run = vec4<f32>(f32(a[places.x]), f32(a[places.y]), f32(a[places.z]), f32(a[places.w]));
     return select(vec4<f32>(), run, inside);
 }
+//# endif
 //# else
 fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {
     let tap = tap_of(batch, segment);
@@ -137,7 +153,23 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {
     return select(OUTSIDE, start, inside);
 }
 
-//# if variant != "fold"
+//# if variant == "tiled"
+fn first_a(at: u32, k: u32) -> u32 {
+    return select(OUTSIDE, ${"(at + k) / 4u" if a_vector else "at + k"}, at != OUTSIDE);
+}
+
+fn whole_a(first: u32, k: u32) -> vec4<f32> {
+    let inside = first != OUTSIDE;
+    //# if a_vector
+    return select(vec4<f32>(), vec4<f32>(a[select(0u, first, inside) + k / 4u]), inside);
+    //# else
+    let at = select(0u, first, inside) + k;
+    return select(vec4<f32>(), vec4<f32>(f32(a[at]), f32(a[at + 1u]), f32(a[at + 2u]), f32(a[at + 3u])), inside);
+    //# endif
+}
+
+//# endif
+//# if variant != "fold" and (variant != "tiled" or tail)
 // Four consecutive channels; those past the end are zero.
 fn load_a(at: u32, k: u32) -> vec4<f32> {
     //# if guard_k
@@ -219,6 +251,22 @@ fn enter_b(batch: u32, place: u32, segment: u32) -> u32 {
     return place + ${"segment * params.k" if flat else "kernel_tap(batch, segment) * params.weight_channels"};
 }
 
+//# if variant == "tiled"
+fn first_b(at: u32, k: u32) -> u32 {
+    return ${"(at + k) / 4u" if b_vector else "at + k"};
+}
+
+fn whole_b(first: u32, k: u32) -> vec4<f32> {
+    //# if b_vector
+    return vec4<f32>(b[first + k / 4u]);
+    //# else
+    let at = first + k;
+    return vec4<f32>(f32(b[at]), f32(b[at + 1u]), f32(b[at + 2u]), f32(b[at + 3u]));
+    //# endif
+}
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_b(at: u32, k: u32) -> vec4<f32> {
     //# if guard_k
     if k >= params.k {
@@ -238,6 +286,7 @@ fn load_b(at: u32, k: u32) -> vec4<f32> {
     );
     //# endif
 }
+//# endif
 //# elif direction == "input" and variant not in ["depthwise", "fold"]
 // Weights of the group's first output channel, and the first of four columns. Columns past the end repeat.
 fn place_b(batch: u32, column: u32) -> vec2<u32> {
@@ -248,6 +297,28 @@ fn enter_b(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
     return vec2<u32>(place.x + kernel_tap(batch, segment) * params.n, place.y);
 }
 
+//# if variant == "tiled"
+//# if b_vector
+fn first_b(at: vec2<u32>, k: u32) -> u32 {
+    return (at.x + k * params.taps * params.n + at.y) / 4u;
+}
+
+fn whole_b(first: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(b[first + k * (params.taps * params.n / 4u)]);
+}
+//# else
+fn first_b(at: vec2<u32>, k: u32) -> vec4<u32> {
+    return at.x + k * (params.taps * params.n) + min(at.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.n - 1u));
+}
+
+fn whole_b(first: vec4<u32>, k: u32) -> vec4<f32> {
+    let at = first + k * (params.taps * params.n);
+    return vec4<f32>(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
+}
+//# endif
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
     //# if guard_k
     if k >= params.k {
@@ -267,6 +338,7 @@ fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
     );
     //# endif
 }
+//# endif
 //# endif
 
 //# if direction == "weight"
@@ -294,6 +366,28 @@ fn enter_a(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
     return vec2<u32>(place.x + segment_of(batch, segment) * params.k * params.dest_channels, place.y);
 }
 
+//# if variant == "tiled"
+//# if a_vector
+fn first_a(at: vec2<u32>, k: u32) -> u32 {
+    return (at.x + k * params.dest_channels + at.y) / 4u;
+}
+
+fn whole_a(first: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(a[first + k * (params.dest_channels / 4u)]);
+}
+//# else
+fn first_a(at: vec2<u32>, k: u32) -> vec4<u32> {
+    return at.x + k * params.dest_channels + min(at.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.m - 1u));
+}
+
+fn whole_a(first: vec4<u32>, k: u32) -> vec4<f32> {
+    let at = first + k * params.dest_channels;
+    return vec4<f32>(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
+}
+//# endif
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_a(at: vec2<u32>, k: u32) -> vec4<f32> {
     //# if guard_k
     if k >= params.k {
@@ -313,6 +407,7 @@ fn load_a(at: vec2<u32>, k: u32) -> vec4<f32> {
     );
     //# endif
 }
+//# endif
 
 // What four columns are: the source pixel of each one's tap at place 0, vertical and horizontal, and its channel. Columns past the end
 // repeat the last one, for their results are never stored.
@@ -358,11 +453,28 @@ fn enter_b(batch: u32, place: Columns, segment: u32) -> vec2<u32> {
     return vec2<u32>(row.start.x, u32(row.x.x));
 }
 
+//# if variant == "tiled"
+// The vec4 of the pixel that the first k meets, and that pixel: one far beyond the row's end where there is no such row.
+fn first_b(at: vec2<u32>, k: u32) -> vec2<u32> {
+    let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
+    return vec2<u32>(at.x / 4u + x * (params.source_channels / 4u), select(0x80000000u, x, at.x != OUTSIDE));
+}
+
+fn whole_b(first: vec2<u32>, k: u32) -> vec4<f32> {
+    let right = k * u32(params.source_stride_x);
+    let inside = first.y + right < params.source_width;
+    let at = first.x + right * (params.source_channels / 4u);
+    return select(vec4<f32>(), vec4<f32>(b[select(0u, at, inside)]), inside);
+}
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
     let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
     let inside = at.x != OUTSIDE && x < params.source_width${" && k < params.k" if guard_k else ""};
     return select(vec4<f32>(), vec4<f32>(b[select(0u, at.x + x * params.source_channels, inside) / 4u]), inside);
 }
+//# endif
 //# else
 // Each column is on its own.
 fn place_b(batch: u32, column: u32) -> Columns {
@@ -373,6 +485,21 @@ fn enter_b(batch: u32, place: Columns, segment: u32) -> Row {
     return enter_columns(batch, place, segment);
 }
 
+//# if variant == "tiled"
+fn first_b(at: Row, k: u32) -> Row {
+    return Row(at.start, at.x + i32(k) * params.source_stride_x);
+}
+
+fn whole_b(first: Row, k: u32) -> vec4<f32> {
+    let x = vec4<u32>(first.x + i32(k) * params.source_stride_x);
+    let inside = (first.start != vec4<u32>(OUTSIDE)) & (x < vec4<u32>(params.source_width));
+    let source = select(vec4<u32>(), first.start + x * params.source_channels, inside);
+    let columns = vec4<f32>(f32(b[source.x]), f32(b[source.y]), f32(b[source.z]), f32(b[source.w]));
+    return select(vec4<f32>(), columns, inside);
+}
+
+//# endif
+//# if variant != "tiled" or tail
 fn load_b(at: Row, k: u32) -> vec4<f32> {
     let x = vec4<u32>(at.x + i32(k) * params.source_stride_x);
     let inside = (at.start != vec4<u32>(OUTSIDE)) & (x < vec4<u32>(params.source_width));
@@ -380,6 +507,7 @@ fn load_b(at: Row, k: u32) -> vec4<f32> {
     let columns = vec4<f32>(f32(b[source.x]), f32(b[source.y]), f32(b[source.z]), f32(b[source.w]));
     return select(vec4<f32>(), columns, inside${" & vec4<bool>(k < params.k)" if guard_k else ""});
 }
+//# endif
 //# endif
 
 // Where four columns go: the first row among all parts' and groups', and the first of them.

@@ -31,6 +31,22 @@ fn place_${name}(batch: u32, row: u32) -> u32 {
     return batch * params.${name}_batch + min(row, params.${extent} - 1u) * params.k;
 }
 
+//# if variant == "tiled"
+fn first_${name}(row: u32, k: u32) -> u32 {
+    return ${"(row + k) / 4u" if aligned else "row + k"};
+}
+
+fn whole_${name}(first: u32, k: u32) -> vec4<f32> {
+    //# if aligned
+    return vec4<f32>(${name}[first + k / 4u]);
+    //# else
+    let at = first + k;
+    return vec4<f32>(f32(${name}[at]), f32(${name}[at + 1u]), f32(${name}[at + 2u]), f32(${name}[at + 3u]));
+    //# endif
+}
+
+//# endif
+//# if variant != "tiled" or tail
 // Four consecutive k of a row; k past the end is zero.
 fn load_${name}(row: u32, k: u32) -> vec4<f32> {
     //# if guard_k
@@ -51,6 +67,7 @@ fn load_${name}(row: u32, k: u32) -> vec4<f32> {
     );
     //# endif
 }
+//# endif
 //# endmacro
 //# macro across(name, extent, aligned)
 // The matrix' start and the first of four columns. Columns past the end repeat, for their results are never stored.
@@ -58,6 +75,28 @@ fn place_${name}(batch: u32, column: u32) -> vec2<u32> {
     return vec2<u32>(batch * params.${name}_batch, ${"min(column, params." ~ extent ~ " - 4u)" if aligned else "column"});
 }
 
+//# if variant == "tiled"
+//# if aligned
+fn first_${name}(place: vec2<u32>, k: u32) -> u32 {
+    return (place.x + k * params.${extent} + place.y) / 4u;
+}
+
+fn whole_${name}(first: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(${name}[first + k * (params.${extent} / 4u)]);
+}
+//# else
+fn first_${name}(place: vec2<u32>, k: u32) -> vec4<u32> {
+    return place.x + k * params.${extent} + min(place.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.${extent} - 1u));
+}
+
+fn whole_${name}(first: vec4<u32>, k: u32) -> vec4<f32> {
+    let at = first + k * params.${extent};
+    return vec4<f32>(f32(${name}[at.x]), f32(${name}[at.y]), f32(${name}[at.z]), f32(${name}[at.w]));
+}
+//# endif
+
+//# endif
+//# if variant != "tiled" or tail
 // Four consecutive columns at one k; k past the end is zero.
 fn load_${name}(place: vec2<u32>, k: u32) -> vec4<f32> {
     //# if guard_k
@@ -78,6 +117,7 @@ fn load_${name}(place: vec2<u32>, k: u32) -> vec4<f32> {
     );
     //# endif
 }
+//# endif
 //# endmacro
 ${across("a", "m", a_vector) if layout == "tn" else along_k("a", "m", a_vector)}
 ${along_k("b", "n", b_vector) if layout == "nt" else across("b", "n", b_vector)}

@@ -13,6 +13,17 @@
 //   registers  the same with one lane: each invocation owns 8 x 8 elements. Needs no subgroups.
 //   tiled      tiles in workgroup memory, ${depth} deep; ${threads} x ${threads} invocations, each with ${row_quads} x ${quads} blocks of 4 x 4 elements.
 
+//# if variant == "tiled"
+// Tiles also ask for `first_a(at, k)`, once a segment: what `whole_a(first, k)` takes to load four elements at `k` more, none of which lies past the
+// end of the sum. That `k` is the same in all invocations, so that little of the address is computed a block.
+//# if transposed
+// Operands that lie along k are transposed on the way into workgroup memory: that takes fewer registers and more stores.
+//# endif
+//# if ahead
+// The next block is loaded into registers before this one is multiplied.
+//# endif
+
+//# endif
 //# if row_sums
 fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
@@ -26,16 +37,82 @@ fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {
 //# if variant == "tiled"
 //# set height = 4 * threads * row_quads
 //# set width = 4 * threads * quads
-//# set a_across = layout == "tn"
-//# set b_across = layout != "nt"
-//# set a_stride = height // 4 + 1 if a_across else depth // 4 + 1
-//# set b_stride = width // 4 + 1 if b_across else depth // 4 + 1
-// Each tile lies as its operand does, vec4 along the same axis, so that nothing is transposed on the way; one vec4 of padding a line
-// is meant to keep the lines apart in the banks (not measured: no GPU was at hand).
-var<workgroup> a_tile: array<vec4<f32>, ${a_stride * (depth if a_across else height)}>;
-var<workgroup> b_tile: array<vec4<f32>, ${b_stride * (depth if b_across else width)}>;
-
-@compute @workgroup_size(${threads * threads})
+//# set invocations = threads * threads
+//# set a_along = layout != "tn"
+//# set b_along = layout == "nt"
+// An operand that lies across, or is transposed on the way, is [k][four columns]; one that lies along k [four rows][row][four k]. Arrays of arrays, so
+// that a bounds check is of an index that no block changes: of one long array, each access would have its own. One vec4 keeps lines apart in the banks
+// where neighbouring invocations touch different ones.
+//# macro tile(name, side, along)
+//# if along and not transposed
+var<workgroup> ${name}_tile: array<array<array<vec4<f32>, ${depth // 4 + 1}>, 4>, ${side // 4}>;
+//# else
+var<workgroup> ${name}_tile: array<array<vec4<f32>, ${side // 4 + (1 if along else 0)}>, ${depth}>;
+//# endif
+//# endmacro
+${tile("a", height, a_along)}${tile("b", width, b_along)}
+//# macro places(name, origin, quads, along)
+//# if along
+    let ${name}_own = local % ${depth // 4}u * 4u;
+    //# for i in range(quads * depth // threads)
+    let ${name}_place${i} = place_${name}(batch, ${origin} + ${i * 4 * invocations // depth}u + local / ${depth // 4}u);
+    //# endfor
+//# else
+    let ${name}_own = local / ${threads * quads}u;
+    let ${name}_place0 = place_${name}(batch, ${origin} + local % ${threads * quads}u * 4u);
+//# endif
+//# endmacro
+//# macro enter(name, quads, along)
+    //# for i in range(quads * depth // threads if along else 1)
+    let ${name}_at${i} = ${"enter_" ~ name ~ "(batch, " ~ name ~ "_place" ~ i ~ ", segment)" if segmented else name ~ "_place" ~ i};
+    let ${name}_first${i} = first_${name}(${name}_at${i}, ${name}_own);
+    //# endfor
+//# endmacro
+//# macro load(name, quads, along, k, guarded, assign)
+        //# for i in range(quads * depth // threads)
+        //# set which = i if along else 0
+        //# set at = k if along or i == 0 else k ~ " + " ~ (i * threads // quads) ~ "u"
+        ${assign}${name}_next${i} = ${"load_" ~ name ~ "(" ~ name ~ "_at" ~ which ~ ", " ~ at ~ " + " ~ name ~ "_own)" if guarded else "whole_" ~ name ~ "(" ~ name ~ "_first" ~ which ~ ", " ~ at ~ ")"};
+        //# endfor
+//# endmacro
+//# macro load_both(k, guarded, assign)
+${load("a", row_quads, a_along, k, guarded, assign)}${load("b", quads, b_along, k, guarded, assign)}
+//# endmacro
+//# macro declare(name, quads)
+        //# for i in range(quads * depth // threads)
+        var ${name}_next${i}: vec4<f32>;
+        //# endfor
+//# endmacro
+//# macro load_block(k, assign)
+        //# if tail
+        //# if assign
+${declare("a", row_quads)}${declare("b", quads)}
+        //# endif
+        if ${k} + ${depth}u <= params.k {
+${load_both(k, false, "")}
+        } else {
+${load_both(k, true, "")}
+        }
+        //# else
+${load_both(k, false, assign)}
+        //# endif
+//# endmacro
+//# macro keep(name, quads, along)
+        //# for i in range(quads * depth // threads)
+        //# if not along
+        ${name}_tile[${name}_own + ${i * threads // quads}u][local % ${threads * quads}u] = ${name}_next${i};
+        //# elif transposed
+        //# for d in range(4)
+        ${name}_tile[${name}_own + ${d}u][local / ${depth}u + ${i * invocations // depth}u][local / ${depth // 4}u % 4u] = ${name}_next${i}[${d}];
+        //# endfor
+        //# else
+        ${name}_tile[local / ${depth}u + ${i * invocations // depth}u][local / ${depth // 4}u % 4u][local % ${depth // 4}u] = ${name}_next${i};
+        //# endif
+        //# endfor
+//# endmacro
+//# set a_across = transposed or not a_along
+//# set b_across = transposed or not b_along
+@compute @workgroup_size(${invocations})
 fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let batch = params.first_matrix + group.z;
     let row0 = (params.first_row + group.y) * ${height}u;
@@ -48,58 +125,60 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     //# endfor
     //# endfor
     //# if row_sums
-    //# for g in range(row_quads)
-    var row_sum${g} = vec4<f32>();
-    //# endfor
+    // Of the terms that this invocation loads.
+    var row_sum = vec4<f32>();
     //# endif
-    //# for i in range(row_quads * depth // threads)
-    //# set v = "(local + " ~ (i * threads * threads) ~ "u)"
-    let a_place${i} = place_a(batch, row0 + ${v ~ " % " ~ (height // 4) ~ "u * 4u" if a_across else v ~ " / " ~ (depth // 4) ~ "u"});
-    //# endfor
-    //# for i in range(quads * depth // threads)
-    //# set v = "(local + " ~ (i * threads * threads) ~ "u)"
-    let b_place${i} = place_b(batch, column0 + ${v ~ " % " ~ (width // 4) ~ "u * 4u" if b_across else v ~ " / " ~ (depth // 4) ~ "u"});
-    //# endfor
+${places("a", "row0", row_quads, a_along)}${places("b", "column0", quads, b_along)}
     //# if segmented
     let segment_count = segments(batch);
     for (var segment = 0u; segment < segment_count; segment++) {
     //# endif
-    //# for i in range(row_quads * depth // threads)
-    let a_at${i} = ${"enter_a(batch, a_place" ~ i ~ ", segment)" if segmented else "a_place" ~ i};
-    //# endfor
-    //# for i in range(quads * depth // threads)
-    let b_at${i} = ${"enter_b(batch, b_place" ~ i ~ ", segment)" if segmented else "b_place" ~ i};
-    //# endfor
+${enter("a", row_quads, a_along)}${enter("b", quads, b_along)}
+    //# if ahead
+    let last_block = (params.k - 1u) / ${depth}u * ${depth}u;
+${load_block("0u", "var ")}
+    //# endif
     for (var k = 0u; k < params.k; k += ${depth}u) {
+        // All loads are under way before the first of them is waited for.
+        //# if not ahead
+${load_block("k", "let ")}
+        //# endif
+${keep("a", row_quads, a_along)}${keep("b", quads, b_along)}
+        //# if row_sums
         //# for i in range(row_quads * depth // threads)
-        {
-            let v = local + ${i * threads * threads}u;
-            //# if a_across
-            a_tile[v / ${height // 4}u * ${a_stride}u + v % ${height // 4}u] = load_a(a_at${i}, k + v / ${height // 4}u);
-            //# else
-            a_tile[v / ${depth // 4}u * ${a_stride}u + v % ${depth // 4}u] = load_a(a_at${i}, k + v % ${depth // 4}u * 4u);
-            //# endif
-        }
+        row_sum += a_next${i};
         //# endfor
-        //# for i in range(quads * depth // threads)
-        {
-            let v = local + ${i * threads * threads}u;
-            //# if b_across
-            b_tile[v / ${width // 4}u * ${b_stride}u + v % ${width // 4}u] = load_b(b_at${i}, k + v / ${width // 4}u);
-            //# else
-            b_tile[v / ${depth // 4}u * ${b_stride}u + v % ${depth // 4}u] = load_b(b_at${i}, k + v % ${depth // 4}u * 4u);
-            //# endif
-        }
-        //# endfor
+        //# endif
         workgroupBarrier();
+        //# if ahead
+        let k_next = min(k + ${depth}u, last_block);
+${load_block("k_next", "")}
+        //# endif
+        //# if a_across and b_across
+        //# for p in range(depth)
+        {
+            //# for q in range(quads)
+            let b${q} = b_tile[${p}][${q * threads}u + tx];
+            //# endfor
+            //# for g in range(row_quads)
+            let a${g} = a_tile[${p}][${g * threads}u + ty];
+            //# for c in range(4)
+            //# for q in range(quads)
+            sum${4 * g + c}_${q} += a${g}[${c}] * b${q};
+            //# endfor
+            //# endfor
+            //# endfor
+        }
+        //# endfor
+        //# else
         //# for kq in range(depth // 4)
         {
             //# for q in range(quads)
             //# for d in range(4)
             //# if b_across
-            let b${d}_${q} = b_tile[${(4 * kq + d) * b_stride + q * threads}u + tx];
+            let b${d}_${q} = b_tile[${4 * kq + d}][${q * threads}u + tx];
             //# else
-            let w${d}_${q} = b_tile[(${4 * q * threads + d}u + tx * 4u) * ${b_stride}u + ${kq}u];
+            let w${d}_${q} = b_tile[${q * threads}u + tx][${d}][${kq}];
             //# endif
             //# endfor
             //# if not b_across
@@ -109,26 +188,20 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
             //# endif
             //# endfor
             //# for g in range(row_quads)
-            //# for d in range(4)
-            //# if a_across
-            let a${d}_${g} = a_tile[${(4 * kq + d) * a_stride + g * threads}u + ty];
-            //# if row_sums
-            row_sum${g} += a${d}_${g};
-            //# endif
-            //# else
-            let a${d}_${g} = a_tile[(${4 * g * threads + d}u + ty * 4u) * ${a_stride}u + ${kq}u];
-            //# endif
+            //# for c in range(4)
+            let a${c}_${g} = a_tile[${g * threads}u + ty][${c}][${kq}];
             //# endfor
             //# for c in range(4)
             //# for d in range(4)
             //# for q in range(quads)
-            sum${4 * g + c}_${q} += ${"a" ~ d ~ "_" ~ g ~ "[" ~ c ~ "]" if a_across else "a" ~ c ~ "_" ~ g ~ "[" ~ d ~ "]"} * b${d}_${q};
+            sum${4 * g + c}_${q} += a${c}_${g}[${d}] * b${d}_${q};
             //# endfor
             //# endfor
             //# endfor
             //# endfor
         }
         //# endfor
+        //# endif
         workgroupBarrier();
     }
     //# if segmented
@@ -142,13 +215,19 @@ fn ${entry}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     //# endfor
     //# endfor
     //# endfor
-    //# for g in range(row_quads)
     //# if row_sums
-    if group.x == 0u && tx == 0u {
-        store_row_sums(batch, row0 + ${4 * g * threads}u + ty * 4u, row_sum${g});
+    if group.x == 0u {
+        a_tile[a_own][local % ${threads * row_quads}u] = row_sum;
+        workgroupBarrier();
+        if local < ${threads * row_quads}u {
+            var sums = a_tile[0][local];
+            //# for p in range(1, threads // row_quads)
+            sums += a_tile[${p}][local];
+            //# endfor
+            store_row_sums(batch, row0 + local * 4u, sums);
+        }
     }
     //# endif
-    //# endfor
 }
 //# else
 //# set letters = ["x", "y", "z", "w"]

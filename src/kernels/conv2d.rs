@@ -27,7 +27,7 @@
 use serde_json::json;
 
 use super::expression::{Columns, Expression, Width};
-use super::matmul::{Layout, Variant};
+use super::matmul::{Layout, Problem, Variant, parts};
 use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid, fold};
 use crate::error::Result;
 use crate::tensor::DType;
@@ -102,9 +102,23 @@ impl Conv2d {
         if self.geometry.is_depthwise() {
             return vec![Body::Depthwise];
         }
-        let (m, n, _) = self.sizes();
-        let total = self.geometry.terms() as usize / (m * n * self.matrices()).max(1);
-        let variants = Variant::candidates(caps, [m, n, total.max(1)], self.layout());
+        let (m, n, segment) = self.sizes();
+        let matrices = self.matrices();
+        let total = self.geometry.terms() as usize / (m * n * matrices).max(1);
+        let problem = Problem {
+            layout: self.layout(),
+            m,
+            n,
+            terms: total.max(1),
+            segment,
+            matrices,
+            parts: if self.splits == 1 {
+                self.most_splits()
+            } else {
+                1
+            },
+        };
+        let variants = Variant::of(caps, &problem);
         variants.into_iter().map(Body::Product).collect()
     }
 
@@ -123,13 +137,17 @@ impl Conv2d {
 
     /// Into how many parts the sum over images should be cut: 1 where the result's tiles fill the device.
     pub(crate) fn wanted_splits(&self, caps: &Caps) -> usize {
-        if self.direction != Direction::Weight || caps.software {
-            return 1;
+        let most = if caps.software { 1 } else { self.most_splits() };
+        parts(self.workgroups().iter().product::<u32>() as usize, most)
+    }
+
+    /// Into how many parts the sum may be cut: each has some rows of pixels.
+    fn most_splits(&self) -> usize {
+        let rows = self.geometry.batch * self.geometry.out_image()[0];
+        match self.direction {
+            Direction::Weight => (rows / 8).max(1),
+            _ => 1,
         }
-        let workgroups: u32 = self.workgroups().iter().product();
-        let [height, _] = self.geometry.out_image();
-        let segments = self.geometry.batch * height;
-        (256 / workgroups.max(1) as usize).clamp(1, (segments / 8).max(1))
     }
 
     fn layout(&self) -> Layout {
@@ -438,7 +456,7 @@ impl Kernel for Conv2d {
         });
         super::merge(&mut context, more);
         let body = match self.body {
-            Body::Product(variant) => variant.context(self.layout(), k.is_multiple_of(4)),
+            Body::Product(variant) => variant.context(self.layout(), k),
             Body::Depthwise | Body::Fold => json!({
                 "variant": if self.body == Body::Fold { "fold" } else { "depthwise" },
                 "layout": self.layout().name(),

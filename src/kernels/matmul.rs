@@ -27,8 +27,10 @@ use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid};
 use crate::error::Result;
 use crate::tensor::DType;
 
+mod choice;
 mod variant;
 
+pub(crate) use choice::{Problem, parts};
 pub use variant::{Tile, Variant};
 
 /// How the operands of a product lie in memory.
@@ -93,8 +95,7 @@ impl Matmul {
         n: usize,
         k: usize,
     ) -> Result<Self> {
-        let variant = Variant::candidates(caps, [m, n, k], layout)[0];
-        let kernel = Self {
+        let mut kernel = Self {
             layout,
             m,
             n,
@@ -105,10 +106,25 @@ impl Matmul {
             epilogue: Expression::accumulator(),
             accumulate: false,
             row_sums: false,
-            variant,
+            variant: Variant::Registers,
         };
+        kernel.variant = kernel.candidates(caps)[0];
         check_grid("matmul", kernel.workgroups())?;
         Ok(kernel)
+    }
+
+    /// The bodies that can run on `caps`, the one to take first.
+    pub fn candidates(&self, caps: &Caps) -> Vec<Variant> {
+        let problem = Problem {
+            layout: self.layout,
+            m: self.m,
+            n: self.n,
+            terms: self.k,
+            segment: self.k,
+            matrices: self.batch,
+            parts: 1,
+        };
+        Variant::of(caps, &problem)
     }
 
     /// Elements of A, B and C.
@@ -228,7 +244,7 @@ impl Kernel for Matmul {
                 "bindings": super::wgsl_bindings(&self.bindings()),
         });
         super::merge(&mut context, more);
-        let body = self.variant.context(self.layout, self.k.is_multiple_of(4));
+        let body = self.variant.context(self.layout, self.k);
         super::merge(&mut context, body);
         let stride = |batched: bool, count: usize| if batched { count as u32 } else { 0 };
         let mut params = vec![

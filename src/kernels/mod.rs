@@ -6,7 +6,7 @@
 //! use wgen::kernels::{Caps, Kernel};
 //!
 //! let product = Matmul::new(&Caps::portable(), Layout::Nt, 1, 128, 400, 784)?;
-//! assert_eq!((product.family(), product.variant().as_str()), ("matmul", "nt tiled 32x32x16 +vec4"));
+//! assert_eq!((product.family(), product.variant().as_str()), ("matmul", "nt tiled 32x32x16 of 4x4 transposed +vec4"));
 //! let names: Vec<String> = product.bindings().into_iter().map(|b| b.name).collect();
 //! assert_eq!(names, ["a", "b", "out0"]);
 //! assert_eq!(product.launch().workgroups, [13, 4, 1]); // tiles of 32 x 32 over 400 columns and 128 rows
