@@ -7,8 +7,8 @@ use std::sync::Arc;
 use wgen::gpu::tuning::Tuning;
 use wgen::kernels::matmul::{Layout, Matmul};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
-use wgen::reference::Half;
-use wgen::reference::Twin;
+use wgen::real::{Precision, Real, Tracked};
+use wgen::reference::{Half, Twin};
 use wgen::tensor::{DType, Data};
 
 #[test]
@@ -122,7 +122,13 @@ impl Kernel for Doubling {
 }
 
 impl Twin for Doubling {
-    fn reference(&self, _: &mut [Data]) {}
+    fn reference(&self, buffers: &mut [Data]) {
+        match wgen::reference::precision_of(buffers) {
+            Precision::F32 => double::<f32>(buffers),
+            Precision::F64 => double::<f64>(buffers),
+            Precision::Tracked => double::<Tracked>(buffers),
+        }
+    }
 
     fn alternatives(&self, _: &Caps) -> Vec<Arc<dyn Twin>> {
         vec![
@@ -140,6 +146,77 @@ impl Twin for Doubling {
             }),
         ]
     }
+}
+
+fn double<T: Real>(buffers: &mut [Data]) {
+    let doubled = T::of(&buffers[0]).iter().map(|&x| x + x).collect();
+    buffers[1] = T::into_data(doubled);
+}
+
+/// A kernel that writes nothing, in two variants that agree on it: what a device does that computes nothing.
+#[derive(Clone, Debug)]
+struct Idle(Doubling);
+
+impl Kernel for Idle {
+    fn family(&self) -> &'static str {
+        "idle"
+    }
+
+    fn variant(&self) -> String {
+        format!("idle in {}", self.0.rounds)
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        self.0.bindings()
+    }
+
+    fn launch(&self) -> Launch {
+        let mut launch = self.0.launch();
+        // No element is below the count.
+        launch.params[0] = 0;
+        launch
+    }
+
+    fn cost(&self) -> Cost {
+        self.0.cost()
+    }
+}
+
+impl Twin for Idle {
+    fn reference(&self, buffers: &mut [Data]) {
+        self.0.reference(buffers);
+    }
+
+    fn alternatives(&self, _: &Caps) -> Vec<Arc<dyn Twin>> {
+        let rounds = self.0.rounds + 1;
+        vec![Arc::new(Self(Doubling {
+            rounds,
+            ..self.0.clone()
+        }))]
+    }
+}
+
+#[test]
+fn a_device_that_computes_nothing_does_not_pass() {
+    let gpu = common::gpu();
+    gpu.set_template("doubling", SHADER);
+    let honest = Doubling {
+        factor: 2.0,
+        rounds: 1,
+    };
+    let tuning = Tuning::open(None);
+    let idle: Arc<dyn Twin> = Arc::new(Idle(honest.clone()));
+    let error = tuning.choose(&gpu, &idle).unwrap_err().to_string();
+    assert!(error.contains("none of 2 variants of idle"), "{error}");
+    assert!(tuning.entries().is_empty());
+
+    // The heuristic's choice is no better than others: it is wrong here, and one of the rest is taken.
+    let wrong: Arc<dyn Twin> = Arc::new(Doubling {
+        factor: 3.0,
+        ..honest
+    });
+    let chosen = tuning.choose(&gpu, &wrong).unwrap();
+    assert_eq!(chosen.variant(), "by 2 in 4");
 }
 
 #[test]

@@ -31,11 +31,14 @@ use super::timing::Timer;
 use super::{BufferSlice, Gpu, lock};
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Binding};
-use crate::reference::Twin;
+use crate::reference::{Sample, Twin};
 use crate::tensor::{DType, Data};
 
 /// Candidates that are measured a shape, the heuristic's among them.
 const CANDIDATES: usize = 4;
+
+/// Elements of each result that are computed on the CPU as well: enough that no tile of a wrong result is likely to hide between them.
+const SAMPLES: usize = 64;
 
 /// Below this many flops a choice matters less than measuring it costs.
 const WORTH: f64 = 1e6;
@@ -101,8 +104,8 @@ impl Tuning {
     /// The variant of `kernel` to run on `gpu`: the learned one, else the fastest of up to four candidates, which are measured now.
     ///
     /// # Errors
-    /// When the device is lost or its memory exhausted. A candidate that cannot run or gives another result than the heuristic's choice
-    /// does not win, and is no error.
+    /// When the device is lost or its memory exhausted, or when no candidate's result is what the CPU says: such a device cannot be used. A single
+    /// candidate that cannot run or gives a wrong result does not win, and is no error.
     pub fn choose(&self, gpu: &Gpu, kernel: &Arc<dyn Twin>) -> Result<Arc<dyn Twin>> {
         let alternatives = kernel.alternatives(gpu.caps());
         if alternatives.is_empty() || kernel.cost().flops < WORTH {
@@ -180,12 +183,14 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
     for binding in &bindings {
         buffers.push((&gpu.create_buffer(&binding.name, binding.bytes())?).into());
     }
+    let given = |i: usize, binding: &Binding| small_integers(binding, i as u32 + 1);
     let fill = || -> Result<()> {
         for (i, (binding, buffer)) in bindings.iter().zip(&buffers).enumerate() {
-            gpu.write(buffer, &small_integers(binding, i as u32 + 1))?;
+            gpu.write(buffer, &given(i, binding))?;
         }
         Ok(())
     };
+    let samples = samples_of(candidates[0].as_ref(), &bindings, given);
     let written: Vec<(&Binding, &BufferSlice)> = bindings
         .iter()
         .zip(&buffers)
@@ -216,20 +221,38 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
         };
         gpu.dispatch(&bound);
         let got = results()?;
-        let right = match &expected {
-            Some(expected) => agree(expected, &got),
-            None => true,
-        };
-        if !right {
+        // Right where the CPU looks, and everywhere the same as the first that is.
+        let of_host = samples.iter().all(|s| {
+            let position = bindings[..s.binding]
+                .iter()
+                .filter(|b| b.access != Access::Read);
+            s.admits(got[position.count()][s.element])
+        });
+        let right = of_host && expected.as_ref().is_none_or(|e| agree(e, &got));
+        if right {
+            expected.get_or_insert(got);
+        } else {
             log::warn!(
                 "tuning: {} {} gives another result than {}; it is not used",
                 candidate.family(),
                 candidate.variant(),
-                candidates[0].variant()
+                if of_host {
+                    "the first candidate"
+                } else {
+                    "the CPU"
+                }
             );
         }
-        expected.get_or_insert(got);
         runs.push(right.then_some((bound, f64::INFINITY)));
+    }
+    if expected.is_none() {
+        return Err(Error::Gpu(format!(
+            "{}: none of {} variants of {} gives the CPU's result on {}; `wgen verify` says what else is wrong with this device",
+            gpu.summary().name,
+            candidates.len(),
+            candidates[0].family(),
+            of_elements(&bindings),
+        )));
     }
     for _ in 0..3 {
         for (bound, best) in runs.iter_mut().flatten() {
@@ -238,12 +261,22 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
             *best = best.min(seconds.passes[0] / 4.0);
         }
     }
+    let seconds = runs.iter().map(|run| run.as_ref().map(|(_, best)| *best));
+    Ok(learned(candidates, &bindings, seconds))
+}
+
+/// What the times of the candidates say, those of wrong ones being `None`.
+fn learned(
+    candidates: &[Arc<dyn Twin>],
+    bindings: &[Binding],
+    seconds: impl Iterator<Item = Option<f64>>,
+) -> Learned {
     let measured: Vec<Measured> = candidates
         .iter()
-        .zip(&runs)
-        .map(|(candidate, run)| Measured {
+        .zip(seconds)
+        .map(|(candidate, seconds)| Measured {
             variant: candidate.variant(),
-            seconds: run.as_ref().map(|(_, best)| *best),
+            seconds,
         })
         .collect();
     let fastest = measured
@@ -254,16 +287,30 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
                 .unwrap_or(0.0)
                 .total_cmp(&b.seconds.unwrap_or(0.0))
         });
-    let sizes: Vec<String> = bindings.iter().map(|b| b.count.to_string()).collect();
-    Ok(Learned {
-        what: format!(
-            "{} on {} elements",
-            candidates[0].family(),
-            sizes.join(", ")
-        ),
+    Learned {
+        what: format!("{} on {}", candidates[0].family(), of_elements(bindings)),
         variant: fastest.map_or_else(|| candidates[0].variant(), |m| m.variant.clone()),
         candidates: measured,
-    })
+    }
+}
+
+/// The sizes of a kernel's buffers in words.
+fn of_elements(bindings: &[Binding]) -> String {
+    let sizes: Vec<String> = bindings.iter().map(|b| b.count.to_string()).collect();
+    format!("{} elements", sizes.join(", "))
+}
+
+/// What some elements of the results have to be, by the CPU.
+fn samples_of(
+    kernel: &dyn Twin,
+    bindings: &[Binding],
+    given: impl Fn(usize, &Binding) -> Vec<u8>,
+) -> Vec<Sample> {
+    let decoded = bindings.iter().enumerate().map(|(i, b)| {
+        let bytes = given(i, b);
+        Data::from_device_bytes(b.dtype, b.count, &bytes)
+    });
+    kernel.samples(&decoded.collect::<Vec<Data>>(), SAMPLES)
 }
 
 /// Whether two results are the same but for the rounding of an epilogue's built-ins.

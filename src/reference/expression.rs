@@ -32,28 +32,14 @@ impl<'a, T: Real> Evaluator<'a, T> {
 
     /// The values of all terms at element `index` of the domain.
     fn evaluate(&mut self, index: usize, accumulator: T) {
-        self.values.clear();
-        for term in &self.expression.terms {
-            let value = match term {
-                Term::Accumulator => accumulator,
-                Term::Operand(i) => self.operands[*i][self.expression.operands[*i].source(index)],
-                Term::Constant(x) => T::from_f64(*x),
-                Term::Random {
-                    distribution,
-                    key,
-                    stream,
-                } => random::draw(*distribution, &self.state, *key, *stream, index),
-                Term::Call(function, arguments) => match *arguments.as_slice() {
-                    [a] => apply(*function, &[self.values[a]]),
-                    [a, b] => apply(*function, &[self.values[a], self.values[b]]),
-                    [a, b, c] => {
-                        apply(*function, &[self.values[a], self.values[b], self.values[c]])
-                    }
-                    _ => accumulator,
-                },
-            };
-            self.values.push(value);
-        }
+        let operand = |i: usize, at: usize| self.operands[i][at];
+        evaluate(
+            self.expression,
+            &self.state,
+            (index, accumulator),
+            operand,
+            &mut self.values,
+        );
     }
 
     /// The results at element `index`.
@@ -66,5 +52,35 @@ impl<'a, T: Real> Evaluator<'a, T> {
     pub(crate) fn value(&mut self, index: usize) -> T {
         self.evaluate(index, T::from_f64(0.0));
         self.values[self.expression.results[0]]
+    }
+}
+
+/// Writes to `values` those of all terms at element `index` of the domain; `operand(i, at)` is element `at` of operand `i`.
+pub(crate) fn evaluate<T: Real>(
+    expression: &Expression,
+    state: &RandomState,
+    (index, accumulator): (usize, T),
+    operand: impl Fn(usize, usize) -> T,
+    values: &mut Vec<T>,
+) {
+    values.clear();
+    for term in &expression.terms {
+        let value = match term {
+            Term::Accumulator => accumulator,
+            Term::Operand(i) => operand(*i, expression.operands[*i].source(index)),
+            Term::Constant(x) => T::from_f64(*x),
+            Term::Random {
+                distribution,
+                key,
+                stream,
+            } => random::draw(*distribution, state, *key, *stream, index),
+            Term::Call(function, arguments) => match *arguments.as_slice() {
+                [a] => apply(*function, &[values[a]]),
+                [a, b] => apply(*function, &[values[a], values[b]]),
+                [a, b, c] => apply(*function, &[values[a], values[b], values[c]]),
+                _ => accumulator,
+            },
+        };
+        values.push(value);
     }
 }

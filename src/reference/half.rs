@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::Twin;
 use super::piece::Piece;
+use super::{Sample, Twin};
 use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of, wgsl_bindings};
 use crate::real::{Real, Tracked};
 use crate::tensor::{DType, Data};
@@ -80,6 +80,29 @@ impl Twin for Half {
         }
     }
 
+    fn samples(&self, buffers: &[Data], each: usize) -> Vec<Sample> {
+        let bindings = self.inner.bindings();
+        let marked = |i: usize, access: Access| self.marked(i) && bindings[i].access == access;
+        let given: Vec<Data> = buffers
+            .iter()
+            .enumerate()
+            .map(|(i, b)| {
+                if marked(i, Access::Read) {
+                    held(b.clone())
+                } else {
+                    b.clone()
+                }
+            })
+            .collect();
+        let mut samples = self.inner.samples(&given, each);
+        for sample in &mut samples {
+            if marked(sample.binding, Access::Write) {
+                sample.value = rounded(&sample.value);
+            }
+        }
+        samples
+    }
+
     fn pieces(&self, limit: usize) -> Option<Vec<Piece>> {
         let pieces = self.inner.pieces(limit)?.into_iter();
         let half = |piece: Piece| Piece {
@@ -117,17 +140,16 @@ fn each<T: Copy>(values: &mut [T], change: impl Fn(T) -> T) {
     values.iter_mut().for_each(|x| *x = change(*x));
 }
 
-/// Numbers as they are after a store to an f16 buffer. A device may round to either neighbour, at most 2^-10 of the number away, or the
-/// smallest subnormal.
+/// A number after a store to an f16 buffer. A device may round to either neighbour, at most 2^-10 of the number away, or the smallest subnormal.
+fn rounded(t: &Tracked) -> Tracked {
+    // What was chosen otherwise is rounded at its own magnitude.
+    t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
+}
+
+/// Numbers as they are after a store to an f16 buffer.
 pub(crate) fn stored(data: &Data) -> Data {
     match data {
-        Data::Tracked(values) => {
-            let round = |t: &Tracked| {
-                // What was chosen otherwise is rounded at its own magnitude.
-                t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
-            };
-            Data::Tracked(values.iter().map(round).collect())
-        }
+        Data::Tracked(values) => Data::Tracked(values.iter().map(rounded).collect()),
         other => held(other.clone()),
     }
 }

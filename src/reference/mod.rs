@@ -28,7 +28,7 @@
 use std::sync::Arc;
 
 use crate::kernels::philox::RandomState;
-use crate::kernels::{Caps, Kernel, state};
+use crate::kernels::{Access, Caps, Kernel, state};
 use crate::real::{Precision, Real};
 use crate::tensor::Data;
 
@@ -69,6 +69,7 @@ pub(crate) mod reparameterize;
 pub(crate) mod resize;
 pub(crate) mod reverse_step;
 pub(crate) mod rmsprop;
+mod sample;
 pub(crate) mod sample_pdf;
 pub(crate) mod scan;
 pub(crate) mod scatter_add;
@@ -80,6 +81,7 @@ pub(crate) mod wgsl;
 
 pub use half::Half;
 pub use piece::Piece;
+pub use sample::Sample;
 pub use wgsl::WithTwin;
 
 /// A kernel that can also be computed on the CPU.
@@ -94,6 +96,29 @@ pub trait Twin: Kernel {
     /// The same kernel in its other variants that a device can run, the likeliest first: what a tuner may choose from.
     fn alternatives(&self, _caps: &Caps) -> Vec<Arc<dyn Twin>> {
         Vec::new()
+    }
+
+    /// What about `each` elements of each binding that the kernel writes have to be, ends and corners among them, after a run on `buffers`, which are as
+    /// [`Twin::reference`] takes them. Whoever is large computes these elements alone.
+    fn samples(&self, buffers: &[Data], each: usize) -> Vec<Sample> {
+        let tracked = |b: &Data| b.clone().in_precision(Precision::Tracked);
+        let mut whole: Vec<Data> = buffers.iter().map(tracked).collect();
+        self.reference(&mut whole);
+        let bindings = self.bindings().into_iter().zip(whole).enumerate();
+        let written = bindings.filter(|(_, (b, _))| b.access != Access::Read);
+        let of = |(binding, (_, data)): (usize, (_, Data))| {
+            let Data::Tracked(values) = data else {
+                return Vec::new();
+            };
+            let sample = |element: usize| Sample {
+                binding,
+                element,
+                value: values[element],
+            };
+            let places = sample::places(values.len(), values.len(), each);
+            places.into_iter().map(sample).collect()
+        };
+        written.flat_map(of).collect()
     }
 
     /// The same work as several kernels, none of which binds more than `limit` elements of a tensor that it can be cut along. `None` for
