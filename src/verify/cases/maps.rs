@@ -181,6 +181,8 @@ pub(super) fn reparameterize(cases: &mut Vec<Case>) {
         (260, Key::Step),
         (1023, Key::Step),
         (2052, Key::Step),
+        // Several units an invocation.
+        (65_604, Key::Step),
         (
             60,
             Key::Example {

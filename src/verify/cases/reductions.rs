@@ -60,8 +60,8 @@ pub(super) fn reduce(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
         // Several fours an invocation, its neighbours' in between or not, and a few rows at a time.
         for (span, ahead, workgroup, domain) in [
             (2, 1, 8, [2, 9, 64]),
-            (4, 4, 8, [1, 21, 48]),
-            (8, 2, 64, [3, 6, 64]),
+            (4, 4, 8, [2, 23, 48]),
+            (8, 2, 64, [3, 7, 64]),
             (2, 4, 8, [1, 45, 128]),
         ] {
             let [outer, length, inner] = domain;
