@@ -81,10 +81,10 @@ fn networks_that_cannot_be_are_refused() {
         ),
         (
             &|n| {
-                n.model_channels = 512;
-                n.num_head_channels = Some(512);
+                n.model_channels = 1024;
+                n.num_head_channels = Some(1024);
             },
-            &["`num_head_channels` 512", "more than the 256"],
+            &["`num_head_channels` 1024", "more than the 512"],
         ),
     ];
     for (change, words) in cases {

@@ -122,7 +122,7 @@ fn bench_says_how_far_it_is_without_a_terminal() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["rounds"], 2);
     for said in [
-        "checked concat: 1 lines in ",
+        "checked concat: 2 lines in ",
         "round 1 of 2, (",
         "round 2 of 2, (",
     ] {

@@ -121,9 +121,11 @@ pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 continue;
             };
             let g = &geometry;
-            let all = if i == 0 && plain.body != Body::Depthwise {
-                let every = variants(caps, layout).into_iter().map(Body::Product);
-                every.collect()
+            // Segments of a few terms, and ones of several blocks.
+            let every = i == 0 || g.channels == 32;
+            let all = if every && plain.body != Body::Depthwise {
+                let products = variants(caps, layout).into_iter().map(Body::Product);
+                products.collect()
             } else {
                 bodies(caps, &plain, layout)
             };
