@@ -16,7 +16,7 @@ struct Params {
 
 //# include "shared/bindings.wgsl"
 
-fn convert_unit(unit: u32) {
+fn move_unit(unit: u32) {
     //# if not vector
     let first = 4u * unit;
     let last = params.count - 1u;
@@ -63,16 +63,4 @@ fn convert_unit(unit: u32) {
     //# endif
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn convert(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
-    //# for i in range(per_thread)
-    if first + ${i}u * WORKGROUP < params.units {
-        convert_unit(first + ${i}u * WORKGROUP);
-    }
-    //# endfor
-}
+//# include "shared/moving.wgsl"

@@ -251,42 +251,8 @@ fn enter_b(batch: u32, place: u32, segment: u32) -> u32 {
     return place + ${"segment * params.k" if flat else "kernel_tap(batch, segment) * params.weight_channels"};
 }
 
-//# if variant == "tiled"
-fn first_b(at: u32, k: u32) -> u32 {
-    return ${"(at + k) / 4u" if b_vector else "at + k"};
-}
-
-fn whole_b(first: u32, k: u32) -> vec4<f32> {
-    //# if b_vector
-    return vec4<f32>(b[first + k / 4u]);
-    //# else
-    let at = first + k;
-    return vec4<f32>(f32(b[at]), f32(b[at + 1u]), f32(b[at + 2u]), f32(b[at + 3u]));
-    //# endif
-}
-
-//# endif
-//# if variant != "tiled" or tail
-fn load_b(at: u32, k: u32) -> vec4<f32> {
-    //# if guard_k
-    if k >= params.k {
-        return vec4<f32>();
-    }
-    //# endif
-    let start = at + k;
-    //# if b_vector
-    return vec4<f32>(b[start / 4u]);
-    //# else
-    let last = params.k - 1u - k;
-    return vec4<f32>(
-        f32(b[start]),
-        select(0.0, f32(b[start + min(1u, last)]), last >= 1u),
-        select(0.0, f32(b[start + min(2u, last)]), last >= 2u),
-        select(0.0, f32(b[start + min(3u, last)]), last >= 3u),
-    );
-    //# endif
-}
-//# endif
+//# set operand = {"name": "b", "aligned": b_vector}
+//# include "shared/along_k.wgsl"
 //# elif direction == "input" and variant not in ["depthwise", "fold"]
 // Weights of the group's first output channel, and the first of four columns. Columns past the end repeat.
 fn place_b(batch: u32, column: u32) -> vec2<u32> {
@@ -297,48 +263,8 @@ fn enter_b(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
     return vec2<u32>(place.x + kernel_tap(batch, segment) * params.n, place.y);
 }
 
-//# if variant == "tiled"
-//# if b_vector
-fn first_b(at: vec2<u32>, k: u32) -> u32 {
-    return (at.x + k * params.taps * params.n + at.y) / 4u;
-}
-
-fn whole_b(first: u32, k: u32) -> vec4<f32> {
-    return vec4<f32>(b[first + k * (params.taps * params.n / 4u)]);
-}
-//# else
-fn first_b(at: vec2<u32>, k: u32) -> vec4<u32> {
-    return at.x + k * (params.taps * params.n) + min(at.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.n - 1u));
-}
-
-fn whole_b(first: vec4<u32>, k: u32) -> vec4<f32> {
-    let at = first + k * (params.taps * params.n);
-    return vec4<f32>(f32(b[at.x]), f32(b[at.y]), f32(b[at.z]), f32(b[at.w]));
-}
-//# endif
-
-//# endif
-//# if variant != "tiled" or tail
-fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
-    //# if guard_k
-    if k >= params.k {
-        return vec4<f32>();
-    }
-    //# endif
-    let start = at.x + k * params.taps * params.n;
-    //# if b_vector
-    return vec4<f32>(b[(start + at.y) / 4u]);
-    //# else
-    let last = params.n - 1u;
-    return vec4<f32>(
-        f32(b[start + min(at.y, last)]),
-        f32(b[start + min(at.y + 1u, last)]),
-        f32(b[start + min(at.y + 2u, last)]),
-        f32(b[start + min(at.y + 3u, last)]),
-    );
-    //# endif
-}
-//# endif
+//# set operand = {"name": "b", "aligned": b_vector, "stride": "params.taps * params.n", "extent": "n"}
+//# include "shared/across_k.wgsl"
 //# endif
 
 //# if direction == "weight"
@@ -366,48 +292,8 @@ fn enter_a(batch: u32, place: vec2<u32>, segment: u32) -> vec2<u32> {
     return vec2<u32>(place.x + segment_of(batch, segment) * params.k * params.dest_channels, place.y);
 }
 
-//# if variant == "tiled"
-//# if a_vector
-fn first_a(at: vec2<u32>, k: u32) -> u32 {
-    return (at.x + k * params.dest_channels + at.y) / 4u;
-}
-
-fn whole_a(first: u32, k: u32) -> vec4<f32> {
-    return vec4<f32>(a[first + k * (params.dest_channels / 4u)]);
-}
-//# else
-fn first_a(at: vec2<u32>, k: u32) -> vec4<u32> {
-    return at.x + k * params.dest_channels + min(at.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.m - 1u));
-}
-
-fn whole_a(first: vec4<u32>, k: u32) -> vec4<f32> {
-    let at = first + k * params.dest_channels;
-    return vec4<f32>(f32(a[at.x]), f32(a[at.y]), f32(a[at.z]), f32(a[at.w]));
-}
-//# endif
-
-//# endif
-//# if variant != "tiled" or tail
-fn load_a(at: vec2<u32>, k: u32) -> vec4<f32> {
-    //# if guard_k
-    if k >= params.k {
-        return vec4<f32>();
-    }
-    //# endif
-    let start = at.x + k * params.dest_channels;
-    //# if a_vector
-    return vec4<f32>(a[(start + at.y) / 4u]);
-    //# else
-    let last = params.m - 1u;
-    return vec4<f32>(
-        f32(a[start + min(at.y, last)]),
-        f32(a[start + min(at.y + 1u, last)]),
-        f32(a[start + min(at.y + 2u, last)]),
-        f32(a[start + min(at.y + 3u, last)]),
-    );
-    //# endif
-}
-//# endif
+//# set operand = {"name": "a", "aligned": a_vector, "stride": "params.dest_channels", "extent": "m"}
+//# include "shared/across_k.wgsl"
 
 // What four columns are: the source pixel of each one's tap at place 0, vertical and horizontal, and its channel. Columns past the end
 // repeat the last one, for their results are never stored.

@@ -24,7 +24,7 @@ struct Params {
 //# include "shared/bindings.wgsl"
 //# include "shared/divide.wgsl"
 
-fn gather_unit(unit: u32) {
+fn move_unit(unit: u32) {
     let b = divided(unit, params.width);
     let column = unit - b * params.width.x;
     let at = b + params.first_row${" + state[4]" if cursor else ""};
@@ -44,16 +44,4 @@ fn gather_unit(unit: u32) {
     //# endif
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn gather(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
-    //# for i in range(per_thread)
-    if first + ${i}u * WORKGROUP < params.units {
-        gather_unit(first + ${i}u * WORKGROUP);
-    }
-    //# endfor
-}
+//# include "shared/moving.wgsl"

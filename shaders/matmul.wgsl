@@ -25,102 +25,25 @@ struct Params {
 //# include "shared/bindings.wgsl"
 //# include "shared/finish.wgsl"
 
-//# macro along_k(name, extent, aligned)
-// A row's start. Rows past the end repeat the last one, for their results are never stored.
-fn place_${name}(batch: u32, row: u32) -> u32 {
-    return batch * params.${name}_batch + min(row, params.${extent} - 1u) * params.k;
-}
-
-//# if variant == "tiled"
-fn first_${name}(row: u32, k: u32) -> u32 {
-    return ${"(row + k) / 4u" if aligned else "row + k"};
-}
-
-fn whole_${name}(first: u32, k: u32) -> vec4<f32> {
-    //# if aligned
-    return vec4<f32>(${name}[first + k / 4u]);
-    //# else
-    let at = first + k;
-    return vec4<f32>(f32(${name}[at]), f32(${name}[at + 1u]), f32(${name}[at + 2u]), f32(${name}[at + 3u]));
-    //# endif
-}
-
-//# endif
-//# if variant != "tiled" or tail
-// Four consecutive k of a row; k past the end is zero.
-fn load_${name}(row: u32, k: u32) -> vec4<f32> {
-    //# if guard_k
-    if k >= params.k {
-        return vec4<f32>();
-    }
-    //# endif
-    let start = row + k;
-    //# if aligned
-    return vec4<f32>(${name}[start / 4u]);
-    //# else
-    let last = params.k - 1u - k;
-    return vec4<f32>(
-        f32(${name}[start]),
-        select(0.0, f32(${name}[start + min(1u, last)]), last >= 1u),
-        select(0.0, f32(${name}[start + min(2u, last)]), last >= 2u),
-        select(0.0, f32(${name}[start + min(3u, last)]), last >= 3u),
-    );
-    //# endif
-}
-//# endif
-//# endmacro
-//# macro across(name, extent, aligned)
+//# for name, extent, aligned, across in [["a", "m", a_vector, layout == "tn"], ["b", "n", b_vector, layout != "nt"]]
+//# set operand = {"name": name, "aligned": aligned, "stride": "params." ~ extent, "extent": extent}
+//# if across
 // The matrix' start and the first of four columns. Columns past the end repeat, for their results are never stored.
 fn place_${name}(batch: u32, column: u32) -> vec2<u32> {
     return vec2<u32>(batch * params.${name}_batch, ${"min(column, params." ~ extent ~ " - 4u)" if aligned else "column"});
 }
 
-//# if variant == "tiled"
-//# if aligned
-fn first_${name}(place: vec2<u32>, k: u32) -> u32 {
-    return (place.x + k * params.${extent} + place.y) / 4u;
-}
-
-fn whole_${name}(first: u32, k: u32) -> vec4<f32> {
-    return vec4<f32>(${name}[first + k * (params.${extent} / 4u)]);
-}
+//# include "shared/across_k.wgsl"
 //# else
-fn first_${name}(place: vec2<u32>, k: u32) -> vec4<u32> {
-    return place.x + k * params.${extent} + min(place.y + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.${extent} - 1u));
+// A row's start. Rows past the end repeat the last one, for their results are never stored.
+fn place_${name}(batch: u32, row: u32) -> u32 {
+    return batch * params.${name}_batch + min(row, params.${extent} - 1u) * params.k;
 }
 
-fn whole_${name}(first: vec4<u32>, k: u32) -> vec4<f32> {
-    let at = first + k * params.${extent};
-    return vec4<f32>(f32(${name}[at.x]), f32(${name}[at.y]), f32(${name}[at.z]), f32(${name}[at.w]));
-}
+//# include "shared/along_k.wgsl"
 //# endif
 
-//# endif
-//# if variant != "tiled" or tail
-// Four consecutive columns at one k; k past the end is zero.
-fn load_${name}(place: vec2<u32>, k: u32) -> vec4<f32> {
-    //# if guard_k
-    if k >= params.k {
-        return vec4<f32>();
-    }
-    //# endif
-    let start = place.x + k * params.${extent};
-    //# if aligned
-    return vec4<f32>(${name}[(start + place.y) / 4u]);
-    //# else
-    let last = params.${extent} - 1u;
-    return vec4<f32>(
-        f32(${name}[start + min(place.y, last)]),
-        f32(${name}[start + min(place.y + 1u, last)]),
-        f32(${name}[start + min(place.y + 2u, last)]),
-        f32(${name}[start + min(place.y + 3u, last)]),
-    );
-    //# endif
-}
-//# endif
-//# endmacro
-${across("a", "m", a_vector) if layout == "tn" else along_k("a", "m", a_vector)}
-${along_k("b", "n", b_vector) if layout == "nt" else across("b", "n", b_vector)}
+//# endfor
 // Where four columns of a matrix go: its first row among all matrices', and the first of them.
 fn place_c(batch: u32, column: u32) -> vec2<u32> {
     begin_columns(${"min(column, params.n - 4u)" if vector else "column"});

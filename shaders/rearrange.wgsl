@@ -146,17 +146,5 @@ fn move_unit(unit: u32) {
     //# endif
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn rearrange(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
-    //# for i in range(per_thread)
-    if first + ${i}u * WORKGROUP < params.units {
-        move_unit(first + ${i}u * WORKGROUP);
-    }
-    //# endfor
-}
+//# include "shared/moving.wgsl"
 //# endif

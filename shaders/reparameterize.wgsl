@@ -23,7 +23,7 @@ struct Params {
 //# include "shared/noise.wgsl"
 //# include "shared/four_normals.wgsl"
 
-fn sample_unit(unit: u32) {
+fn move_unit(unit: u32) {
     let eps = four_normals(4u * unit);
     //# if vector
     z[unit] = mu[unit] + exp(0.5 * log_variance[unit]) * eps;
@@ -37,17 +37,4 @@ fn sample_unit(unit: u32) {
     //# endif
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn reparameterize(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    keep_noise();
-    let first = (params.first_group + group.y * groups.x + group.x) * WORKGROUP * ${per_thread}u + local;
-    //# for i in range(per_thread)
-    if first + ${i}u * WORKGROUP < params.units {
-        sample_unit(first + ${i}u * WORKGROUP);
-    }
-    //# endfor
-}
+//# include "shared/moving.wgsl"

@@ -5,6 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use wgen::gpu::tuning::Tuning;
+use wgen::kernels::expression::{Expression, Term};
+use wgen::kernels::functions::Function;
 use wgen::kernels::matmul::{Layout, Matmul};
 use wgen::kernels::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use wgen::real::{Precision, Real, Tracked};
@@ -217,6 +219,29 @@ fn a_device_that_computes_nothing_does_not_pass() {
     });
     let chosen = tuning.choose(&gpu, &wrong).unwrap();
     assert_eq!(chosen.variant(), "by 2 in 4");
+}
+
+#[test]
+fn results_that_f16_cannot_hold_are_no_reason_to_refuse() {
+    let gpu = common::gpu();
+    if !gpu.caps().f16 {
+        return;
+    }
+    let product = Matmul {
+        // Sums of 96 small integers are some 20 away from 0: the exponential of many is infinite in f16, and no other is exact there.
+        epilogue: Expression {
+            terms: vec![Term::Accumulator, Term::Call(Function::Exp, vec![0])],
+            operands: Vec::new(),
+            results: vec![0, 1],
+        },
+        ..Matmul::new(gpu.caps(), Layout::Nt, 1, 96, 96, 96).unwrap()
+    };
+    let half: Arc<dyn Twin> = Arc::new(Half::new(Arc::new(product), vec![true; 4]));
+    let tuning = Tuning::open(None);
+    tuning.choose(&gpu, &half).unwrap();
+    let learned = tuning.entries().remove(0);
+    let taken = learned.candidates.iter().all(|c| c.seconds.is_some());
+    assert!(taken, "{learned:?}");
 }
 
 #[test]

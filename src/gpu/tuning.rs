@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::timing::Timer;
 use super::{BufferSlice, Gpu, lock};
 use crate::error::{Error, Result};
-use crate::kernels::{Access, Binding};
+use crate::kernels::{Access, Binding, Kernel};
 use crate::program::candidates::candidates;
 use crate::real::Real;
 use crate::reference::{Sample, Twin};
@@ -197,6 +197,8 @@ fn measure(gpu: &Gpu, candidates: &[Arc<dyn Twin>]) -> Result<Learned> {
             .map(|((b, _), bytes)| Data::from_device_bytes(b.dtype, b.count, &bytes).to_f32());
         Ok(decoded.collect())
     };
+    let kernels: Vec<&dyn Kernel> = candidates.iter().map(|c| c.as_ref() as _).collect();
+    gpu.prepare_ahead(&kernels);
     let timer = Timer::new(gpu)?;
     let mut expected: Option<Vec<Vec<f32>>> = None;
     let mut runs = Vec::new();

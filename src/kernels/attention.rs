@@ -150,7 +150,8 @@ pub struct Attention {
 impl Attention {
     /// In the variant that `caps` suggests.
     ///
-    /// On a software adapter lanes run one after the other: what neighbours read costs no less, and workgroup memory is memory like any other.
+    /// On a software adapter lanes run one after the other: what neighbours read costs no less, and workgroup memory is memory like any other. Loads are
+    /// what counts there, of which eight others a lane need fewer than four (figures in `docs/results.md`).
     pub fn new(caps: &Caps, sizes: Sizes, mode: Mode) -> Self {
         let mut kernel = Self {
             sizes,

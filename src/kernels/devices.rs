@@ -147,45 +147,37 @@ pub fn find(name: &str) -> Option<&'static Family> {
 
 /// The family of a vendor; `None` of one that is not known, and of nobody.
 pub fn named_by(vendor: u32) -> Option<&'static Family> {
-    let known = ALL.iter().filter(|_| vendor != 0);
-    known
-        .into_iter()
-        .find(|family| family.caps.vendor == vendor)
+    ALL.iter().find(|f| vendor != 0 && f.caps.vendor == vendor)
 }
 
 impl Caps {
     /// The first limit that is below what every kernel may count on: its name in WebGPU, what it is, what it has to be.
     pub fn below_floor(&self) -> Option<(&'static str, u64, u64)> {
-        let floor = Self::portable();
-        let rows = [
-            (
-                "max_storage_buffers_per_shader_stage",
-                u64::from(self.storage_buffers),
-                u64::from(floor.storage_buffers),
-            ),
-            (
-                "max_compute_invocations_per_workgroup",
-                u64::from(self.invocations),
-                u64::from(floor.invocations),
-            ),
-            (
-                "max_compute_workgroup_storage_size",
-                u64::from(self.workgroup_bytes),
-                u64::from(floor.workgroup_bytes),
-            ),
-            (
-                "max_compute_workgroups_per_dimension",
-                u64::from(self.workgroups),
-                u64::from(floor.workgroups),
-            ),
-            // Kernels work on whatever fits; this is room for small tensors.
-            (
-                "max_storage_buffer_binding_size",
-                self.binding_bytes,
-                1 << 20,
-            ),
+        type Limit = (&'static str, fn(&Caps) -> u64);
+        let limits: [Limit; 4] = [
+            ("max_storage_buffers_per_shader_stage", |c| {
+                c.storage_buffers.into()
+            }),
+            ("max_compute_invocations_per_workgroup", |c| {
+                c.invocations.into()
+            }),
+            ("max_compute_workgroup_storage_size", |c| {
+                c.workgroup_bytes.into()
+            }),
+            ("max_compute_workgroups_per_dimension", |c| {
+                c.workgroups.into()
+            }),
         ];
-        rows.into_iter().find(|(_, has, needed)| has < needed)
+        let floor = Self::portable();
+        // Kernels work on whatever binding fits; this is room for small tensors.
+        let binding = (
+            "max_storage_buffer_binding_size",
+            self.binding_bytes,
+            1 << 20,
+        );
+        let rows = limits.map(|(name, of)| (name, of(self), of(&floor)));
+        let mut rows = rows.into_iter().chain([binding]);
+        rows.find(|(_, has, needed)| has < needed)
     }
 }
 

@@ -230,7 +230,7 @@ pub(crate) fn per_thread(units: usize) -> usize {
 }
 
 /// The launch of a kernel that moves `units`: `params` are the words before its word `first`, which is the first workgroup's number.
-/// The template takes its context's `per_thread`.
+/// The template includes `shared/moving.wgsl`.
 pub(crate) fn moving_launch(
     template: &'static str,
     entry: &'static str,
@@ -239,7 +239,10 @@ pub(crate) fn moving_launch(
     (params, first): (Vec<u32>, usize),
 ) -> Launch {
     let each = per_thread(units);
-    merge(&mut context, serde_json::json!({"per_thread": each}));
+    merge(
+        &mut context,
+        serde_json::json!({"entry": entry, "per_thread": each}),
+    );
     Launch {
         template,
         entry,

@@ -1,13 +1,14 @@
 //! Which body of a product suits a device and a shape, and which others a tuner should measure: on hardware a small model of a shape's time on a device
 //! of its maker, on software adapters rules.
 //!
-//! Nothing in the model was measured on a GPU. The numbers are counts that compilers gave for these tiles (Mesa 26.2: RADV for Navi 31, NAK for Ada,
-//! Honeykrisp for M1, ir3 for Adreno 630; products in layout nn of whole blocks), and the few assumptions that are named as such. Whoever has measured a
-//! tile puts its share of the device's peak in the place of the counted one.
+//! The model's numbers are counts that compilers gave for these tiles (Mesa 26.2: RADV for Navi 31, NAK for Ada, Honeykrisp for M1, ir3 for Adreno 630;
+//! products in layout nn of whole blocks), and the few assumptions that are named as such. Whoever has measured a tile puts its share of the device's peak
+//! in the place of the counted one. What was measured so far, on an H100, stands in [`on_hardware`]: how a tile of NVIDIA's is best made.
 
 use super::Layout;
 use super::variant::{Tile, Variant};
 use crate::kernels::Caps;
+use crate::kernels::devices::{AMD, APPLE, NVIDIA, QUALCOMM};
 
 /// What of a product the choice of its body may look at.
 #[derive(Clone, Copy, Debug)]
@@ -113,11 +114,6 @@ const fn counted(tile: Tile, share: f64, resident: usize) -> Counted {
     }
 }
 
-const AMD: u32 = 0x1002;
-const NVIDIA: u32 = 0x10de;
-const APPLE: u32 = 0x106b;
-const QUALCOMM: u32 = 0x5143;
-
 /// Devices of one maker.
 struct Family {
     vendor: u32,
@@ -127,7 +123,7 @@ struct Family {
 }
 
 /// Shares and residents by maker. Where registers decide how much is resident, operands are transposed: on AMD 96 registers instead of 144 for 64 x 64,
-/// on M1 no spill, on Adreno half as many waves again; NAK takes a quarter more cycles for the stores.
+/// on M1 no spill, on Adreno half as many waves again.
 const FAMILIES: [Family; 4] = [
     // AMD, by Navi 31.
     Family {
@@ -200,7 +196,7 @@ const FULL: f64 = 256.0;
 const SHARED_BYTES: f64 = 1.0;
 
 /// Workgroups that a product should be cut into where its sums can be cut: some for every core of a large device.
-pub(crate) const WANTED_WORKGROUPS: usize = 256;
+const WANTED_WORKGROUPS: usize = 256;
 
 impl Family {
     fn of(caps: &Caps) -> &'static Self {
@@ -254,33 +250,29 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
     let nvidia = caps.vendor == NVIDIA;
     let mut ranked = family.ranked(caps, problem);
     if nvidia && problem.layout == Layout::Nt {
-        // Where both operands lie along k. Measured by the tuner on an H100: transposed they take 0.71 of the time in products (0.48 to 0.90, 20 shapes),
-        // 0.75 in convolutions (0.60 to 0.81, 17); in layout nn, 1.02. NAK's counts had it the other way round.
+        // Where both operands lie along k. Measured by the tuner on an H100 (`scripts/tuned.py benches/results/h100/tuning.json`): transposed they take 0.70 of
+        // the time in products (0.48 to 0.90, 21 shapes), 0.75 in convolutions (0.60 to 0.81, 17); in layout nn, 1.02. NAK's counts had it the other way round.
         let turned = ranked.iter_mut().filter(|t| t.transposed().fits(caps));
         turned.for_each(|t| *t = t.transposed());
     }
     let Some(&first) = ranked.first() else {
         return vec![Variant::Registers];
     };
-    // A small tile is taken where workgroups are few, and waits for its loads. Measured by the tuner on an H100, in the steps of the VAE and the U-Net:
-    // with loads ahead 37 plain products take 0.90 of the time in the median (0.67 to 1.06), 40 convolutions, whose segments of k are short, 1.00.
+    // A small tile is taken where workgroups are few, and waits for its loads. There too: with loads ahead products take 0.92 of the time in the median (0.68
+    // to 1.08, 53 shapes), convolutions, whose segments of k are short, 1.02 (44).
     let small = [Tile::SMALL, Tile::SMALL.transposed()].contains(&first);
     let waits = nvidia && small && problem.segment == problem.terms;
     let first = if waits { first.ahead() } else { first };
-    let other = if first.transposed {
-        Tile {
-            transposed: false,
-            ..first
-        }
-    } else {
-        first.transposed()
+    let other = Tile {
+        transposed: !first.transposed,
+        ..first
     };
     let mut variants = vec![Variant::Tiled(first)];
     variants.extend(ranked.get(1).copied().map(Variant::Tiled));
     // Lanes that hand operands round are worth their registers where a subgroup is whole: half of one idles in a wider one. In layout tn a lane's share of
     // A is four rows, and 128 rows spill.
     let lanes = caps.subgroup_min_size;
-    // On an H100 they took 1.1 to 8 times as long as the best tile, in the median 4.5 times (57 shapes).
+    // On an H100 they took 1.1 to 8 times as long as the best tile, in the median 4.5 times (57 shapes, `tuning-first.json` there).
     let whole =
         !nvidia && lanes == 32 && caps.subgroup_max_size == lanes && problem.layout != Layout::Tn;
     let kinds = [
@@ -297,12 +289,7 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
             quads: 1,
         }),
     ];
-    let mut kinds: Vec<Variant> = kinds.into_iter().flatten().collect();
-    if nvidia && problem.layout != Layout::Tn {
-        // NVIDIA's compilers gain nothing from fewer registers here: loads ahead first.
-        kinds.rotate_left(1);
-    }
-    variants.extend(kinds);
+    variants.extend(kinds.into_iter().flatten());
     variants.extend(ranked.iter().skip(2).copied().map(Variant::Tiled));
     variants.push(Variant::Registers);
     variants
@@ -311,6 +298,7 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::devices::INTEL;
 
     fn device(vendor: u32, lanes: [u32; 2]) -> Caps {
         Caps {
@@ -329,7 +317,7 @@ mod tests {
             device(NVIDIA, [32, 32]),
             device(APPLE, [32, 32]),
             device(QUALCOMM, [64, 128]),
-            device(0x8086, [8, 32]),
+            device(INTEL, [8, 32]),
             Caps::portable(),
         ]
     }
