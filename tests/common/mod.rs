@@ -29,6 +29,7 @@ pub(crate) mod gradients;
 pub(crate) mod laws;
 #[cfg(unix)]
 pub(crate) mod place;
+pub(crate) mod process;
 pub(crate) mod rays;
 pub(crate) mod sampled;
 pub(crate) mod saved;
