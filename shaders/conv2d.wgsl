@@ -120,7 +120,7 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> vec3<i32> {
     return vec3<i32>(start, -place.z * channels, select(0, (width - place.z) * channels, inside));
 }
 
-//# if variant == "tiled"
+//# if tiles
 fn first_a(at: vec3<i32>, k: u32) -> vec3<i32> {
     return vec3<i32>(at.x, at.y, min(at.z, i32(params.k))) + i32(k) * vec3<i32>(1, -1, -1);
 }
@@ -134,7 +134,7 @@ fn whole_a(first: vec3<i32>, k: u32) -> vec4<f32> {
 }
 
 //# endif
-//# if variant != "tiled" or tail
+//# if not tiles or tail
 fn load_a(at: vec3<i32>, k: u32) -> vec4<f32> {
     let e = vec4<i32>(i32(k)) + vec4<i32>(0, 1, 2, 3);
     let inside = (e >= vec4<i32>(at.y)) & (e < vec4<i32>(min(at.z, i32(params.k))));
@@ -153,7 +153,7 @@ fn enter_a(batch: u32, place: vec4<i32>, segment: u32) -> u32 {
     return select(OUTSIDE, start, inside);
 }
 
-//# if variant == "tiled"
+//# if tiles
 fn first_a(at: u32, k: u32) -> u32 {
     return select(OUTSIDE, ${"(at + k) / 4u" if a_vector else "at + k"}, at != OUTSIDE);
 }
@@ -169,7 +169,7 @@ fn whole_a(first: u32, k: u32) -> vec4<f32> {
 }
 
 //# endif
-//# if variant != "fold" and (variant != "tiled" or tail)
+//# if variant != "fold" and (not tiles or tail)
 // Four consecutive channels; those past the end are zero.
 fn load_a(at: u32, k: u32) -> vec4<f32> {
     //# if guard_k
@@ -339,7 +339,7 @@ fn enter_b(batch: u32, place: Columns, segment: u32) -> vec2<u32> {
     return vec2<u32>(row.start.x, u32(row.x.x));
 }
 
-//# if variant == "tiled"
+//# if tiles
 // The vec4 of the pixel that the first k meets, and that pixel: one far beyond the row's end where there is no such row.
 fn first_b(at: vec2<u32>, k: u32) -> vec2<u32> {
     let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
@@ -354,7 +354,7 @@ fn whole_b(first: vec2<u32>, k: u32) -> vec4<f32> {
 }
 
 //# endif
-//# if variant != "tiled" or tail
+//# if not tiles or tail
 fn load_b(at: vec2<u32>, k: u32) -> vec4<f32> {
     let x = u32(i32(at.y) + i32(k) * params.source_stride_x);
     let inside = at.x != OUTSIDE && x < params.source_width${" && k < params.k" if guard_k else ""};
@@ -371,7 +371,7 @@ fn enter_b(batch: u32, place: Columns, segment: u32) -> Row {
     return enter_columns(batch, place, segment);
 }
 
-//# if variant == "tiled"
+//# if tiles
 fn first_b(at: Row, k: u32) -> Row {
     return Row(at.start, at.x + i32(k) * params.source_stride_x);
 }
@@ -385,7 +385,7 @@ fn whole_b(first: Row, k: u32) -> vec4<f32> {
 }
 
 //# endif
-//# if variant != "tiled" or tail
+//# if not tiles or tail
 fn load_b(at: Row, k: u32) -> vec4<f32> {
     let x = vec4<u32>(at.x + i32(k) * params.source_stride_x);
     let inside = (at.start != vec4<u32>(OUTSIDE)) & (x < vec4<u32>(params.source_width));

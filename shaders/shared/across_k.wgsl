@@ -1,7 +1,7 @@
 // How a product reads `${operand.name}` where it lies across k: four consecutive columns of term k, at `place.x + k * stride + place.y`; columns past the last repeat. As in
 // shared/along_k.wgsl a tile's whole blocks need no guard, and `load_` takes any k.
 
-//# if variant == "tiled"
+//# if tiles
 //# if operand.aligned
 fn first_${operand.name}(place: vec2<u32>, k: u32) -> u32 {
     return (place.x + k * ${operand.stride} + place.y) / 4u;
@@ -22,7 +22,7 @@ fn whole_${operand.name}(first: vec4<u32>, k: u32) -> vec4<f32> {
 //# endif
 
 //# endif
-//# if variant != "tiled" or tail
+//# if not tiles or tail
 fn load_${operand.name}(place: vec2<u32>, k: u32) -> vec4<f32> {
     //# if guard_k
     if k >= params.k {

@@ -1,7 +1,7 @@
 // How a product reads `${operand.name}` where it lies along k: four consecutive terms of a row, at `row + k`. A tile's whole blocks need no guard: `first_` is what of
 // the address belongs to the invocation, `whole_` adds the block's. `load_` takes any k; k past the end is zero.
 
-//# if variant == "tiled"
+//# if tiles
 fn first_${operand.name}(row: u32, k: u32) -> u32 {
     return ${"(row + k) / 4u" if operand.aligned else "row + k"};
 }
@@ -16,7 +16,7 @@ fn whole_${operand.name}(first: u32, k: u32) -> vec4<f32> {
 }
 
 //# endif
-//# if variant != "tiled" or tail
+//# if not tiles or tail
 fn load_${operand.name}(row: u32, k: u32) -> vec4<f32> {
     //# if guard_k
     if k >= params.k {

@@ -460,6 +460,7 @@ impl Kernel for Conv2d {
             Body::Depthwise | Body::Fold => json!({
                 "variant": if self.body == Body::Fold { "fold" } else { "depthwise" },
                 "layout": self.layout().name(),
+                "tiles": false,
                 "guard_k": false,
             }),
         };

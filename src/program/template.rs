@@ -91,6 +91,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/plain",
     "shared/product",
     "shared/sine",
+    "shared/tiles",
     "shared/update",
 ];
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Layout;
-use crate::kernels::Caps;
+use crate::kernels::{Caps, merge};
 
 /// Which body of the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,30 +153,42 @@ impl Variant {
 
     /// What `shared/product.wgsl` wants to know of it, for sums (or segments of them) of `k` terms.
     pub(crate) fn context(self, layout: Layout, k: usize) -> serde_json::Value {
-        let (variant, lanes, rows, quads) = match self {
-            Self::Subgroup { lanes, rows, quads } => ("subgroup", lanes, rows, quads),
-            Self::Registers => ("registers", 1, 8, 2),
-            Self::Tiled(tile) => ("tiled", 1, 4 * tile.row_quads, tile.quads),
-        };
-        let tile = match self {
-            Self::Tiled(tile) => tile,
-            // Only the header's words on tiles look at it.
-            _ => Tile::new(16, [1, 1], 16),
-        };
-        json!({
+        let (rows, columns) = self.size();
+        let mut context = json!({
             "layout": layout.name(),
-            "variant": variant,
-            "lanes": lanes,
-            "rows": rows,
-            "quads": quads,
-            "threads": tile.threads,
-            "row_quads": tile.row_quads,
-            "depth": tile.depth,
-            "transposed": tile.transposed,
-            "ahead": tile.ahead,
-            // Whole blocks need no guard; what is left over after them does.
-            "tail": !k.is_multiple_of(tile.depth as usize),
-            "guard_k": matches!(self, Self::Tiled(_)) || !k.is_multiple_of(4),
-        })
+            // Its operands go through workgroup memory by whole blocks of k.
+            "tiles": matches!(self, Self::Tiled(_)),
+            "height": rows,
+            "width": columns,
+        });
+        let (own, depth) = match self {
+            Self::Subgroup { lanes, rows, quads } => (
+                json!({"variant": "subgroup", "lanes": lanes, "rows": rows, "quads": quads}),
+                4,
+            ),
+            Self::Registers => (
+                json!({"variant": "registers", "lanes": 1, "rows": 8, "quads": 2}),
+                4,
+            ),
+            Self::Tiled(tile) => (
+                json!({
+                    "variant": "tiled",
+                    "invocations": tile.threads * tile.threads,
+                    "threads": tile.threads,
+                    "row_quads": tile.row_quads,
+                    "quads": tile.quads,
+                    "depth": tile.depth,
+                    "transposed": tile.transposed,
+                    "ahead": tile.ahead,
+                }),
+                tile.depth,
+            ),
+        };
+        merge(&mut context, own);
+        // Whole blocks need no guard; what is left over after them does.
+        let tail = !k.is_multiple_of(depth as usize);
+        let guarded = tail || context["tiles"] == true;
+        merge(&mut context, json!({"tail": tail, "guard_k": guarded}));
+        context
     }
 }
