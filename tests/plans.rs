@@ -34,10 +34,12 @@ fn lavapipe() -> Caps {
         workgroups: 65_535,
         offset_alignment: 256,
         f16: true,
+        matrix_units: 0,
+        half_products: false,
     }
 }
 
-/// A GPU with subgroups of 32, f16 and 64 KiB of workgroup memory.
+/// A GPU with subgroups of 32, f16, matrix units and 64 KiB of workgroup memory.
 fn hardware() -> Caps {
     Caps {
         software: false,
@@ -52,6 +54,8 @@ fn hardware() -> Caps {
         workgroups: 65_535,
         offset_alignment: 256,
         f16: true,
+        matrix_units: 16,
+        half_products: false,
     }
 }
 

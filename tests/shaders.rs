@@ -6,7 +6,7 @@ use std::process::Command;
 use wgen::graph::Graph;
 use wgen::graph::layout::Layout;
 use wgen::kernels::philox::Domain;
-use wgen::kernels::{Caps, Launch};
+use wgen::kernels::{Caps, Launch, devices};
 use wgen::models::noised_classifier::NoisedClassifier;
 use wgen::models::registry::{Case, Examples};
 use wgen::models::{ALL, programs};
@@ -18,7 +18,7 @@ use wgen::program::translate::{Target, translate};
 use wgen::tensor::TensorType;
 use wgen::verify::{cases, chains};
 
-/// Capabilities that lead to every variant: no subgroups, and subgroups of 4, 8 and 32 lanes.
+/// Capabilities that lead to every variant: no subgroups, subgroups of 4, 8 and 32 lanes, matrix units of both sizes.
 fn devices() -> Vec<Caps> {
     let with = |n: u32| Caps {
         subgroup_min_size: n,
@@ -34,7 +34,26 @@ fn devices() -> Vec<Caps> {
         f16: true,
         ..with(8)
     };
-    vec![Caps::portable(), with(4), with(32), software, half]
+    let units = |side: u32, vendor: u32, lanes: [u32; 2]| Caps {
+        f16: true,
+        matrix_units: side,
+        vendor,
+        subgroup_min_size: lanes[0],
+        subgroup_max_size: lanes[1],
+        workgroup_bytes: 32 << 10,
+        invocations: 1024,
+        ..Caps::portable()
+    };
+    vec![
+        Caps::portable(),
+        with(4),
+        with(32),
+        software,
+        half,
+        units(8, 0, [8, 8]),
+        units(16, devices::NVIDIA, [32, 32]),
+        units(16, devices::AMD, [32, 64]),
+    ]
 }
 
 /// Every distinct source with its launch: the cases of `verify`, the plans of all models, random chains.
@@ -128,6 +147,11 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
     assert!(sources.len() >= 150, "{} kernels", sources.len());
     for (source, launch) in &sources {
         for target in Target::ALL {
+            if launch.is_cooperative() && target == Target::Hlsl {
+                let error = translate(source, launch, target).unwrap_err();
+                assert!(error.to_string().contains("cooperative"), "{error}");
+                continue;
+            }
             let out = translate(source, launch, target).unwrap_or_else(|e| panic!("{e}\n{source}"));
             let text = String::from_utf8_lossy(&out);
             match target {
@@ -137,7 +161,9 @@ fn kernels_are_valid_for_naga_and_translate_to_every_backend() {
             }
         }
     }
-    println!("{} kernels", sources.len());
+    let cooperative = sources.values().filter(|l| l.is_cooperative()).count();
+    assert!(cooperative >= 60, "{cooperative} on matrix units");
+    println!("{} kernels, {cooperative} on matrix units", sources.len());
 }
 
 /// Tint is on the path of the project's machines; elsewhere `WGEN_REQUIRE_TINT` decides whether its absence is a failure.
@@ -152,7 +178,10 @@ fn kernels_are_valid_for_tint() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    for (i, (source, launch)) in sources().iter().enumerate() {
+    // Cooperative matrices are an extension of naga's.
+    let sources = sources();
+    let known = sources.iter().filter(|(_, l)| !l.is_cooperative());
+    for (i, (source, launch)) in known.enumerate() {
         // Tint wants subgroup operations enabled; naga does not know that line.
         let enable = if launch.subgroups {
             "enable subgroups;\n"

@@ -111,6 +111,15 @@ fn family(name: &str) {
     let has = |what: &str| texts.values().any(|text| text.contains(what));
     assert_eq!(has("subgroup_"), caps.subgroup_min_size > 0);
     assert_eq!(has("enable f16"), caps.f16);
+    assert_eq!(has("coopMultiplyAdd"), caps.matrix_units > 0);
+    for kernel in list["kernels"].as_array().unwrap() {
+        // What rounds its operands is for plans that ask for f16 alone.
+        let rounds = texts[kernel["file"].as_str().unwrap()].contains("coopMultiplyAdd");
+        let mut uses = kernel["uses"].as_array().unwrap().iter();
+        let asked =
+            |u: &Json| u["role"] == "verified" || u["program"].as_str().unwrap().contains("f16");
+        assert!(!rounds || uses.all(asked), "{kernel}");
+    }
     let halved = |use_of: &Json| {
         use_of["program"]
             .as_str()

@@ -11,6 +11,7 @@
 //                element handed to all lanes by a broadcast from a constant lane. No workgroup memory, no barrier.
 //   registers    the same with one lane: each invocation owns 8 x 8 elements. Needs no subgroups.
 //   tiled        tiles in workgroup memory, each invocation with some blocks of 4 x 4 elements: tiles.wgsl
+//   cooperative  the same for matrix units, which take operands rounded to f16: cooperative.wgsl
 
 //# if row_sums
 fn store_row_sums(batch: u32, row: u32, sums: vec4<f32>) {

@@ -51,6 +51,9 @@ ${load_both(k, true, "")}
 ${load_both(k, false, assign)}
         //# endif
 //# endmacro
+//# if variant == "cooperative"
+//# include "shared/cooperative.wgsl"
+//# else
 //# if transposed
 // Operands that lie along k are transposed on the way into workgroup memory: that takes fewer registers and more stores.
 //# endif
@@ -200,3 +203,4 @@ ${load_block("k_next", "")}
     }
     //# endif
 }
+//# endif

@@ -35,7 +35,7 @@ use crate::kernels::reparameterize::Reparameterize;
 use crate::kernels::rmsprop::Rmsprop;
 use crate::kernels::sgd::Sgd;
 use crate::kernels::{Access, Binding, CONTROL_FLOATS, Caps, SCHEDULE_COLUMNS};
-use crate::reference::Twin;
+use crate::reference::{Twin, half};
 use crate::tensor::{DType, Data};
 use crate::verify::cases::{Values, integers, numbers};
 
@@ -258,6 +258,11 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
     if !caps.software {
         shapes.push((4096, 4096, 4096));
     }
+    // The same on matrix units, where there are any, with numbers that f16 holds.
+    let rounding = Caps {
+        half_products: !caps.software,
+        ..caps.clone()
+    };
     for (m, n, k) in shapes {
         for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
             let kernel = Matmul::new(caps, layout, 1, m, n, k)?;
@@ -265,8 +270,17 @@ pub fn all(caps: &Caps) -> Result<Vec<Case>> {
             let product = Some(kernel.clone());
             cases.push(Case {
                 product,
-                ..case(name, kernel)
+                ..case(name.clone(), kernel)
             });
+            let kernel = Matmul::new(&rounding, layout, 1, m, n, k)?;
+            if kernel.variant.is_cooperative() {
+                let product = Some(kernel.clone());
+                cases.push(Case {
+                    product,
+                    instead: Some(|inputs| inputs.iter_mut().for_each(half::hold)),
+                    ..case(format!("{name}, matrix units"), kernel)
+                });
+            }
         }
     }
     for side in [16, 28] {

@@ -49,6 +49,12 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
             caps.workgroup_bytes >> 10
         ));
         output.say(&format!("   features: {}", features.join(", ")));
+        if caps.matrix_units > 0 {
+            let side = caps.matrix_units;
+            output.say(&format!(
+                "   matrix units: {side}x{side}x{side}, f16 with sums in f32"
+            ));
+        }
     }
     match &chosen {
         Some(summary) => output.say(&format!(

@@ -163,6 +163,14 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
             }
         }
     };
+    // No device on DX12 has them.
+    let caps = match arguments.target {
+        Some(Target::Hlsl) => Caps {
+            matrix_units: 0,
+            ..caps
+        },
+        _ => caps,
+    };
     outputs::check_folder(&arguments.out, None)?;
     std::fs::create_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
     let mut collection = Collection {

@@ -10,7 +10,8 @@ use crate::kernels::{Caps, MAX_WORKGROUPS, devices};
 pub(super) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::TIMESTAMP_QUERY)
-    .union(wgpu::Features::PIPELINE_CACHE);
+    .union(wgpu::Features::PIPELINE_CACHE)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 /// Which device a computation should run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +96,26 @@ pub(super) fn caps(
             .min(MAX_WORKGROUPS),
         offset_alignment: limits.min_storage_buffer_offset_alignment.max(256),
         f16: features.contains(wgpu::Features::SHADER_F16),
+        matrix_units: 0,
+        half_products: false,
     }
+}
+
+/// Side of the largest square blocks that an adapter's matrix units multiply, f16 with sums in f32; 0 where there are none.
+pub(super) fn matrix_units(adapter: &wgpu::Adapter, features: wgpu::Features) -> u32 {
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        .union(wgpu::Features::SHADER_F16)
+        .union(wgpu::Features::SUBGROUP);
+    if !features.contains(needed) {
+        return 0;
+    }
+    let all = adapter.cooperative_matrix_properties().into_iter();
+    let ours = all.filter(|p| {
+        [p.n_size, p.k_size] == [p.m_size; 2]
+            && p.ab_type == wgpu::CooperativeScalarType::F16
+            && p.cr_type == wgpu::CooperativeScalarType::F32
+    });
+    ours.map(|p| p.m_size).max().unwrap_or(0)
 }
 
 /// Apple's GPUs have no vendor on Metal, and that of Mesa on its driver.
@@ -163,6 +183,10 @@ pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
             (wgpu::Features::SHADER_F16, "shader_f16"),
             (wgpu::Features::TIMESTAMP_QUERY, "timestamp_query"),
             (wgpu::Features::PIPELINE_CACHE, "pipeline_cache"),
+            (
+                wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+                "cooperative_matrix",
+            ),
         ];
         let names = named
             .iter()
@@ -171,7 +195,10 @@ pub fn list() -> Vec<(AdapterSummary, Caps, Vec<String>)> {
             .collect();
         (
             AdapterSummary::of(&info, ""),
-            caps(&info, features & USEFUL_FEATURES, &adapter.limits()),
+            Caps {
+                matrix_units: matrix_units(adapter, features),
+                ..caps(&info, features & USEFUL_FEATURES, &adapter.limits())
+            },
             names,
         )
     };

@@ -105,7 +105,9 @@ impl Gpu {
             label: Some("wgen"),
             required_features: features,
             required_limits: adapter.limits(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            // SAFETY: of what is experimental cooperative matrices alone are asked for. What may go wrong with them is a driver's fault like any other, which
+            // verification looks for; they are used where a plan asks for them.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         }))
@@ -124,12 +126,13 @@ impl Gpu {
         let mut gpu = Self::assemble(device, queue, &info, summary, fault);
         if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
             (shared.owned, shared.cache) = (true, cache);
+            shared.caps.matrix_units = adapter::matrix_units(&adapter, features);
         }
         Ok(gpu)
     }
 
     /// Borrows a device that an application owns. It is never reconfigured, and polled only by calls that say that they wait: what it
-    /// has beyond WebGPU's guaranteed limits is used, what else it lacks wgen does without. Its error and device-lost callbacks stay the
+    /// has beyond WebGPU's guaranteed limits is used but matrix units, whose list is the adapter's; what else it lacks wgen does without. Its error and device-lost callbacks stay the
     /// application's; dropping all that wgen made lets go of the device.
     ///
     /// # Errors

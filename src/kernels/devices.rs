@@ -62,6 +62,7 @@ pub const ALL: &[Family] = &[
             invocations: 1024,
             workgroup_bytes: 64 << 10,
             f16: true,
+            matrix_units: 16,
             ..Caps::portable()
         },
     },
@@ -79,6 +80,7 @@ pub const ALL: &[Family] = &[
             invocations: 1024,
             workgroup_bytes: 48 << 10,
             f16: true,
+            matrix_units: 16,
             ..Caps::portable()
         },
     },

@@ -27,10 +27,13 @@ use super::{Binding, Caps, Cost, Grid, Kernel, Launch, bytes_of, check_grid};
 use crate::error::Result;
 use crate::tensor::DType;
 
+mod blocks;
 mod choice;
+mod problem;
 mod variant;
 
-pub(crate) use choice::{Problem, parts};
+pub use blocks::Blocks;
+pub(crate) use problem::{Problem, parts};
 pub use variant::{Tile, Variant};
 
 /// How the operands of a product lie in memory.
@@ -134,13 +137,8 @@ impl Matmul {
     /// The bodies that can run on `caps`, the one to take first.
     pub fn candidates(&self, caps: &Caps) -> Vec<Variant> {
         let problem = Problem {
-            layout: self.layout,
-            m: self.m,
-            n: self.n,
-            terms: self.k,
-            segment: self.k,
             matrices: self.batch,
-            parts: 1,
+            ..Problem::plain(self.layout, [self.m, self.n, self.k])
         };
         Variant::of(caps, &problem)
     }

@@ -112,6 +112,10 @@ pub struct Caps {
     pub offset_alignment: u32,
     /// Whether buffers may hold f16.
     pub f16: bool,
+    /// Side of the square blocks that its matrix units multiply (cooperative matrices), f16 with sums in f32; 0 where shaders have none.
+    pub matrix_units: u32,
+    /// Whether products may round their operands to f16, so that matrix units take them. No device says so: a plan asks for it.
+    pub half_products: bool,
 }
 
 impl Caps {
@@ -130,6 +134,8 @@ impl Caps {
             workgroups: MAX_WORKGROUPS,
             offset_alignment: 256,
             f16: false,
+            matrix_units: 0,
+            half_products: false,
         }
     }
 
@@ -183,6 +189,18 @@ pub struct Launch {
     pub grid: Grid,
     /// Whether the source uses subgroup operations.
     pub subgroups: bool,
+}
+
+impl Launch {
+    /// Whether the source uses f16.
+    pub fn is_half(&self) -> bool {
+        self.context["half"] == true || self.is_cooperative()
+    }
+
+    /// Whether the source uses cooperative matrices.
+    pub fn is_cooperative(&self) -> bool {
+        self.context["variant"] == "cooperative"
+    }
 }
 
 /// Work that a kernel must do, whatever its variant.

@@ -54,9 +54,12 @@ pub struct PlanOptions {
     pub subgroups: bool,
     /// Whether variants are measured where they are not known yet; never on a software adapter.
     pub tune: bool,
-    /// Whether activations and their gradients are stored as f16; arithmetic, sums, parameters and results stay f32. The device must
-    /// have [`Caps::f16`](crate::kernels::Caps::f16).
+    /// Whether activations and their gradients are stored as f16, and products go to matrix units where the device has them. Other arithmetic, sums,
+    /// parameters and results stay f32. The device must have [`Caps::f16`](crate::kernels::Caps::f16).
     pub half: bool,
+    /// Whether products may go to matrix units, where the device has them, without anything being stored as f16. Their operands are rounded to f16, beyond
+    /// whose range (6e-8 to 65,504) gradients may lie: see [`Update::loss_scale`](crate::graph::update::Update::loss_scale).
+    pub half_products: bool,
     /// The largest binding in bytes, where it should be smaller than the device's: tensors beyond it are cut into ranges.
     pub binding_bytes: Option<u64>,
 }
@@ -69,6 +72,7 @@ impl Default for PlanOptions {
             subgroups: true,
             tune: true,
             half: false,
+            half_products: false,
             binding_bytes: None,
         }
     }
@@ -85,6 +89,7 @@ impl PlanOptions {
         let binding_bytes = self.binding_bytes.unwrap_or(caps.binding_bytes);
         Caps {
             binding_bytes: binding_bytes.min(caps.binding_bytes),
+            half_products: self.half || self.half_products,
             ..caps
         }
     }

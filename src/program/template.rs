@@ -75,6 +75,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "shared/across_k",
     "shared/along_k",
     "shared/bindings",
+    "shared/cooperative",
     "shared/divide",
     "shared/finish",
     "shared/fixed_point",
@@ -186,10 +187,10 @@ impl Templates {
         let text = template
             .render(minijinja::value::Serde(&launch.context))
             .map_err(fail)?;
-        let enable = if launch.context["half"] == true {
-            "enable f16;\n\n"
-        } else {
-            ""
+        let enable = match (launch.is_half(), launch.is_cooperative()) {
+            (false, _) => "",
+            (true, false) => "enable f16;\n\n",
+            (true, true) => "enable f16;\nenable wgpu_cooperative_matrix;\n\n",
         };
         Ok(tidy(&format!("{enable}{text}")))
     }

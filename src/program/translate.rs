@@ -57,11 +57,19 @@ pub fn translate(source: &str, launch: &Launch, target: Target) -> Result<Vec<u8
         name: launch.template.to_owned(),
         message,
     };
+    if launch.is_cooperative() && target == Target::Hlsl {
+        return Err(fail(
+            "HLSL has no cooperative matrices, nor has DX12 in wgpu".to_owned(),
+        ));
+    }
     let module =
         naga::front::wgsl::parse_str(source).map_err(|e| fail(e.emit_to_string(source)))?;
     let mut capabilities = Capabilities::empty();
-    if launch.context["half"] == true {
+    if launch.is_half() {
         capabilities |= Capabilities::SHADER_FLOAT16;
+    }
+    if launch.is_cooperative() {
+        capabilities |= Capabilities::COOPERATIVE_MATRIX;
     }
     if launch.subgroups {
         capabilities |= Capabilities::SUBGROUP;

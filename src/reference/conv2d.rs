@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::expression::{Evaluator, evaluate};
 use super::sample::{element, places};
-use super::{Sample, Twin, precision_of, random_state};
+use super::{Sample, Twin, half, precision_of, random_state};
 use crate::kernels::Caps;
 use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::philox::RandomState;
@@ -252,8 +252,10 @@ impl Twin for Conv2d {
             Direction::Input => g.channels,
             Direction::Weight => g.weight_shape()[1..].iter().product(),
         };
+        let terms = rounded_terms(self);
+        let operand_of = |binding| move |i| half::operand(read(binding)(i), terms);
         for index in places(self.counts().2, row, each) {
-            let sum = sum(self, index, read(0), read(first - 1));
+            let sum = sum(self, index, operand_of(0), operand_of(first - 1));
             let operand = |i: usize, at: usize| read(first + i)(at);
             evaluate(&self.epilogue, &state, (index, sum), operand, &mut values);
             samples.extend(results.iter().enumerate().map(|(i, &term)| Sample {
@@ -283,7 +285,10 @@ impl Twin for Conv2d {
         let other = self
             .candidates(caps)
             .into_iter()
-            .filter(|&b| b != self.body);
+            .filter(|&b| match (b, self.body) {
+                (Body::Product(other), Body::Product(own)) => other.may_replace(own),
+                (other, own) => other != own,
+            });
         other
             .map(|body| -> Arc<dyn Twin> {
                 Arc::new(Self {
@@ -293,6 +298,21 @@ impl Twin for Conv2d {
             })
             .collect()
     }
+}
+
+/// The most terms that any of its sums has, where its operands are rounded to f16 for matrix units.
+fn rounded_terms(kernel: &Conv2d) -> Option<usize> {
+    let Body::Product(variant) = kernel.body else {
+        return None;
+    };
+    let g = &kernel.geometry;
+    let taps = g.kernel[0] * g.kernel[1];
+    let terms = match kernel.direction {
+        Direction::Forward => taps * g.group_channels(),
+        Direction::Input => taps * g.out_channels / g.groups,
+        Direction::Weight => g.batch * g.out_image()[0] * g.out_image()[1],
+    };
+    variant.is_cooperative().then_some(terms)
 }
 
 /// Where a kernel's further operands and its results begin among its bindings, and the words of randomness between them.
@@ -311,11 +331,20 @@ fn operands(kernel: &Conv2d, buffers: &[Data]) -> (usize, usize, RandomState) {
 fn run<T: Real>(kernel: &Conv2d, buffers: &mut [Data]) {
     let g = &kernel.geometry;
     let (first, first_out, state) = operands(kernel, buffers);
+    let all = |a: &[T], b: &[T]| -> Vec<T> {
+        (0..kernel.counts().2)
+            .into_par_iter()
+            .map(|index| sum(kernel, index, |i| a[i], |i| b[i]))
+            .collect()
+    };
     let (a, b) = (T::of(&buffers[0]), T::of(&buffers[first - 1]));
-    let sums: Vec<T> = (0..kernel.counts().2)
-        .into_par_iter()
-        .map(|index| sum(kernel, index, |i| a[i], |i| b[i]))
-        .collect();
+    let sums = match rounded_terms(kernel) {
+        None => all(a, b),
+        Some(terms) => {
+            let [a, b] = [0, 1].map(|i| half::operands(&buffers[i], terms));
+            all(T::of(&a), T::of(&b))
+        }
+    };
     let row_sums = kernel.row_sums.then(|| {
         let of = |line: usize| {
             let part = part(kernel, line / g.out_channels);

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::piece::Piece;
 use super::{Sample, Twin};
 use crate::kernels::{Access, Binding, Caps, Cost, Kernel, Launch, bytes_of, wgsl_bindings};
-use crate::real::{Real, Tracked};
+use crate::real::{Real, Tracked, UNIT_ROUNDOFF};
 use crate::tensor::{DType, Data};
 
 /// `inner` with f16 in the buffers that `half` marks: bindings that may hold it, see [`Binding::or_half`].
@@ -127,13 +127,18 @@ fn nearest(x: f64) -> f64 {
 
 /// Numbers as an f16 buffer holds them, nothing uncertain. In place: there may be tens of millions.
 pub(crate) fn held(mut data: Data) -> Data {
-    match &mut data {
+    hold(&mut data);
+    data
+}
+
+/// The same of an array where it is.
+pub(crate) fn hold(data: &mut Data) {
+    match data {
         Data::F32(values) => each(values, |x| nearest(f64::from(x)) as f32),
         Data::F64(values) => each(values, nearest),
         Data::Tracked(values) => each(values, |x| Tracked::from_f64(nearest(x.to_f64()))),
         Data::U32(_) | Data::U8(_) => {}
     }
-    data
 }
 
 fn each<T: Copy>(values: &mut [T], change: impl Fn(T) -> T) {
@@ -142,8 +147,31 @@ fn each<T: Copy>(values: &mut [T], change: impl Fn(T) -> T) {
 
 /// A number after a store to an f16 buffer. A device may round to either neighbour, at most 2^-10 of the number away, or the smallest subnormal.
 fn rounded(t: &Tracked) -> Tracked {
+    if t.tolerance() == 0.0 && nearest(t.to_f64()) == t.to_f64() {
+        return *t;
+    }
     // What was chosen otherwise is rounded at its own magnitude.
     t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
+}
+
+/// An operand of a product on matrix units, of so many terms; what it is where there is none. It is rounded to f16. Products of two are exact in f32, sums are not:
+/// the units cut what they add to the largest term (Fasi, Higham, Mikaitis & Pranesh 2021, "Numerical behavior of NVIDIA tensor cores", section 3), an ULP at each of
+/// the additions, in any order. All of them together are at most an ULP of each product for each term, of which either operand has a half here.
+pub(crate) fn operand(t: Tracked, terms: Option<usize>) -> Tracked {
+    let Some(terms) = terms else { return t };
+    let cut = terms as f64 * UNIT_ROUNDOFF * t.to_f64().abs();
+    rounded(&t) + Tracked::with_bias(0.0, cut)
+}
+
+/// All operands on one side of such products.
+pub(crate) fn operands(data: &Data, terms: usize) -> Data {
+    match data {
+        Data::Tracked(values) => {
+            let of = |&t: &Tracked| operand(t, Some(terms));
+            Data::Tracked(values.iter().map(of).collect())
+        }
+        other => held(other.clone()),
+    }
 }
 
 /// Numbers as they are after a store to an f16 buffer.

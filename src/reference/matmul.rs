@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::expression::{Evaluator, evaluate};
 use super::sample::{element, places};
-use super::{Sample, Twin, precision_of, random_state, take};
+use super::{Sample, Twin, half, precision_of, random_state, take};
 use crate::kernels::Caps;
 use crate::kernels::matmul::{Layout, Matmul};
 use crate::kernels::philox::RandomState;
@@ -88,6 +88,8 @@ impl Twin for Matmul {
         let (first_out, state) = results(self, buffers);
         let results = &self.epilogue.results;
         let read = |binding: usize| move |i: usize| element::<Tracked>(&buffers[binding], i);
+        let terms = self.variant.is_cooperative().then_some(self.k);
+        let operand_of = |binding| move |i| half::operand(read(binding)(i), terms);
         let added = |binding: usize, i: usize, value: Tracked| Sample {
             binding,
             element: i,
@@ -99,7 +101,7 @@ impl Twin for Matmul {
         };
         let (mut samples, mut values) = (Vec::new(), Vec::new());
         for index in places(self.counts().2, self.n, each) {
-            let sum = sum(self, index, read(0), read(1));
+            let sum = sum(self, index, operand_of(0), operand_of(1));
             let operand = |i: usize, at: usize| read(2 + i)(at);
             evaluate(&self.epilogue, &state, (index, sum), operand, &mut values);
             let of = results.iter().enumerate();
@@ -126,7 +128,7 @@ impl Twin for Matmul {
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
         self.candidates(caps)
             .into_iter()
-            .filter(|&variant| variant != self.variant)
+            .filter(|variant| variant.may_replace(self.variant))
             .map(|variant| -> Arc<dyn Twin> {
                 Arc::new(Self {
                     variant,
@@ -144,7 +146,12 @@ fn run<T: Real>(kernel: &Matmul, buffers: &mut [Data]) {
         .map(|i| take::<T>(&mut buffers[first_out + i]))
         .collect();
 
-    let sums = matmul::<T>(kernel, T::of(&buffers[0]), T::of(&buffers[1]));
+    let sums = if kernel.variant.is_cooperative() {
+        let [a, b] = [0, 1].map(|i| half::operands(&buffers[i], kernel.k));
+        matmul::<T>(kernel, T::of(&a), T::of(&b))
+    } else {
+        matmul::<T>(kernel, T::of(&buffers[0]), T::of(&buffers[1]))
+    };
     let extra = buffers[2..2 + operands].iter().map(T::of).collect();
     let mut epilogue = Evaluator::new(&kernel.epilogue, extra, state);
     for (index, &sum) in sums.iter().enumerate() {

@@ -178,9 +178,13 @@ pub fn sabotaged(
         "a kernel wrote outside of its buffers".to_owned()
     });
     groups(&compiled, setup, &mut comparison)?;
-    // A store to f16 errs by 2^-10 at most, and some thirty lie between a step's leaves and its last gradient: 3e-2 if all pointed
+    // A store to f16, or an operand of a matrix unit, errs by 2^-10 at most, and some thirty lie between a step's leaves and its last gradient: 3e-2 if all pointed
     // one way. Each dispatch was held to its own, derived tolerance before.
-    let tolerance = if options.half { 3e-2 } else { 1e-4 };
+    let tolerance = if options.half || options.half_products {
+        3e-2
+    } else {
+        1e-4
+    };
     whole(&compiled, setup, &store, tolerance, &mut comparison)?;
 
     // The ordinary plan, as many steps as there are rows of the schedule in one submission, against the retaining one.
@@ -264,10 +268,14 @@ fn groups(compiled: &Compiled, setup: &Setup<'_>, comparison: &mut Comparison) -
         state: setup.state,
     };
     for (g, group) in program.groups.iter().enumerate() {
+        let rounded_terms = terms_on_matrix_units(program, g);
         let ids: Vec<BufferId> = group.inputs.iter().map(|(_, b)| *b).collect();
         let mut known = Known::new();
         for ((node, buffer), data) in group.inputs.iter().zip(plan.read_buffers(&ids)?) {
-            if let Some(value) = input_value(compiled, *node, *buffer, data, setup)? {
+            if let Some(mut value) = input_value(compiled, *node, *buffer, data, setup)? {
+                if let Some(terms) = rounded_terms {
+                    value.data = reference::half::operands(&value.data, terms);
+                }
                 known.insert(*node, Arc::new(value));
             }
         }
@@ -294,6 +302,19 @@ fn groups(compiled: &Compiled, setup: &Setup<'_>, comparison: &mut Comparison) -
         }
     }
     Ok(())
+}
+
+/// Where a group's products go to matrix units, how many terms the longest of their sums may have: then all that the group reads may have been rounded to f16.
+fn terms_on_matrix_units(program: &Program, group: usize) -> Option<usize> {
+    let of_group = program.dispatches.iter().filter(|d| d.group == Some(group));
+    let flops = of_group
+        .filter(|d| d.kernel.launch().is_cooperative())
+        .map(|d| d.kernel.cost().flops);
+    let outputs = program.groups[group].outputs.iter();
+    let least = outputs.map(|(_, buffer)| program.buffers[buffer.0].ty.shape.count());
+    // Sums at an image's edge have fewer terms than the mean of all.
+    let terms = flops.sum::<f64>() / least.min().unwrap_or(1).max(1) as f64;
+    (terms > 0.0).then_some(terms.ceil() as usize)
 }
 
 /// What the interpreter is given for an input of a group. State, step and schedule are those before the step.

@@ -5,29 +5,11 @@
 //! products in layout nn of whole blocks), and the few assumptions that are named as such. Whoever has measured a tile puts its share of the device's peak
 //! in the place of the counted one. What was measured so far, on an H100, stands in [`on_hardware`]: how a tile of NVIDIA's is best made.
 
-use super::Layout;
+use super::problem::{Problem, WANTED_WORKGROUPS, parts};
 use super::variant::{Tile, Variant};
+use super::{Blocks, Layout};
 use crate::kernels::Caps;
 use crate::kernels::devices::{AMD, APPLE, NVIDIA, QUALCOMM};
-
-/// What of a product the choice of its body may look at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Problem {
-    /// How the operands lie.
-    pub layout: Layout,
-    /// Rows of the result.
-    pub m: usize,
-    /// Its columns.
-    pub n: usize,
-    /// Terms of each sum.
-    pub terms: usize,
-    /// Terms of a segment of the sum; all of them but in a convolution.
-    pub segment: usize,
-    /// Matrices.
-    pub matrices: usize,
-    /// Into how many parts the sum may be cut to fill the device.
-    pub parts: usize,
-}
 
 impl Variant {
     /// The variants that can run on `caps`, the one to take first.
@@ -35,27 +17,46 @@ impl Variant {
     /// On a software adapter subgroup broadcasts come first, then registers: workgroup memory is no faster there than any other, and
     /// a barrier costs a pass over all lanes (figures in `docs/results.md`, from `cargo bench`). Elsewhere tiles come first, in the order of a model of
     /// their time, and behind the first two what else is worth measuring.
-    pub fn candidates(caps: &Caps, [m, n, k]: [usize; 3], layout: Layout) -> Vec<Self> {
-        let problem = Problem {
-            layout,
-            m,
-            n,
-            terms: k,
-            segment: k,
-            matrices: 1,
-            parts: 1,
-        };
-        Self::of(caps, &problem)
+    pub fn candidates(caps: &Caps, shape: [usize; 3], layout: Layout) -> Vec<Self> {
+        Self::of(caps, &Problem::plain(layout, shape))
     }
 
     /// As [`Variant::candidates`], with all that is known of the product.
     pub(crate) fn of(caps: &Caps, problem: &Problem) -> Vec<Self> {
-        if caps.software {
+        let others = if caps.software {
             in_software(caps, problem)
         } else {
             on_hardware(caps, problem)
-        }
+        };
+        on_matrix_units(caps, problem)
+            .into_iter()
+            .chain(others)
+            .collect()
     }
+}
+
+/// The variants for matrix units, where the plan allows them and a whole block fits in: the larger first where it makes enough workgroups.
+fn on_matrix_units(caps: &Caps, problem: &Problem) -> Vec<Variant> {
+    let &Problem { m, n, segment, .. } = problem;
+    let least = m.min(n).min(segment);
+    if !caps.half_products || least < caps.matrix_units as usize {
+        return Vec::new();
+    }
+    let mut all: Vec<Variant> = Blocks::all(caps)
+        .into_iter()
+        .map(Variant::Cooperative)
+        .collect();
+    let fills = |variant: &Variant| {
+        let (rows, columns) = variant.tile();
+        let workgroups = m.div_ceil(rows) * n.div_ceil(columns) * problem.matrices;
+        workgroups * parts(workgroups, problem.parts) >= WANTED_WORKGROUPS
+    };
+    // Where the sum is segmented, addresses want registers too: with the larger, one workgroup a core is all that NAK has room for (Mesa 26.2).
+    let segmented = segment < problem.terms;
+    if segmented || !all.first().is_some_and(fills) {
+        all.reverse();
+    }
+    all
 }
 
 /// The variants for a compiler that makes CPU code of them.
@@ -195,9 +196,6 @@ const FULL: f64 = 256.0;
 /// Bytes from workgroup memory that a core gets for each multiply-add that it could do: 128 bytes and 128 a clock from Ampere and RDNA 3 on.
 const SHARED_BYTES: f64 = 1.0;
 
-/// Workgroups that a product should be cut into where its sums can be cut: some for every core of a large device.
-const WANTED_WORKGROUPS: usize = 256;
-
 impl Family {
     fn of(caps: &Caps) -> &'static Self {
         let known = FAMILIES.iter().find(|f| f.vendor == caps.vendor);
@@ -236,11 +234,6 @@ impl Family {
         timed.sort_by(|a, b| a.0.total_cmp(&b.0));
         timed.into_iter().map(|(_, tile)| tile).collect()
     }
-}
-
-/// Into how many parts a sum is cut whose result makes so many workgroups, if it may be cut into `most`.
-pub(crate) fn parts(workgroups: usize, most: usize) -> usize {
-    (WANTED_WORKGROUPS / workgroups.max(1)).clamp(1, most.max(1))
 }
 
 /// The bodies that can run on hardware, the one to take first, behind it what else a tuner should measure, of different kinds: another size of tile, the
@@ -298,7 +291,7 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::devices::INTEL;
+    use crate::kernels::devices::{self, INTEL};
 
     fn device(vendor: u32, lanes: [u32; 2]) -> Caps {
         Caps {
@@ -322,18 +315,6 @@ mod tests {
         ]
     }
 
-    fn product(layout: Layout, [m, n, k]: [usize; 3]) -> Problem {
-        Problem {
-            layout,
-            m,
-            n,
-            terms: k,
-            segment: k,
-            matrices: 1,
-            parts: 1,
-        }
-    }
-
     const SHAPES: [[usize; 3]; 8] = [
         [1, 1, 1],
         [128, 20, 400],
@@ -352,7 +333,7 @@ mod tests {
                 .into_iter()
                 .flat_map(|l| SHAPES.map(|s| (l, s)))
             {
-                let all = on_hardware(&caps, &product(layout, shape));
+                let all = on_hardware(&caps, &Problem::plain(layout, shape));
                 for (i, variant) in all.iter().enumerate() {
                     assert!(!all[..i].contains(variant), "{variant:?} twice");
                     if let Variant::Tiled(tile) = variant {
@@ -371,7 +352,7 @@ mod tests {
     #[test]
     fn the_first_choice_fills_a_device_before_it_saves_traffic() {
         for caps in devices() {
-            let first = |shape| on_hardware(&caps, &product(Layout::Nn, shape))[0].tile();
+            let first = |shape| on_hardware(&caps, &Problem::plain(Layout::Nn, shape))[0].tile();
             let area = |(rows, columns): (usize, usize)| rows * columns;
             let [small, middle, large] =
                 [[128, 400, 784], [1024, 1024, 1024], [4096, 4096, 4096]].map(|s| area(first(s)));
@@ -388,7 +369,7 @@ mod tests {
     fn a_narrow_result_takes_a_narrow_tile() {
         for caps in devices() {
             let (_, columns) =
-                on_hardware(&caps, &product(Layout::Nt, [100_000, 32, 64]))[0].tile();
+                on_hardware(&caps, &Problem::plain(Layout::Nt, [100_000, 32, 64]))[0].tile();
             assert_eq!(columns, 32, "{caps:?}");
         }
     }
@@ -402,7 +383,7 @@ mod tests {
         ] {
             let whole = Problem {
                 segment: 28,
-                ..product(Layout::Tn, [128, 576, 50_176])
+                ..Problem::plain(Layout::Tn, [128, 576, 50_176])
             };
             let cut = Problem { parts: 64, ..whole };
             let area = |p: &Problem| {
@@ -417,6 +398,52 @@ mod tests {
         );
     }
 
+    #[test]
+    fn matrix_units_are_for_plans_that_ask_and_shapes_that_fill_a_block() {
+        let has = devices::find("nvidia").unwrap().caps.clone();
+        let asked = Caps {
+            half_products: true,
+            ..has.clone()
+        };
+        let first = |caps: &Caps, problem| Variant::of(caps, &problem)[0];
+        let large = Problem::plain(Layout::Nt, [4096, 4096, 4096]);
+        let small = Problem::plain(Layout::Nt, [128, 400, 784]);
+        assert!(!first(&has, large).is_cooperative());
+        assert_eq!(first(&asked, large).tile(), (128, 128));
+        assert_eq!(first(&asked, small).tile(), (64, 64));
+        assert!(first(&asked, small).is_cooperative());
+        let segmented = Problem {
+            segment: 64,
+            ..large
+        };
+        assert_eq!(first(&asked, segmented).tile(), (64, 64));
+        for narrow in [[15, 400, 784], [128, 8, 784], [128, 400, 3]] {
+            assert!(!first(&asked, Problem::plain(Layout::Nn, narrow)).is_cooperative());
+        }
+        // A kernel that rounds nothing never becomes one that does.
+        for other in Variant::of(&asked, &large) {
+            assert!(!other.may_replace(first(&has, large)) || !other.is_cooperative());
+        }
+        // Without f16, without units, without room there are none.
+        let nothing = [
+            Caps {
+                f16: false,
+                ..asked.clone()
+            },
+            Caps {
+                matrix_units: 0,
+                ..asked.clone()
+            },
+            Caps {
+                workgroup_bytes: 8 << 10,
+                ..asked
+            },
+        ];
+        for caps in nothing {
+            assert!(!first(&caps, large).is_cooperative(), "{caps:?}");
+        }
+    }
+
     /// A device without subgroups or with little memory has something to run as well.
     #[test]
     fn what_does_not_fit_is_not_proposed() {
@@ -424,7 +451,7 @@ mod tests {
             invocations: 64,
             ..Caps::portable()
         };
-        let of = |caps: &Caps| on_hardware(caps, &product(Layout::Nn, [4096, 4096, 4096]));
+        let of = |caps: &Caps| on_hardware(caps, &Problem::plain(Layout::Nn, [4096, 4096, 4096]));
         assert_eq!(of(&caps)[0].tile(), (64, 64));
         let caps = Caps {
             workgroup_bytes: 512,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Layout;
+use super::{Blocks, Layout};
 use crate::kernels::{Caps, merge};
 
 /// Which body of the template.
@@ -21,6 +21,8 @@ pub enum Variant {
     Registers,
     /// Tiles in workgroup memory.
     Tiled(Tile),
+    /// The same as blocks for the device's matrix units: operands rounded to f16, sums in f32.
+    Cooperative(Blocks),
 }
 
 /// The shape of a tiled product's workgroup.
@@ -117,12 +119,23 @@ impl Variant {
             Self::Subgroup { lanes, rows, quads } => (rows as usize, (4 * lanes * quads) as usize),
             Self::Registers => (64, 64),
             Self::Tiled(tile) => tile.size(),
+            Self::Cooperative(blocks) => blocks.tile(),
         }
     }
 
     /// Whether its source uses subgroup operations.
     pub(crate) fn is_subgroup(self) -> bool {
-        matches!(self, Self::Subgroup { .. })
+        matches!(self, Self::Subgroup { .. } | Self::Cooperative(_))
+    }
+
+    /// Whether its operands are rounded to f16, for matrix units.
+    pub(crate) fn is_cooperative(self) -> bool {
+        matches!(self, Self::Cooperative(_))
+    }
+
+    /// Whether it may stand in for `other`: where that does not round its operands, this one must not.
+    pub(crate) fn may_replace(self, other: Self) -> bool {
+        self != other && (other.is_cooperative() || !self.is_cooperative())
     }
 
     /// Its name in `explain`.
@@ -143,6 +156,7 @@ impl Variant {
                     4 * tile.quads
                 )
             }
+            Self::Cooperative(blocks) => blocks.describe(),
         }
     }
 
@@ -157,7 +171,7 @@ impl Variant {
         let mut context = json!({
             "layout": layout.name(),
             // Its operands go through workgroup memory by whole blocks of k.
-            "tiles": matches!(self, Self::Tiled(_)),
+            "tiles": matches!(self, Self::Tiled(_) | Self::Cooperative(_)),
             "height": rows,
             "width": columns,
         });
@@ -183,6 +197,7 @@ impl Variant {
                 }),
                 tile.depth,
             ),
+            Self::Cooperative(blocks) => (blocks.context(layout), Blocks::DEPTH),
         };
         merge(&mut context, own);
         // Whole blocks need no guard; what is left over after them does.

@@ -187,7 +187,8 @@ impl Shader {
             bindings: described.collect(),
             uniform: bindings.len() as u32,
             subgroups: launch.subgroups.then(lanes),
-            f16: bindings.iter().any(|b| b.dtype == DType::F16),
+            f16: launch.is_cooperative() || bindings.iter().any(|b| b.dtype == DType::F16),
+            cooperative: launch.is_cooperative(),
         }
     }
 }

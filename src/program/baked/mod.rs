@@ -98,8 +98,11 @@ pub struct Shader {
     pub uniform: u32,
     /// The smallest subgroup that a device's may have for the subgroup operations in it; `None` where it has none.
     pub subgroups: Option<u32>,
-    /// Whether some of its buffers hold f16.
+    /// Whether it computes with f16, in buffers or in matrices.
     pub f16: bool,
+    /// Whether it uses cooperative matrices.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cooperative: bool,
 }
 
 /// A storage binding of a shader.

@@ -84,6 +84,8 @@ pub enum Values {
     Large,
     /// Normal, times 0.001.
     Small,
+    /// Whole, from -3 to 3: exact in f16, and so are sums of their products in f32, in any order.
+    Whole,
 }
 
 /// `count` reproducible numbers.
@@ -102,6 +104,10 @@ pub fn numbers(values: Values, seed: u64, count: usize) -> Data {
         Values::Positive => of(Distribution::Uniform, 1.0, 0.1),
         Values::Large => of(Distribution::Normal, 1e3, 0.0),
         Values::Small => of(Distribution::Normal, 1e-3, 0.0),
+        Values::Whole => {
+            let words = integers(seed, 7, count);
+            Data::F32(words.as_u32().iter().map(|&w| w as f32 - 3.0).collect())
+        }
     }
 }
 

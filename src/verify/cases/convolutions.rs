@@ -7,7 +7,7 @@ use crate::kernels::conv2d::{Body, Conv2d, Direction, Geometry};
 use crate::kernels::matmul::{Layout, Tile, Variant};
 use crate::tensor::Shape;
 
-fn geometry(
+pub(super) fn geometry(
     batch: usize,
     image: [usize; 2],
     [channels, out_channels]: [usize; 2],

@@ -25,6 +25,7 @@ use crate::reference::half::Half;
 mod case;
 mod ceilings;
 mod convolutions;
+mod cooperative;
 mod diffusion;
 mod images;
 mod layers;
@@ -48,6 +49,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     products::matmul(caps, quick, &mut cases);
     convolutions::conv2d(caps, quick, &mut cases);
+    cooperative::all(caps, quick, &mut cases);
     maps::map(caps, quick, &mut cases);
     maps::random(caps, &mut cases);
     reductions::reduce(caps, quick, &mut cases);
