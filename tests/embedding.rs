@@ -349,7 +349,9 @@ fn a_texture_gets_what_the_buffer_has() {
 #[test]
 fn what_does_not_fit_is_said_and_changes_nothing() {
     let app = application(wgpu::Limits::default());
-    let gpu = Gpu::from_device(&app.device, &app.queue, &app.adapter.get_info()).unwrap();
+    let gpu = Gpu::from_adapter(&app.adapter, &app.device, &app.queue).unwrap();
+    // This device was requested without what is experimental.
+    assert_eq!(gpu.caps().matrix_units, 0);
     let mut plan = decoder(&gpu);
     let storage = wgpu::TextureUsages::STORAGE_BINDING;
     let picture = Picture::grid(28, 28, 1, 1);

@@ -115,7 +115,7 @@ pub(super) struct TrainingArguments {
     /// Seed of initial weights, shuffles and noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What activations and their gradients are stored as; f16 needs a GPU that has it, and scales the loss
+    /// What activations and their gradients are stored as; f16 needs a GPU that has it, scales the loss, and gives products to matrix units where there are any
     #[arg(long, value_enum, default_value_t = Storage::F32)]
     precision: Storage,
     /// The optimiser

@@ -140,6 +140,39 @@ pub(super) fn check_floor(caps: &Caps) -> Result<()> {
     }
 }
 
+/// A device with all that wgen makes use of; without what is experimental where the driver refuses it so.
+pub(super) fn request(
+    adapter: &wgpu::Adapter,
+) -> std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+    let experimental = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    let has = adapter.features() & USEFUL_FEATURES;
+    let with = |features: wgpu::Features| {
+        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("wgen"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            experimental_features: if features.contains(experimental) {
+                // SAFETY: nothing experimental but cooperative matrices is asked for, and no kernel has them that a plan did not ask for. What a driver does
+                // wrong with them verification looks for, as with all else.
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            },
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        }))
+    };
+    match with(has) {
+        Err(error) if has.contains(experimental) => {
+            log::warn!(
+                "a device with cooperative matrices was refused ({error}); one without is asked for"
+            );
+            with(has - experimental)
+        }
+        other => other,
+    }
+}
+
 fn instance(backends: wgpu::Backends) -> Result<wgpu::Instance> {
     Ok(wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,

@@ -100,18 +100,8 @@ impl Gpu {
     /// When no adapter answers to the choice, or the driver refuses a device.
     pub fn new(choice: &Choice) -> Result<Self> {
         let (adapter, summary) = adapter::open(choice)?;
-        let features = adapter.features() & adapter::USEFUL_FEATURES;
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("wgen"),
-            required_features: features,
-            required_limits: adapter.limits(),
-            // SAFETY: of what is experimental cooperative matrices alone are asked for. What may go wrong with them is a driver's fault like any other, which
-            // verification looks for; they are used where a plan asks for them.
-            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        }))
-        .map_err(|e| Error::Gpu(format!("{} refuses a device: {e}", summary.name)))?;
+        let (device, queue) = adapter::request(&adapter)
+            .map_err(|e| Error::Gpu(format!("{} refuses a device: {e}", summary.name)))?;
         let fault = Arc::new(Mutex::new(None));
         let (uncaptured, lost) = (fault.clone(), fault.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -123,17 +113,18 @@ impl Gpu {
         });
         let info = adapter.get_info();
         let cache = cache::DiskCache::open(&device, &info);
+        let units = adapter::matrix_units(&adapter, device.features());
         let mut gpu = Self::assemble(device, queue, &info, summary, fault);
         if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
             (shared.owned, shared.cache) = (true, cache);
-            shared.caps.matrix_units = adapter::matrix_units(&adapter, features);
+            shared.caps.matrix_units = units;
         }
         Ok(gpu)
     }
 
     /// Borrows a device that an application owns. It is never reconfigured, and polled only by calls that say that they wait: what it
-    /// has beyond WebGPU's guaranteed limits is used but matrix units, whose list is the adapter's; what else it lacks wgen does without. Its error and device-lost callbacks stay the
-    /// application's; dropping all that wgen made lets go of the device.
+    /// has beyond WebGPU's guaranteed limits is used, but for matrix units, of which only an adapter can tell ([`Gpu::from_adapter`]); what else it lacks wgen does without. Its error
+    /// and device-lost callbacks stay the application's; dropping all that wgen made lets go of the device.
     ///
     /// # Errors
     /// When the device was requested with limits below `Limits::default()`, saying which: before anything is made on it.
@@ -148,6 +139,23 @@ impl Gpu {
         let fault = Arc::new(Mutex::new(None));
         let (device, queue) = (device.clone(), queue.clone());
         Ok(Self::assemble(device, queue, info, summary, fault))
+    }
+
+    /// As [`Gpu::from_device`], of a device whose adapter is at hand: its matrix units are used too where a plan asks for them and the device was requested
+    /// with `Features::EXPERIMENTAL_COOPERATIVE_MATRIX`.
+    ///
+    /// # Errors
+    /// As [`Gpu::from_device`].
+    pub fn from_adapter(
+        adapter: &wgpu::Adapter,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+    ) -> Result<Self> {
+        let mut gpu = Self::from_device(device, queue, &adapter.get_info())?;
+        if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
+            shared.caps.matrix_units = adapter::matrix_units(adapter, device.features());
+        }
+        Ok(gpu)
     }
 
     fn assemble(

@@ -266,8 +266,11 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
     // A is four rows, and 128 rows spill.
     let lanes = caps.subgroup_min_size;
     // On an H100 they took 1.1 to 8 times as long as the best tile, in the median 4.5 times (57 shapes, `tuning-first.json` there).
-    let whole =
-        !nvidia && lanes == 32 && caps.subgroup_max_size == lanes && problem.layout != Layout::Tn;
+    // M1 spills a hundred of their registers.
+    let whole = ![NVIDIA, APPLE].contains(&caps.vendor)
+        && lanes == 32
+        && caps.subgroup_max_size == lanes
+        && problem.layout != Layout::Tn;
     let kinds = [
         // M1 spills where large tiles are not transposed; in layout tn there is nothing to transpose.
         (problem.layout != Layout::Tn && caps.vendor != APPLE && other.fits(caps))

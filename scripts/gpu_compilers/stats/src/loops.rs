@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+/// Multiply-adds of a lane in an instruction of matrix units, about: 64 of NVIDIA's 16 x 8 x 16, 64 or 128 of AMD's 16 x 16 x 16.
+const MATRIX: u64 = 64;
+
 #[derive(Debug, Default)]
 struct Block {
     label: String,
@@ -158,6 +161,9 @@ fn amd(text: &str) -> Vec<Block> {
             let each = if is(&["v_pk_fma"]) { 2 } else { 1 };
             block.fmas += (code.matches("v_dual_fma").count() as u64).max(each);
             block.count("fma", 1);
+        } else if is(&["v_wmma"]) {
+            block.fmas += MATRIX;
+            block.count("fma", 1);
         } else if is(&["ds_load", "ds_read"]) {
             let bytes = match op {
                 o if o.contains("2addr_b64")
@@ -266,6 +272,9 @@ fn nak(text: &str) -> Vec<Block> {
             block.count("branch", 1);
         } else if is(&["ffma", "hfma2", "dfma"]) {
             block.fmas += 1;
+            block.count("fma", 1);
+        } else if is(&["hmma"]) {
+            block.fmas += MATRIX;
             block.count("fma", 1);
         } else if is(&["ld.shared", "lds"]) {
             block.shared_bytes += match op {
@@ -386,6 +395,19 @@ mod tests {
         assert_eq!(found["classes"]["fma"], 1);
         assert_eq!(found["shared_bytes"], 16);
         assert_eq!(found["slots"], 4);
+    }
+
+    #[test]
+    fn the_loop_of_matrix_units_is_found() {
+        let amd = "BB0:\n\tv_mov_b32 v0, 0\nBB1:\n\tds_load_b64 v[0:1], v4\n\tv_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]\n\ts_cbranch_scc1 BB1\nBB2:\n\tv_fmac_f32 v0, v1, v2\n\ts_cbranch_scc1 BB2\nBB3:\n\ts_endpgm\n";
+        let found = hottest(&[("Assembly".to_owned(), amd.to_owned())]).unwrap();
+        assert_eq!(
+            (&found["fmas"], &found["classes"]["fma"]),
+            (&json!(64), &json!(1))
+        );
+        let nak = "block 0 L1 [0] -> {\n      r0..4  = hmma.m16n8k16.f32 r2 r3 r1  // d\n@!p0  bra pT L1  // d\n} -> [0, 1]\nblock 1 L2 [0] -> {\n  exit\n} -> []\n";
+        let found = hottest(&[("NAK assembly".to_owned(), nak.to_owned())]).unwrap();
+        assert_eq!(found["fmas"], 64);
     }
 
     #[test]
