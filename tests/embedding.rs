@@ -12,8 +12,9 @@ use std::time::Duration;
 use wgen::Error;
 use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
-use wgen::kernels::Texel;
+use wgen::kernels::matmul::{Layout as Lies, Matmul};
 use wgen::kernels::present::Picture;
+use wgen::kernels::{Caps, Kernel, Texel, devices};
 use wgen::models::Model;
 use wgen::models::vae::{Config, Vae};
 use wgen::plan::{Plan, Store, StoreOptions};
@@ -347,11 +348,45 @@ fn a_texture_gets_what_the_buffer_has() {
 }
 
 #[test]
+fn matrix_units_are_there_where_adapter_and_device_have_them() {
+    let app = application(wgpu::Limits::default());
+    let gpu = Gpu::from_adapter(&app.adapter, &app.device, &app.queue).unwrap();
+    // That device was requested without what is experimental. A kernel for units is refused before a driver sees it.
+    assert_eq!(gpu.caps().matrix_units, 0);
+    let asked = Caps {
+        half_products: true,
+        ..devices::find("nvidia").unwrap().caps.clone()
+    };
+    let product = Matmul::new(&asked, Lies::Nt, 1, 64, 64, 64).unwrap();
+    assert!(product.variant().contains("cooperative"), "{product:?}");
+    let refused = gpu.prepare(&product).unwrap_err().to_string();
+    assert!(refused.contains("matrix units of 16x16"), "{refused}");
+
+    let feature = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    if !app.adapter.features().contains(feature) {
+        eprintln!("NOT CHECKED: this adapter has no matrix units");
+        return;
+    }
+    let features = feature | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: features,
+        // SAFETY: what may go wrong in a driver is what this test is for.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+        ..wgpu::DeviceDescriptor::default()
+    };
+    let requested = app.adapter.request_device(&descriptor);
+    let (device, queue) = pollster::block_on(requested).unwrap();
+    let listed = Gpu::new(&wgen::Choice::Auto).unwrap();
+    let borrowed = Gpu::from_adapter(&app.adapter, &device, &queue).unwrap();
+    assert_eq!(borrowed.caps().matrix_units, listed.caps().matrix_units);
+    let blind = Gpu::from_device(&device, &queue, &app.adapter.get_info()).unwrap();
+    assert_eq!(blind.caps().matrix_units, 0);
+}
+
+#[test]
 fn what_does_not_fit_is_said_and_changes_nothing() {
     let app = application(wgpu::Limits::default());
     let gpu = Gpu::from_adapter(&app.adapter, &app.device, &app.queue).unwrap();
-    // This device was requested without what is experimental.
-    assert_eq!(gpu.caps().matrix_units, 0);
     let mut plan = decoder(&gpu);
     let storage = wgpu::TextureUsages::STORAGE_BINDING;
     let picture = Picture::grid(28, 28, 1, 1);

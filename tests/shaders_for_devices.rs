@@ -113,11 +113,13 @@ fn family(name: &str) {
     assert_eq!(has("enable f16"), caps.f16);
     assert_eq!(has("coopMultiplyAdd"), caps.matrix_units > 0);
     for kernel in list["kernels"].as_array().unwrap() {
-        // What rounds its operands is for plans that ask for f16 alone.
+        // What rounds its operands is for plans that ask: for f16, or for matrix units.
         let rounds = texts[kernel["file"].as_str().unwrap()].contains("coopMultiplyAdd");
         let mut uses = kernel["uses"].as_array().unwrap().iter();
-        let asked =
-            |u: &Json| u["role"] == "verified" || u["program"].as_str().unwrap().contains("f16");
+        let asked = |u: &Json| {
+            let program = u["program"].as_str().unwrap();
+            u["role"] == "verified" || program.contains("f16") || program.contains("matrix units")
+        };
         assert!(!rounds || uses.all(asked), "{kernel}");
     }
     let halved = |use_of: &Json| {

@@ -21,7 +21,7 @@ fn a_shape_is_measured_once_and_remembered() {
     let kernel = Matmul::new(gpu.caps(), Layout::Nt, 1, 96, 96, 96).unwrap();
     let kernel: Arc<dyn Twin> = Arc::new(kernel);
     let first = Tuning::open(Some(path.clone()));
-    let chosen = first.choose(&gpu, &kernel).unwrap();
+    let chosen = first.choose(&gpu, gpu.caps(), &kernel).unwrap();
     let learned = first.entries().remove(0);
     assert!((2..=4).contains(&learned.candidates.len()), "{learned:?}");
     let fastest = learned
@@ -38,7 +38,7 @@ fn a_shape_is_measured_once_and_remembered() {
     let before = std::fs::read(&path).unwrap();
     let second = Tuning::open(Some(path.clone()));
     assert_eq!(
-        second.choose(&gpu, &kernel).unwrap().variant(),
+        second.choose(&gpu, gpu.caps(), &kernel).unwrap().variant(),
         chosen.variant()
     );
     assert_eq!(
@@ -55,7 +55,7 @@ fn a_shape_is_measured_once_and_remembered() {
         "shared/product",
         &source.replace("let batch =", "let  batch ="),
     );
-    second.choose(&gpu, &kernel).unwrap();
+    second.choose(&gpu, gpu.caps(), &kernel).unwrap();
     assert_eq!(second.entries().len(), 2);
 
     // A damaged file costs a measurement, not the run.
@@ -208,7 +208,10 @@ fn a_device_that_computes_nothing_does_not_pass() {
     };
     let tuning = Tuning::open(None);
     let idle: Arc<dyn Twin> = Arc::new(Idle(honest.clone()));
-    let error = tuning.choose(&gpu, &idle).unwrap_err().to_string();
+    let error = tuning
+        .choose(&gpu, gpu.caps(), &idle)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("none of 2 variants of idle"), "{error}");
     assert!(tuning.entries().is_empty());
 
@@ -217,7 +220,7 @@ fn a_device_that_computes_nothing_does_not_pass() {
         factor: 3.0,
         ..honest
     });
-    let chosen = tuning.choose(&gpu, &wrong).unwrap();
+    let chosen = tuning.choose(&gpu, gpu.caps(), &wrong).unwrap();
     assert_eq!(chosen.variant(), "by 2 in 4");
 }
 
@@ -238,7 +241,7 @@ fn results_that_f16_cannot_hold_are_no_reason_to_refuse() {
     };
     let half: Arc<dyn Twin> = Arc::new(Half::new(Arc::new(product), vec![true; 4]));
     let tuning = Tuning::open(None);
-    tuning.choose(&gpu, &half).unwrap();
+    tuning.choose(&gpu, gpu.caps(), &half).unwrap();
     let learned = tuning.entries().remove(0);
     let taken = learned.candidates.iter().all(|c| c.seconds.is_some());
     assert!(taken, "{learned:?}");
@@ -253,7 +256,7 @@ fn a_fast_candidate_with_a_wrong_result_does_not_win() {
         rounds: 400,
     });
     let tuning = Tuning::open(None);
-    let chosen = tuning.choose(&gpu, &kernel).unwrap();
+    let chosen = tuning.choose(&gpu, gpu.caps(), &kernel).unwrap();
     let learned = tuning.entries().remove(0);
     assert_eq!(chosen.variant(), "by 2 in 4", "{learned:?}");
     let seconds: Vec<bool> = learned
@@ -279,7 +282,7 @@ fn a_borrowed_device_is_not_measured_on() {
         Arc::new(Matmul::new(gpu.caps(), Layout::Nn, 1, 96, 96, 96).unwrap());
     let tuning = Tuning::open(None);
     assert_eq!(
-        tuning.choose(&gpu, &kernel).unwrap().variant(),
+        tuning.choose(&gpu, gpu.caps(), &kernel).unwrap().variant(),
         kernel.variant()
     );
     assert!(tuning.entries().is_empty());
@@ -298,7 +301,7 @@ fn candidates_in_f16_are_compared_as_f16() {
     let tuning = Tuning::open(None);
     assert!(
         tuning
-            .choose(&gpu, &half)
+            .choose(&gpu, gpu.caps(), &half)
             .unwrap()
             .variant()
             .ends_with("+f16")

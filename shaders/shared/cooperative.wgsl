@@ -5,7 +5,7 @@
 // the result each.
 //# if surplus
 // Subgroups may be narrower than the widest that the device makes, and then there are more: those do again what the last of the ${subgroups} does, since matrices want
-// control flow that is the same for all, and store it where nobody looks.
+// control flow that is the same for all, and store it where nobody looks, one over the other.
 //# endif
 
 //# set a_lines = a_along or transposed

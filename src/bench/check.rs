@@ -27,7 +27,8 @@ pub(super) fn check(
 /// most, and a product of n^3 is checked with n^2 operations.
 ///
 /// An element of C errs by k u |A| |B| at most, u = 2^-24 and the additions in any order (Higham 2002, eq. 3.13), so that the
-/// row's tolerance is k u (|A| (|B| 1)), with one k more for the factor (1 + k u).
+/// row's tolerance is k u (|A| (|B| 1)), with one k more for the factor (1 + k u). Matrix units cut where others round, 2 u an addition; their operands are ones that f16
+/// holds.
 fn freivalds(
     gpu: &Gpu,
     product: &Matmul,

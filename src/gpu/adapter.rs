@@ -152,8 +152,8 @@ pub(super) fn request(
             required_features: features,
             required_limits: adapter.limits(),
             experimental_features: if features.contains(experimental) {
-                // SAFETY: nothing experimental but cooperative matrices is asked for, and no kernel has them that a plan did not ask for. What a driver does
-                // wrong with them verification looks for, as with all else.
+                // SAFETY: nothing experimental but cooperative matrices is asked for. What a driver does wrong with them verification looks for, as with
+                // all else.
                 unsafe { wgpu::ExperimentalFeatures::enabled() }
             } else {
                 wgpu::ExperimentalFeatures::disabled()

@@ -114,10 +114,9 @@ impl Gpu {
         let info = adapter.get_info();
         let cache = cache::DiskCache::open(&device, &info);
         let units = adapter::matrix_units(&adapter, device.features());
-        let mut gpu = Self::assemble(device, queue, &info, summary, fault);
+        let mut gpu = Self::assemble(device, queue, &info, summary, fault, units);
         if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
             (shared.owned, shared.cache) = (true, cache);
-            shared.caps.matrix_units = units;
         }
         Ok(gpu)
     }
@@ -133,12 +132,7 @@ impl Gpu {
         queue: &wgpu::Queue,
         info: &wgpu::AdapterInfo,
     ) -> Result<Self> {
-        let caps = adapter::caps(info, device.features(), &device.limits());
-        adapter::check_floor(&caps)?;
-        let summary = AdapterSummary::of(info, "borrowed from the application");
-        let fault = Arc::new(Mutex::new(None));
-        let (device, queue) = (device.clone(), queue.clone());
-        Ok(Self::assemble(device, queue, info, summary, fault))
+        Self::borrowed(device, queue, info, 0)
     }
 
     /// As [`Gpu::from_device`], of a device whose adapter is at hand: its matrix units are used too where a plan asks for them and the device was requested
@@ -151,11 +145,23 @@ impl Gpu {
         device: &wgpu::Device,
         queue: &wgpu::Queue,
     ) -> Result<Self> {
-        let mut gpu = Self::from_device(device, queue, &adapter.get_info())?;
-        if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
-            shared.caps.matrix_units = adapter::matrix_units(adapter, device.features());
-        }
-        Ok(gpu)
+        let units = adapter::matrix_units(adapter, device.features());
+        Self::borrowed(device, queue, &adapter.get_info(), units)
+    }
+
+    fn borrowed(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        info: &wgpu::AdapterInfo,
+        matrix_units: u32,
+    ) -> Result<Self> {
+        let caps = adapter::caps(info, device.features(), &device.limits());
+        adapter::check_floor(&caps)?;
+        let summary = AdapterSummary::of(info, "borrowed from the application");
+        let fault = Arc::new(Mutex::new(None));
+        let (device, queue) = (device.clone(), queue.clone());
+        let made = Self::assemble(device, queue, info, summary, fault, matrix_units);
+        Ok(made)
     }
 
     fn assemble(
@@ -164,8 +170,12 @@ impl Gpu {
         info: &wgpu::AdapterInfo,
         summary: AdapterSummary,
         fault: Arc<Mutex<Option<Fault>>>,
+        matrix_units: u32,
     ) -> Self {
-        let caps = adapter::caps(info, device.features(), &device.limits());
+        let caps = Caps {
+            matrix_units,
+            ..adapter::caps(info, device.features(), &device.limits())
+        };
         let shared = Shared {
             device,
             queue,

@@ -8,7 +8,7 @@ use super::buffer::binding_type;
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Kernel};
-use crate::program::baked::{Binding, Dispatch, Shader, alone};
+use crate::program::baked::{Binding, Dispatch, Matrices, Shader, alone};
 
 /// A shader's pipeline. Kernels that differ in numbers alone share one.
 #[derive(Clone, Debug)]
@@ -61,6 +61,17 @@ impl Gpu {
                 })
             };
         let name = &dispatch.family;
+        if let Some(wants) = shader.matrices {
+            let (least, most) = (caps.subgroup_min_size, caps.subgroup_max_size);
+            let fits = most <= wants.lanes && (least == wants.lanes || !wants.exactly);
+            if caps.matrix_units != wants.side || !fits {
+                let Matrices { side, lanes, .. } = wants;
+                return Err(Error::Usage(format!(
+                    "{name}: made for matrix units of {side}x{side} and subgroups of {lanes}; this device has {} and {least} to {most}",
+                    caps.matrix_units
+                )));
+            }
+        }
         let is_buffer = |b: &&Binding| !matches!(b.access, Access::Texture { .. });
         let buffers = shader.bindings.iter().filter(is_buffer).count();
         if buffers > caps.storage_buffers as usize {

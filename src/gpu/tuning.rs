@@ -13,7 +13,7 @@
 //! let gpu = Gpu::new(&Choice::Auto)?;
 //! let product: Arc<dyn Twin> = Arc::new(Matmul::new(gpu.caps(), Layout::Nt, 1, 80, 80, 80)?);
 //! let tuning = Tuning::open(None); // a path, and what is learned is kept there
-//! let fastest = tuning.choose(&gpu, &product)?;
+//! let fastest = tuning.choose(&gpu, gpu.caps(), &product)?;
 //!
 //! let learned = tuning.entries().remove(0);
 //! assert_eq!(learned.variant, fastest.variant());
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::timing::Timer;
 use super::{BufferSlice, Gpu, lock};
 use crate::error::{Error, Result};
-use crate::kernels::{Access, Binding, Kernel};
+use crate::kernels::{Access, Binding, Caps, Kernel};
 use crate::program::candidates::candidates;
 use crate::real::Real;
 use crate::reference::{Sample, Twin};
@@ -97,13 +97,13 @@ impl Tuning {
         lock(&self.entries).values().cloned().collect()
     }
 
-    /// The variant of `kernel` to run on `gpu`: the learned one, else the fastest of up to four candidates, which are measured now.
+    /// The variant of `kernel` to run on `gpu`, for a plan that may use `caps` of it: the learned one, else the fastest of up to four candidates, which are measured now.
     ///
     /// # Errors
     /// When the device is lost or its memory exhausted, or when no candidate's result is what the CPU says: such a device cannot be used. A single
     /// candidate that cannot run or gives a wrong result does not win, and is no error.
-    pub fn choose(&self, gpu: &Gpu, kernel: &Arc<dyn Twin>) -> Result<Arc<dyn Twin>> {
-        let candidates = candidates(kernel, gpu.caps());
+    pub fn choose(&self, gpu: &Gpu, caps: &Caps, kernel: &Arc<dyn Twin>) -> Result<Arc<dyn Twin>> {
+        let candidates = candidates(kernel, caps);
         if candidates.len() == 1 {
             return Ok(kernel.clone());
         }

@@ -109,7 +109,7 @@ impl Plan {
         let mut program = lower::lower(graph, &caps, store.layout(), lower_options)?;
         if options.tune && !gpu.caps().software {
             for dispatch in &mut program.dispatches {
-                dispatch.kernel = gpu.tuning().choose(gpu, &dispatch.kernel)?;
+                dispatch.kernel = gpu.tuning().choose(gpu, &caps, &dispatch.kernel)?;
             }
         }
         Ok(program)

@@ -252,7 +252,7 @@ impl Twin for Conv2d {
             Direction::Input => g.channels,
             Direction::Weight => g.weight_shape()[1..].iter().product(),
         };
-        let terms = rounded_terms(self);
+        let terms = self.rounded_terms();
         let operand_of = |binding| move |i| half::operand(read(binding)(i), terms);
         for index in places(self.counts().2, row, each) {
             let sum = sum(self, index, operand_of(0), operand_of(first - 1));
@@ -278,6 +278,20 @@ impl Twin for Conv2d {
         samples
     }
 
+    fn rounded_terms(&self) -> Option<usize> {
+        let Body::Product(variant) = self.body else {
+            return None;
+        };
+        let g = &self.geometry;
+        let taps = g.kernel[0] * g.kernel[1];
+        let terms = match self.direction {
+            Direction::Forward => taps * g.group_channels(),
+            Direction::Input => taps * g.out_channels / g.groups,
+            Direction::Weight => part(self, 0).len() * g.out_image()[1],
+        };
+        variant.is_cooperative().then_some(terms)
+    }
+
     fn alternatives(&self, caps: &Caps) -> Vec<Arc<dyn Twin>> {
         if self.body == Body::Fold {
             return Vec::new();
@@ -298,21 +312,6 @@ impl Twin for Conv2d {
             })
             .collect()
     }
-}
-
-/// The most terms that any of its sums has, where its operands are rounded to f16 for matrix units.
-fn rounded_terms(kernel: &Conv2d) -> Option<usize> {
-    let Body::Product(variant) = kernel.body else {
-        return None;
-    };
-    let g = &kernel.geometry;
-    let taps = g.kernel[0] * g.kernel[1];
-    let terms = match kernel.direction {
-        Direction::Forward => taps * g.group_channels(),
-        Direction::Input => taps * g.out_channels / g.groups,
-        Direction::Weight => g.batch * g.out_image()[0] * g.out_image()[1],
-    };
-    variant.is_cooperative().then_some(terms)
 }
 
 /// Where a kernel's further operands and its results begin among its bindings, and the words of randomness between them.
@@ -338,7 +337,7 @@ fn run<T: Real>(kernel: &Conv2d, buffers: &mut [Data]) {
             .collect()
     };
     let (a, b) = (T::of(&buffers[0]), T::of(&buffers[first - 1]));
-    let sums = match rounded_terms(kernel) {
+    let sums = match kernel.rounded_terms() {
         None => all(a, b),
         Some(terms) => {
             let [a, b] = [0, 1].map(|i| half::operands(&buffers[i], terms));

@@ -103,6 +103,10 @@ impl Twin for Half {
         samples
     }
 
+    fn rounded_terms(&self) -> Option<usize> {
+        self.inner.rounded_terms()
+    }
+
     fn pieces(&self, limit: usize) -> Option<Vec<Piece>> {
         let pieces = self.inner.pieces(limit)?.into_iter();
         let half = |piece: Piece| Piece {
@@ -154,13 +158,13 @@ fn rounded(t: &Tracked) -> Tracked {
     t.or_within((t.to_f64().abs() + t.choice()) / 1024.0 + 6e-8)
 }
 
-/// An operand of a product on matrix units, of so many terms; what it is where there is none. It is rounded to f16. Products of two are exact in f32, sums are not:
-/// the units cut what they add to the largest term (Fasi, Higham, Mikaitis & Pranesh 2021, "Numerical behavior of NVIDIA tensor cores", section 3), an ULP at each of
-/// the additions, in any order. All of them together are at most an ULP of each product for each term, of which either operand has a half here.
+/// An operand of a product on matrix units, whose sums have so many terms; unchanged where `terms` is `None`. It is rounded to f16. Products of two are exact in f32, sums
+/// are not: the units cut what they add to the largest term (Fasi, Higham, Mikaitis & Pranesh 2021, "Numerical behavior of NVIDIA tensor cores", section 3), an ULP at each
+/// of the additions, in any order. All of them together are at most an ULP of each product for each term, of which either operand has a half here.
 pub(crate) fn operand(t: Tracked, terms: Option<usize>) -> Tracked {
     let Some(terms) = terms else { return t };
     let cut = terms as f64 * UNIT_ROUNDOFF * t.to_f64().abs();
-    rounded(&t) + Tracked::with_bias(0.0, cut)
+    rounded(&t).or_off_by(cut)
 }
 
 /// All operands on one side of such products.

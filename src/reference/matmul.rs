@@ -88,7 +88,7 @@ impl Twin for Matmul {
         let (first_out, state) = results(self, buffers);
         let results = &self.epilogue.results;
         let read = |binding: usize| move |i: usize| element::<Tracked>(&buffers[binding], i);
-        let terms = self.variant.is_cooperative().then_some(self.k);
+        let terms = self.rounded_terms();
         let operand_of = |binding| move |i| half::operand(read(binding)(i), terms);
         let added = |binding: usize, i: usize, value: Tracked| Sample {
             binding,
@@ -121,6 +121,10 @@ impl Twin for Matmul {
         samples
     }
 
+    fn rounded_terms(&self) -> Option<usize> {
+        self.variant.is_cooperative().then_some(self.k)
+    }
+
     fn pieces(&self, limit: usize) -> Option<Vec<super::piece::Piece>> {
         super::piece::matmul(self, limit)
     }
@@ -146,11 +150,12 @@ fn run<T: Real>(kernel: &Matmul, buffers: &mut [Data]) {
         .map(|i| take::<T>(&mut buffers[first_out + i]))
         .collect();
 
-    let sums = if kernel.variant.is_cooperative() {
-        let [a, b] = [0, 1].map(|i| half::operands(&buffers[i], kernel.k));
-        matmul::<T>(kernel, T::of(&a), T::of(&b))
-    } else {
-        matmul::<T>(kernel, T::of(&buffers[0]), T::of(&buffers[1]))
+    let sums = match kernel.rounded_terms() {
+        None => matmul::<T>(kernel, T::of(&buffers[0]), T::of(&buffers[1])),
+        Some(terms) => {
+            let [a, b] = [0, 1].map(|i| half::operands(&buffers[i], terms));
+            matmul::<T>(kernel, T::of(&a), T::of(&b))
+        }
     };
     let extra = buffers[2..2 + operands].iter().map(T::of).collect();
     let mut epilogue = Evaluator::new(&kernel.epilogue, extra, state);

@@ -121,6 +121,11 @@ pub trait Twin: Kernel {
         written.flat_map(of).collect()
     }
 
+    /// The most terms that any of its sums has, where its first two operands are rounded to f16 for matrix units.
+    fn rounded_terms(&self) -> Option<usize> {
+        None
+    }
+
     /// The same work as several kernels, none of which binds more than `limit` elements of a tensor that it can be cut along. `None` for
     /// kernels that cannot be cut.
     fn pieces(&self, _limit: usize) -> Option<Vec<Piece>> {

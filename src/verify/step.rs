@@ -268,12 +268,12 @@ fn groups(compiled: &Compiled, setup: &Setup<'_>, comparison: &mut Comparison) -
         state: setup.state,
     };
     for (g, group) in program.groups.iter().enumerate() {
-        let rounded_terms = terms_on_matrix_units(program, g);
+        let operands = on_matrix_units(program, g);
         let ids: Vec<BufferId> = group.inputs.iter().map(|(_, b)| *b).collect();
         let mut known = Known::new();
         for ((node, buffer), data) in group.inputs.iter().zip(plan.read_buffers(&ids)?) {
             if let Some(mut value) = input_value(compiled, *node, *buffer, data, setup)? {
-                if let Some(terms) = rounded_terms {
+                if let Some(&terms) = operands.get(buffer) {
                     value.data = reference::half::operands(&value.data, terms);
                 }
                 known.insert(*node, Arc::new(value));
@@ -304,17 +304,20 @@ fn groups(compiled: &Compiled, setup: &Setup<'_>, comparison: &mut Comparison) -
     Ok(())
 }
 
-/// Where a group's products go to matrix units, how many terms the longest of their sums may have: then all that the group reads may have been rounded to f16.
-fn terms_on_matrix_units(program: &Program, group: usize) -> Option<usize> {
+/// What of a group's inputs is an operand of a product on matrix units, and how many terms its sums may have.
+fn on_matrix_units(program: &Program, group: usize) -> HashMap<BufferId, usize> {
     let of_group = program.dispatches.iter().filter(|d| d.group == Some(group));
-    let flops = of_group
-        .filter(|d| d.kernel.launch().is_cooperative())
-        .map(|d| d.kernel.cost().flops);
-    let outputs = program.groups[group].outputs.iter();
-    let least = outputs.map(|(_, buffer)| program.buffers[buffer.0].ty.shape.count());
-    // Sums at an image's edge have fewer terms than the mean of all.
-    let terms = flops.sum::<f64>() / least.min().unwrap_or(1).max(1) as f64;
-    (terms > 0.0).then_some(terms.ceil() as usize)
+    let mut terms = HashMap::new();
+    for dispatch in of_group {
+        let Some(of_kernel) = dispatch.kernel.rounded_terms() else {
+            continue;
+        };
+        for buffer in &dispatch.buffers[..2] {
+            let most = terms.entry(*buffer).or_insert(0);
+            *most = of_kernel.max(*most);
+        }
+    }
+    terms
 }
 
 /// What the interpreter is given for an input of a group. State, step and schedule are those before the step.

@@ -63,6 +63,7 @@ impl Blocks {
             "side": self.side,
             "subgroups": self.subgroups,
             "count": self.count,
+            "lanes": self.lanes,
             "surplus": self.surplus,
             "transposed": self.transposed,
             "depth": Self::DEPTH,
@@ -98,7 +99,7 @@ impl Blocks {
     }
 
     /// Whether a device can run it, and all of its invocations load as many elements.
-    fn fits(self, caps: &Caps) -> bool {
+    pub(crate) fn fits(self, caps: &Caps) -> bool {
         let invocations = self.invocations();
         let divides = |length: u32| {
             (length * Self::DEPTH / 4).is_multiple_of(invocations)
@@ -111,10 +112,12 @@ impl Blocks {
             && self.size().into_iter().all(divides)
     }
 
-    /// The same with the other way into workgroup memory.
+    /// The same with the other way into workgroup memory, for a device whose subgroups may be twice as wide as they are: each of its paths, wherever it runs.
     #[must_use]
-    pub fn otherwise(self) -> Self {
+    pub fn other_way(self) -> Self {
         Self {
+            lanes: 2 * self.lanes,
+            surplus: true,
             transposed: !self.transposed,
             ..self
         }

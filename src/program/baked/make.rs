@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{Baked, Binding, Bound, Buffer, Dispatch, FORMAT, Fill, Output, Shader, Stored};
+use super::{
+    Baked, Binding, Bound, Buffer, Dispatch, FORMAT, Fill, Matrices, Output, Shader, Stored,
+};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 use crate::kernels::{self, Kernel, Launch};
 use crate::program::memory::Slots;
 use crate::program::{BufferSpec, Origin, Program};
-use crate::tensor::DType;
 
 impl Program {
     /// The program as plain data: its transients in `slots`, its parameters where `layout` has them, its shaders as `expand` makes WGSL of
@@ -178,7 +179,14 @@ impl Shader {
             dtype: b.dtype,
         });
         // A workgroup of ours that is one subgroup has so many lanes.
-        let lanes = || launch.context["lanes"].as_u64().map_or(1, |n| n as u32);
+        let number = |name: &str| launch.context[name].as_u64().map_or(1, |n| n as u32);
+        let lanes = || {
+            if launch.is_cooperative() {
+                1
+            } else {
+                number("lanes")
+            }
+        };
         Self {
             name: launch.template.to_owned(),
             wgsl,
@@ -187,8 +195,12 @@ impl Shader {
             bindings: described.collect(),
             uniform: bindings.len() as u32,
             subgroups: launch.subgroups.then(lanes),
-            f16: launch.is_cooperative() || bindings.iter().any(|b| b.dtype == DType::F16),
-            cooperative: launch.is_cooperative(),
+            f16: launch.is_half(),
+            matrices: launch.is_cooperative().then(|| Matrices {
+                side: number("side"),
+                lanes: number("lanes"),
+                exactly: launch.context["surplus"] == false,
+            }),
         }
     }
 }

@@ -100,9 +100,20 @@ pub struct Shader {
     pub subgroups: Option<u32>,
     /// Whether it computes with f16, in buffers or in matrices.
     pub f16: bool,
-    /// Whether it uses cooperative matrices.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub cooperative: bool,
+    /// What its cooperative matrices want of a device; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrices: Option<Matrices>,
+}
+
+/// What a shader with cooperative matrices wants of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matrices {
+    /// The side of the blocks that its matrix units multiply, f16 with sums in f32.
+    pub side: u32,
+    /// The lanes of its widest subgroup, at most.
+    pub lanes: u32,
+    /// Whether every subgroup must have so many.
+    pub exactly: bool,
 }
 
 /// A storage binding of a shader.

@@ -11,9 +11,10 @@ use crate::tensor::Shape;
 
 pub(super) fn all(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
     let all = Blocks::all(caps);
-    let otherwise = all.last().map(|blocks| blocks.otherwise());
-    for blocks in all.iter().copied().chain(otherwise) {
-        // Larger ones are long texts, and differ from smaller ones in numbers alone; what is transposed differs in little more.
+    let other = all.last().map(|blocks| blocks.other_way());
+    let fits = |blocks: &Blocks| blocks.fits(caps);
+    for blocks in all.iter().copied().chain(other.filter(fits)) {
+        // Larger ones are long texts, and differ from smaller ones in numbers alone; the other way differs in little more.
         let few = quick && Some(&blocks) != all.last();
         matmul(blocks, few, quick, cases);
         conv2d(blocks, few, quick, cases);
