@@ -295,6 +295,7 @@ mod tests {
             bound: Bounds::Memory,
             right,
             of_tolerance: 0.5,
+            matrix_units: false,
         };
         let name = "conv2d weight 3x3, 64 to 64 channels, 16 of 28x28";
         let lines = [line(name, true), line("x + y, 8 Mi", false)];

@@ -26,7 +26,7 @@ use crate::kernels::Launch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Target {
-    /// SPIR-V 1.3, as bytes.
+    /// SPIR-V 1.3, with cooperative matrices 1.6, as bytes.
     Spirv,
     /// Metal 2.4.
     Msl,
@@ -90,7 +90,12 @@ pub fn translate(source: &str, launch: &Launch, target: Target) -> Result<Vec<u8
     match target {
         Target::Spirv => {
             let options = back::spv::Options {
-                lang_version: (1, 3),
+                // Cooperative matrices want the Vulkan memory model.
+                lang_version: if launch.is_cooperative() {
+                    (1, 6)
+                } else {
+                    (1, 3)
+                },
                 ..back::spv::Options::default()
             };
             back::spv::write_vec(&module, &info, &options, None)
