@@ -73,15 +73,6 @@ impl Tracked {
         }
     }
 
-    /// The same where the device may be off by up to `bias` more.
-    #[must_use]
-    pub fn or_off_by(self, bias: f64) -> Self {
-        Self {
-            bias: self.bias + bias,
-            ..self
-        }
-    }
-
     /// The error of a device that takes the smallest numbers for 0, as WGSL lets it take operands and results.
     fn flushed(self) -> f64 {
         let size = self.value.abs();

@@ -164,7 +164,12 @@ fn rounded(t: &Tracked) -> Tracked {
 pub(crate) fn operand(t: Tracked, terms: Option<usize>) -> Tracked {
     let Some(terms) = terms else { return t };
     let cut = terms as f64 * UNIT_ROUNDOFF * t.to_f64().abs();
-    rounded(&t).or_off_by(cut)
+    if cut > 0.0 {
+        rounded(&t) + Tracked::with_bias(0.0, cut)
+    } else {
+        // A comparison with an exact 0 stays certain.
+        rounded(&t)
+    }
 }
 
 /// All operands on one side of such products.
