@@ -167,7 +167,8 @@ fn main() {
             "shared/philox" | "shared/normal" | "shared/noise" => vec!["reparameterize", "map"],
             "shared/noise_terms" | "shared/functions" => vec!["map"],
             "shared/operands" | "shared/finish" => vec!["map", "reduce", "matmul"],
-            "shared/product" | "shared/along_k" | "shared/across_k" => vec!["matmul", "conv2d"],
+            "shared/product" | "shared/tiles" | "shared/cooperative" | "shared/along_k"
+            | "shared/across_k" => vec!["matmul", "conv2d"],
             "shared/moving" => vec!["rearrange", "concat", "cast", "gather", "reparameterize"],
             "shared/sine" => vec!["frequency_encode"],
             "shared/update" => vec!["adam", "ema", "commit"],

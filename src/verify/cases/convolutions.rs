@@ -64,6 +64,10 @@ fn geometries(quick: bool) -> Vec<Geometry> {
             padding: [[0, 1], [2, 0]],
             ..geometry(2, [6, 5], [4, 4], [3, 3], [2, 2], 0)
         },
+        // Segments that a tile reads in whole blocks, and something after them: flat runs of 21, rows of 19 pixels of vectors and of single columns.
+        geometry(1, [4, 9], [3, 5], [2, 7], [1, 1], 3),
+        geometry(1, [3, 19], [4, 8], [3, 3], [1, 1], 1),
+        geometry(1, [2, 19], [3, 18], [1, 2], [1, 1], 1),
     ];
     if !quick {
         all.extend([
@@ -131,7 +135,10 @@ pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
             };
             for (j, body) in all.into_iter().enumerate() {
                 // In a quick run each geometry meets one or two of the bodies, all of them over the geometries.
-                if quick && i > 0 && body != Body::Depthwise && !(i + j).is_multiple_of(3) {
+                let long = g.image[1] > 16 || g.kernel[1] * g.channels > 16 && g.channels < 4;
+                let tile = body == Body::Product(Variant::Tiled(Tile::SMALL));
+                let chosen = (i + j).is_multiple_of(3) || long && tile;
+                if quick && i > 0 && body != Body::Depthwise && !chosen {
                     continue;
                 }
                 let plain = Conv2d {

@@ -81,10 +81,14 @@ fn matmul(blocks: Blocks, few: bool, quick: bool, cases: &mut Vec<Case>) {
         ));
         if layout == Layout::Tn {
             for (accumulate, values) in [(false, Values::Normal), (true, Values::Whole)] {
+                // In one column of tiles, and in several.
+                let Some(plain) = product(batch, m, if accumulate { n } else { 20 }, k) else {
+                    continue;
+                };
                 let sums = Matmul {
                     row_sums: true,
                     accumulate,
-                    ..plain.clone()
+                    ..plain
                 };
                 let name = format!("{name} row sums, accumulate {accumulate} {values:?}");
                 cases.push(case(name, sums, values));
