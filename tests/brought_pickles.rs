@@ -248,7 +248,7 @@ fn types_and_values_are_refused_as_in_safetensors() {
         refused(&folder, &["'fc21.bias' is", "F16, BF16 or F64 is wanted"]);
         with(
             "global_step",
-            (dtype, Vec::new(), vec![1; (dtype.bitsize() / 8)]),
+            (dtype, Vec::new(), vec![1; dtype.bitsize() / 8]),
         );
         let words = ["no weights are passed over: global_step"];
         assert_eq!(opened_with(&folder, &words).weights(), weights);
