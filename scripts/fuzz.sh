@@ -7,14 +7,15 @@ cd "$(dirname "$0")/.."
 seconds="${1:-600}"
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(idx image safetensors config)
+[ ${#targets[@]} -gt 0 ] || targets=(idx image safetensors pickle config)
 toolchain="${WGEN_FUZZ_TOOLCHAIN:-nightly}"
 
 # Seeds: what the tests and the README hold anyway.
-mkdir -p fuzz/corpus/{idx,image,safetensors,config}
+mkdir -p fuzz/corpus/{idx,image,safetensors,pickle,config}
 cp -n docs/images/*.png docs/images/*.gif fuzz/corpus/image/ 2>/dev/null || true
 find fuzz/corpus/image -size +64k -delete
 cp -n tests/golden/*.safetensors fuzz/corpus/safetensors/ 2>/dev/null || true
+cp -n tests/fixtures/pt/*.pt tests/fixtures/pt/*.tar fuzz/corpus/pickle/ 2>/dev/null || true
 printf '\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\2abcd' > fuzz/corpus/idx/plain
 gzip -c fuzz/corpus/idx/plain > fuzz/corpus/idx/packed
 [ -x "${CARGO_TARGET_DIR:-target}/release/wgen" ] && [ ! -s fuzz/corpus/config/run ] && {

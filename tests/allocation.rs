@@ -1,6 +1,8 @@
 //! What is allocated: nothing of ours while recording, and no more than a small multiple of its size while reading a file.
 
 mod common;
+#[path = "allocation/pickles.rs"]
+mod pickles;
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;

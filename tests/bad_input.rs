@@ -325,7 +325,7 @@ fn damaged_run_folders_are_refused() {
     fs::write(&weights, &good[..good.len() - 9]).unwrap();
     eval(&["model.safetensors", "no whole safetensors"]);
     fs::write(&weights, b"PK\x03\x04pickle").unwrap();
-    eval(&["pickle", "safetensors.torch.save_file"]);
+    eval(&["model.safetensors", "no whole PyTorch file"]);
     fs::write(&weights, [0xff; 64]).unwrap();
     eval(&["model.safetensors"]);
     fs::remove_file(&weights).unwrap();

@@ -45,14 +45,14 @@ fn what_is_no_safetensors_file_is_said() {
     };
     for protocol in 2..=5 {
         let pickle = [&[0x80, protocol, b'}', b'q', 0, b'.'][..], &[0; 20]].concat();
-        assert!(said(&pickle).contains("is a PyTorch pickle"));
+        assert!(said(&pickle).contains("is a pickle that torch.save did not write"));
     }
     // As torch.save writes it, whose zip has version 0 and flags; and as other programs do.
     for zip in [
         &b"PK\x03\x04\0\0\x08\x08\0\0"[..],
         b"PK\x03\x04\x14\0\0\0\0\0{}",
     ] {
-        assert!(said(zip).contains("is a PyTorch pickle"));
+        assert!(said(zip).contains("is no whole PyTorch file"));
     }
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 170\n";
     assert!(said(pointer).contains("git lfs pull"));
@@ -285,11 +285,7 @@ fn variants_are_found_where_there_is_one() {
     fs::write(folder.join("model.pt"), b"PK\x03\x04").unwrap();
     refused(
         &folder,
-        &[
-            "model.pt",
-            "is a PyTorch pickle",
-            "safetensors.torch.save_file",
-        ],
+        &["model.pt", "is no whole PyTorch file", "cut short"],
     );
 }
 

@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::synced::{Registered, read_text, remove_stale, write_synced};
 use super::weights::{from_file, read_tensors, to_file, write_tensors};
+use super::{Config, found};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 
@@ -350,7 +350,7 @@ fn left_of_a_run(folder: &Path) -> Option<&'static str> {
         "generator.safetensors",
         "discriminator.safetensors",
     ];
-    if super::found::any(folder, "model") {
+    if found::any(folder, "model", &found::ENDINGS[..1]) {
         return Some("weights (model.safetensors)");
     }
     WRITTEN.into_iter().find(|name| folder.join(name).exists())
@@ -433,8 +433,8 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     if super::diffusers::is_pipeline(folder) {
         return super::diffusers::read_weights(folder, layout);
     }
-    if super::found::any(folder, "model") {
-        return super::found::read(folder, "model")?.fit(layout, |name| name);
+    if found::any(folder, "model", &found::ENDINGS) {
+        return found::read(folder, "model")?.fit(layout, |name| name);
     }
     let Some(step) = newest_step(folder) else {
         let lock = File::open(folder.join(".lock"));
@@ -447,7 +447,7 @@ pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
             ));
         }
         if !folder.join("metrics.jsonl").exists() {
-            return super::found::read(folder, "model")?.fit(layout, |name| name);
+            return found::read(folder, "model")?.fit(layout, |name| name);
         }
         return Err(Error::format(
             folder,

@@ -7,70 +7,110 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::format::{Tensor, decode};
-use super::weights::{Tensors, from_file};
+use super::stored::Stored;
+use super::weights::{check_names, to_device};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 
-const ENDING: &str = ".safetensors";
+/// What files of weights are called. What is in one its content says: many a `.bin` is a safetensors file.
+pub(super) const ENDINGS: [&str; 6] = [SAFETENSORS, ".bin", ".pt", ".pth", ".ckpt", ".tar"];
+const SAFETENSORS: &str = ".safetensors";
 
-/// Tensors as files have them, and the file that messages name.
+/// The files of a model's weights, and the one that messages name. Values are read when they are fitted to the model.
 pub(super) struct Found {
     path: PathBuf,
-    tensors: BTreeMap<String, Tensor>,
+    files: Vec<Stored<'static>>,
+    /// The tensors by name, and which of the files has each.
+    tensors: BTreeMap<String, usize>,
 }
 
 /// The weights `stem` of a folder: `stem.safetensors`; where `stem.safetensors.index.json` is with all its shards, those, which is diffusers'
-/// order too; else the one file that has a variant between, as in `stem.fp16.safetensors`.
+/// order too; else the one file that has a variant between, as in `stem.fp16.safetensors`. Where there is nothing of the kind, the same of what
+/// `torch.save` wrote: `stem.bin`, `stem.pt`, `stem.pth`, `stem.ckpt` or `stem.tar`.
 ///
 /// # Errors
 /// When there are none, saying what is there; when it is not clear which are meant; when a file is damaged.
 pub(super) fn read(folder: &Path, stem: &str) -> Result<Found> {
     let names = names(folder, stem)?;
-    let single = format!("{stem}{ENDING}");
-    let indices: Vec<&String> = names.iter().filter(|n| is_index(n)).collect();
-    let whole = format!("{single}.index.json");
-    if names.contains(&whole) {
-        let index = Index::read(&folder.join(&whole))?;
-        if index.missing(folder).is_empty() || !names.contains(&single) {
-            return shards(folder, &whole);
-        }
-    }
-    if names.contains(&single) {
-        return file(folder.join(single));
-    }
-    let shard = |name: &String| name.contains("-of-");
-    let variants: Vec<&String> = names
-        .iter()
-        .filter(|n| n.ends_with(ENDING) && !shard(n))
-        .chain(indices)
-        .collect();
-    match variants[..] {
-        [one] => {
-            log::warn!("{}: there is no {single}; {one} is read", folder.display());
-            if is_index(one) {
-                shards(folder, one)
-            } else {
-                file(folder.join(one))
+    let single = format!("{stem}{SAFETENSORS}");
+    let (safetensors, pickles) = ENDINGS.split_at(1);
+    for endings in [safetensors, pickles] {
+        let plain = endings.iter().map(|e| plain(folder, stem, e, &names));
+        let plain: Vec<String> = plain.filter_map(Result::transpose).collect::<Result<_>>()?;
+        let variants: Vec<&str> = match plain.is_empty() {
+            true => names
+                .iter()
+                .filter(|n| is_variant(n, endings))
+                .map(|n| n.as_str())
+                .collect(),
+            false => Vec::new(),
+        };
+        match (&plain[..], &variants[..]) {
+            ([], []) => {}
+            ([one], _) => return open(folder, one, endings),
+            ([], [one]) => {
+                log::warn!("{}: there is no {single}; {one} is read", folder.display());
+                return open(folder, one, endings);
+            }
+            (plain, variants) => {
+                let several: Vec<&str> = plain
+                    .iter()
+                    .map(|n| &n[..])
+                    .chain(variants.iter().copied())
+                    .collect();
+                return Err(Error::format(
+                    folder,
+                    format!(
+                        "has no {single}, but {}; rename the one that is meant",
+                        several.join(", ")
+                    ),
+                ));
             }
         }
-        [] => Err(none(folder, &single, &names)),
-        _ => {
-            let several: Vec<&str> = variants.iter().map(|n| n.as_str()).collect();
-            Err(Error::format(
-                folder,
-                format!(
-                    "has no {single}, but {}; rename the one that is meant",
-                    several.join(", ")
-                ),
-            ))
-        }
+    }
+    Err(none(folder, &single, &names))
+}
+
+/// The file of weights `stem` that has no variant in its name: the index of shards where all of them are there, or no single file is.
+fn plain(
+    folder: &Path,
+    stem: &str,
+    ending: &str,
+    names: &BTreeSet<String>,
+) -> Result<Option<String>> {
+    let single = format!("{stem}{ending}");
+    let index = format!("{single}.index.json");
+    let alone = names.contains(&single);
+    if names.contains(&index)
+        && (!alone
+            || Index::read(&folder.join(&index))?
+                .missing(folder)
+                .is_empty())
+    {
+        return Ok(Some(index));
+    }
+    Ok(alone.then_some(single))
+}
+
+/// Whether a name of [`names`] may be that of a variant.
+fn is_variant(name: &str, endings: &[&str]) -> bool {
+    let whole = endings.iter().any(|ending| name.ends_with(ending));
+    is_index(name, endings) || whole && !name.contains("-of-")
+}
+
+fn open(folder: &Path, name: &str, endings: &[&str]) -> Result<Found> {
+    if is_index(name, endings) {
+        shards(folder, name)
+    } else {
+        file(folder.join(name))
     }
 }
 
-/// Whether a folder has weights `stem`, in whatever form.
-pub(super) fn any(folder: &Path, stem: &str) -> bool {
-    names(folder, stem).is_ok_and(|names| names.iter().any(|name| name.contains(ENDING)))
+/// Whether a folder has weights `stem` under one of these endings, in whatever form.
+pub(super) fn any(folder: &Path, stem: &str, endings: &[&str]) -> bool {
+    let is_one =
+        |name: &String| is_index(name, endings) || endings.iter().any(|e| name.ends_with(e));
+    names(folder, stem).is_ok_and(|names| names.iter().any(is_one))
 }
 
 /// Files whose names begin with `stem` and a point or the hyphen of a shard.
@@ -89,22 +129,12 @@ fn names(folder: &Path, stem: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Variants stand before or after: `stem.fp16.safetensors.index.json`, or diffusers' `stem.safetensors.index.fp16.json`.
-fn is_index(name: &str) -> bool {
-    name.contains(".safetensors.index.") && name.ends_with(".json")
+fn is_index(name: &str, endings: &[&str]) -> bool {
+    let index = |ending: &&str| name.contains(&format!("{ending}.index."));
+    name.ends_with(".json") && endings.iter().any(index)
 }
 
 fn none(folder: &Path, single: &str, names: &BTreeSet<String>) -> Error {
-    let pickle = |name: &&String| {
-        let ending = Path::new(name.as_str()).extension();
-        ending.is_some_and(|e| ["bin", "pt", "pth", "ckpt"].contains(&e.to_string_lossy().as_ref()))
-    };
-    if let Some(pickle) = names.iter().find(pickle) {
-        return Error::format(
-            folder.join(pickle),
-            "is a PyTorch pickle, which may run code when it is loaded; load it in diffusers and save it with save_pretrained(folder, \
-             safe_serialization=True), or save its state_dict with safetensors.torch.save_file",
-        );
-    }
     if folder.join(single).is_symlink() {
         // The cache of the Hugging Face Hub is made of links, and not all of it may have been copied.
         return Error::format(folder.join(single), "is a link to a file that is not there");
@@ -123,19 +153,15 @@ fn none(folder: &Path, single: &str, names: &BTreeSet<String>) -> Error {
 
 /// What else in a folder may be weights, in words that go on from what is not there: other programs have other names for them.
 fn others(folder: &Path, single: &str) -> String {
-    const ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut others: Vec<String> = entries
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            let ending = Path::new(name).extension();
-            ending.is_some_and(|e| ENDINGS.iter().any(|known| e == *known))
-        })
+        .filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)))
         .collect();
     others.sort_unstable();
     match others.as_slice() {
         [] => String::new(),
-        [one] if one.ends_with(ENDING) => {
+        [one] if one.ends_with(SAFETENSORS) => {
             format!("; there is {one}: name it {single} if these are the model's weights")
         }
         some => format!("; there is {}", some.join(", ")),
@@ -143,9 +169,13 @@ fn others(folder: &Path, single: &str) -> String {
 }
 
 fn file(path: PathBuf) -> Result<Found> {
-    let data = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    let tensors = decode(&path, &data)?;
-    Ok(Found { path, tensors })
+    let file = Stored::open(&path)?;
+    let tensors = file.table().keys().map(|name| (name.clone(), 0)).collect();
+    Ok(Found {
+        path,
+        files: vec![file],
+        tensors,
+    })
 }
 
 /// What of an index matters: the file of each tensor.
@@ -198,16 +228,19 @@ fn shards(folder: &Path, index_name: &str) -> Result<Found> {
         ));
     }
     let mut tensors = BTreeMap::new();
+    let mut files = Vec::new();
     for name in index.files() {
-        for (tensor, value) in file(folder.join(name))?.tensors {
+        let file = Stored::open(&folder.join(name))?;
+        for tensor in file.table().keys() {
             // What the index does not speak of is there too, as in diffusers.
-            if index.weight_map.get(&tensor).is_some_and(|own| own != name) {
+            if index.weight_map.get(tensor).is_some_and(|own| own != name) {
                 continue;
             }
-            if tensors.insert(tensor.clone(), value).is_some() {
+            if tensors.insert(tensor.clone(), files.len()).is_some() {
                 return wrong(format!("has files that both hold tensor '{tensor}'"));
             }
         }
+        files.push(file);
     }
     let lost = index
         .weight_map
@@ -217,7 +250,11 @@ fn shards(folder: &Path, index_name: &str) -> Result<Found> {
         Some((tensor, name)) => wrong(format!(
             "says that tensor '{tensor}' is in {name}, which does not have it"
         )),
-        None => Ok(Found { path, tensors }),
+        None => Ok(Found {
+            path,
+            files,
+            tensors,
+        }),
     }
 }
 
@@ -246,33 +283,28 @@ impl Found {
         layout: &Layout,
         today: impl Fn(String) -> String,
     ) -> Result<Vec<Vec<f32>>> {
-        let (path, mut floats) = (self.path, Tensors::new());
+        let (path, mut files) = (self.path, self.files);
+        // By the model's names: which file, and under which name there.
+        let mut known: BTreeMap<String, (usize, String)> = BTreeMap::new();
         let mut passed = Vec::new();
-        for (name, tensor) in self.tensors {
+        for (name, file) in self.tensors {
             let own = |name: &str| layout.find(name).is_some();
-            let known = if own(&name) {
+            let now = if own(&name) {
                 name.clone()
             } else {
                 today(bare(&name))
             };
-            match tensor {
-                Tensor::Other(_) if !own(&known) => {
-                    passed.push(name);
-                    continue;
-                }
-                Tensor::Floats(_, values) if values.is_empty() && !own(&known) => {
-                    passed.push(name);
-                    continue;
-                }
-                tensor => {
-                    let tensor = tensor.floats(&path, &name)?;
-                    if floats.insert(known.clone(), tensor).is_some() {
-                        return Err(Error::format(
-                            path,
-                            format!("holds tensor '{known}' twice, also as '{name}'"),
-                        ));
-                    }
-                }
+            let entry = &files[file].table()[&name];
+            let floats = entry.holds_floats(&name);
+            if !own(&now) && (!floats || entry.count() == 0) {
+                passed.push(name);
+            } else if !floats {
+                return Err(Error::format(path, entry.no_floats(&name)));
+            } else if known.insert(now.clone(), (file, name.clone())).is_some() {
+                return Err(Error::format(
+                    path,
+                    format!("holds tensor '{now}' twice, also as '{name}'"),
+                ));
             }
         }
         if !passed.is_empty() {
@@ -282,6 +314,16 @@ impl Found {
                 passed.join(", ")
             );
         }
-        from_file(&path, &floats, layout, "")
+        let shapes = known.iter().map(|(now, (file, name))| {
+            let entry = &files[*file].table()[name];
+            (&now[..], &entry.shape[..])
+        });
+        check_names(&path, &shapes.collect(), layout, "")?;
+        let each = layout.parameters.iter().map(|parameter| {
+            let (file, name) = &known[&parameter.name];
+            let values = files[*file].floats(name)?;
+            to_device(&path, name, parameter, &values)
+        });
+        each.collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What a run leaves on disk, and diffusers' folders: configuration, checkpoints, weights as safetensors. A [`Config`] says what is
+//! What a run leaves on disk, diffusers' folders and PyTorch's files: configuration, checkpoints, weights. A [`Config`] says what is
 //! trained and how, and is a run's `config.json`:
 //!
 //! ```
@@ -22,14 +22,17 @@
 
 pub(crate) mod config;
 pub(crate) mod diffusers;
+mod entry;
 pub mod folder;
 mod format;
 mod found;
 mod layouts;
 pub mod metrics;
 pub mod pace;
+mod pt;
 mod scheduler;
 mod scheduler_classes;
+pub mod stored;
 mod synced;
 pub mod weights;
 

@@ -1,4 +1,4 @@
-//! Parameters in safetensors files, under the names and with the axes that the reference PyTorch implementation has. On the device images
+//! Parameters in safetensors files and in what `torch.save` wrote, under the names and with the axes that the reference PyTorch implementation has. On the device images
 //! lie with their channels last, so that weights of convolutions are permuted on the way.
 //!
 //! ```
@@ -24,7 +24,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::format::decode;
+use super::stored::Stored;
 use crate::error::{Error, Result};
 use crate::graph::layout::{COUNTER, Init, Layout, Parameter};
 use crate::tensor::ImageShape;
@@ -76,13 +76,13 @@ pub(crate) fn tensors_to_bytes(path: &Path, tensors: &Tensors) -> Result<Vec<u8>
     safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, e.to_string()))
 }
 
-/// Reads a file of floats: F32, or F16, BF16 and F64, which become f32.
+/// Reads a file of floats, safetensors or what `torch.save` wrote: F32, or F16, BF16 and F64, which become f32.
 ///
 /// # Errors
-/// When it is missing, no safetensors file, cut short or damaged, or a tensor is of another type or has a value beyond f32.
+/// When it is missing, of neither kind, cut short or damaged, holds more than tables of tensors, or a tensor is of another type or has a value
+/// beyond f32.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
-    let data = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    tensors_from_bytes(path, &data)
+    all(Stored::open(path)?)
 }
 
 /// As [`read_tensors`], from memory; `path` is for messages alone.
@@ -90,12 +90,12 @@ pub fn read_tensors(path: &Path) -> Result<Tensors> {
 /// # Errors
 /// As [`read_tensors`].
 pub fn tensors_from_bytes(path: &Path, data: &[u8]) -> Result<Tensors> {
-    let tensors = decode(path, data)?.into_iter();
-    tensors
-        .map(|(name, tensor)| {
-            let floats = tensor.floats(path, &name)?;
-            Ok((name, floats))
-        })
+    all(Stored::from_bytes(path, data)?)
+}
+
+fn all(file: Stored) -> Result<Tensors> {
+    let each = file.all()?;
+    each.map(|tensor| tensor.map(|(name, shape, values)| (name, (shape, values))))
         .collect()
 }
 
@@ -121,47 +121,79 @@ pub fn from_file(
     layout: &Layout,
     prefix: &str,
 ) -> Result<Vec<Vec<f32>>> {
-    let mut values = Vec::new();
+    let shapes = tensors
+        .iter()
+        .map(|(name, (shape, _))| (&name[..], &shape[..]));
+    check_names(path, &shapes.collect(), layout, prefix)?;
+    let each = layout.parameters.iter().map(|parameter| {
+        let name = format!("{prefix}{}", parameter.name);
+        to_device(path, &name, parameter, &tensors[&name].1)
+    });
+    each.collect()
+}
+
+/// Whether tensors of these names and shapes are the layout's, names with `prefix`.
+///
+/// # Errors
+/// When one is missing, misshapen or superfluous.
+pub(super) fn check_names(
+    path: &Path,
+    shapes: &BTreeMap<&str, &[usize]>,
+    layout: &Layout,
+    prefix: &str,
+) -> Result<()> {
     for parameter in &layout.parameters {
         let name = format!("{prefix}{}", parameter.name);
-        let Some((shape, tensor)) = tensors.get(&name) else {
-            return Err(Error::format(path, lacks(tensors, &name)));
+        let Some(shape) = shapes.get(&name[..]) else {
+            return Err(Error::format(path, lacks(shapes, &name)));
         };
         let wanted = parameter.file_shape();
-        if shape != wanted.dims() {
+        if *shape != wanted.dims() {
             return Err(Error::format(
                 path,
                 format!("tensor '{name}' is {shape:?}, the model has {wanted:?}"),
             ));
         }
-        if let Some(i) = tensor.iter().position(|x| !x.is_finite()) {
-            return Err(Error::format(
-                path,
-                format!("tensor '{name}' holds {} at {i}", tensor[i]),
-            ));
-        }
-        values.push(parameter.from_border(tensor));
     }
-    let known = |name: &String| {
+    let known = |name: &str| {
         let bare = name.strip_prefix(prefix);
         bare.is_none_or(|bare| layout.find(bare).is_some())
     };
-    match tensors.keys().find(|name| !known(name)) {
+    match shapes.keys().find(|name| !known(name)) {
         Some(extra) => Err(Error::format(
             path,
             format!("has tensor '{extra}', which the model does not have"),
         )),
-        None => Ok(values),
+        None => Ok(()),
+    }
+}
+
+/// The values of tensor `name` of a file, which is of the parameter's shape there, as they lie on the device.
+///
+/// # Errors
+/// When there is a NaN or an infinity among them.
+pub(super) fn to_device(
+    path: &Path,
+    name: &str,
+    parameter: &Parameter,
+    values: &[f32],
+) -> Result<Vec<f32>> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::format(
+            path,
+            format!("tensor '{name}' holds {} at {i}", values[i]),
+        )),
+        None => Ok(parameter.from_border(values)),
     }
 }
 
 /// That a tensor is missing, and under which name it may be there.
-fn lacks(tensors: &Tensors, name: &str) -> String {
-    let longer = |other: &&String| {
+fn lacks(shapes: &BTreeMap<&str, &[usize]>, name: &str) -> String {
+    let longer = |other: &&&str| {
         let rest = other.strip_suffix(name);
         rest.is_some_and(|before| before.ends_with('.'))
     };
-    match tensors.keys().find(longer) {
+    match shapes.keys().find(longer) {
         Some(other) => format!(
             "lacks tensor '{name}'; it has '{other}': take '{}' off its names",
             &other[..other.len() - name.len()]
