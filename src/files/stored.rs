@@ -26,6 +26,9 @@ pub use super::entry::{Dtype, Entry, Table};
 use super::{entry, format, pt};
 use crate::error::{Error, Result};
 
+/// A name, a shape and its values.
+type Tensor = (String, Vec<usize>, Vec<f32>);
+
 /// Values are read and widened so many bytes at a time: a multiple of every type's size.
 const PIECE: usize = 64 << 10;
 
@@ -131,9 +134,7 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// When a tensor is of another type than [`Stored::floats`] reads, or they share so much memory that together they are many times as
     /// large as the file.
-    pub(super) fn all(
-        mut self,
-    ) -> Result<impl Iterator<Item = Result<(String, Vec<usize>, Vec<f32>)>>> {
+    pub(super) fn all(mut self) -> Result<impl Iterator<Item = Result<Tensor>>> {
         let counts = self.table.values().map(|entry| entry.count() as u64);
         let values_held = counts.fold(0_u64, |sum, n| sum.saturating_add(n.saturating_mul(4)));
         // The table's names and shapes go into what is made of it.

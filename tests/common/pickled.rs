@@ -221,10 +221,11 @@ pub(crate) enum Container {
 
 pub(crate) const BOTH: [Container; 2] = [Container::Zip, Container::Legacy];
 
+/// A name and the pickle of what it is of.
+pub(crate) type Named<'a> = (&'a str, Vec<u8>);
+
 /// The objects of tensors, a storage each, by name; and the storages.
-pub(crate) fn objects(
-    tensors: &BTreeMap<String, Stored>,
-) -> (Vec<(&str, Vec<u8>)>, Vec<(Blob, usize)>) {
+pub(crate) fn objects(tensors: &BTreeMap<String, Stored>) -> (Vec<Named<'_>>, Vec<(Blob, usize)>) {
     let each = tensors
         .iter()
         .enumerate()

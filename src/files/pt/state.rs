@@ -130,7 +130,7 @@ fn check_nesting(objects: &Objects, root: Value, budget: &mut Budget) -> Checked
         Value::List(i) => objects.lists[i as usize].get(at).copied(),
         Value::Dict(i) => {
             let pair = objects.dict(i).get(at / 2)?;
-            Some(if at % 2 == 0 { pair.0 } else { pair.1 })
+            Some(if at.is_multiple_of(2) { pair.0 } else { pair.1 })
         }
         _ => None,
     };
