@@ -122,8 +122,9 @@ impl Gpu {
     }
 
     /// Borrows a device that an application owns. It is never reconfigured, and polled only by calls that say that they wait: what it
-    /// has beyond WebGPU's guaranteed limits is used, but for matrix units, of which only an adapter can tell ([`Gpu::from_adapter`]); what else it lacks wgen does without. Its error
-    /// and device-lost callbacks stay the application's; dropping all that wgen made lets go of the device.
+    /// has beyond WebGPU's guaranteed limits is used, but for matrix units, of which only an adapter can tell ([`Gpu::from_adapter`]); what
+    /// else it lacks wgen does without. Its error and device-lost callbacks stay the application's; dropping all that wgen made lets go of
+    /// the device.
     ///
     /// # Errors
     /// When the device was requested with limits below `Limits::default()`, saying which: before anything is made on it.

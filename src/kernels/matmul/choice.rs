@@ -266,7 +266,7 @@ pub(super) fn on_hardware(caps: &Caps, problem: &Problem) -> Vec<Variant> {
     // A is four rows, and 128 rows spill.
     let lanes = caps.subgroup_min_size;
     // On an H100 they took 1.1 to 8 times as long as the best tile, in the median 4.5 times (57 shapes, `tuning-first.json` there).
-    // M1 spills a hundred of their registers.
+    // On M1 170 to 280 of their registers are spilled (Honeykrisp, Mesa 26.2).
     let whole = ![NVIDIA, APPLE].contains(&caps.vendor)
         && lanes == 32
         && caps.subgroup_max_size == lanes

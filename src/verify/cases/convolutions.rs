@@ -28,6 +28,16 @@ pub(super) fn geometry(
     }
 }
 
+/// The shape of what a product of a convolution gives.
+pub(super) fn result_shape(geometry: &Geometry, direction: Direction) -> Shape {
+    match direction {
+        Direction::Forward => geometry.out_shape(),
+        Direction::Input => geometry.image_shape(),
+        Direction::Weight => geometry.weight_shape(),
+    }
+    .into()
+}
+
 /// Sizes awkward on purpose.
 fn geometries(quick: bool) -> Vec<Geometry> {
     let mut all = vec![
@@ -158,12 +168,7 @@ pub(super) fn conv2d(caps: &Caps, quick: bool, cases: &mut Vec<Case>) {
                 };
                 cases.push(case(name.clone(), sums, values));
                 if i % 4 == 0 {
-                    let shape: Shape = match direction {
-                        Direction::Forward => g.out_shape(),
-                        Direction::Input => g.image_shape(),
-                        Direction::Weight => g.weight_shape(),
-                    }
-                    .into();
+                    let shape = result_shape(g, direction);
                     let fused = Conv2d {
                         epilogue: epilogue(&shape, j % 2 == 0),
                         ..plain

@@ -1,7 +1,7 @@
 //! Products and convolutions on matrix units, where a device has them: whole numbers, of which every sum is exact in any order, and others, whose operands may
 //! be rounded to either neighbour in f16.
 
-use super::convolutions::geometry;
+use super::convolutions::{geometry, result_shape};
 use super::products::epilogue;
 use super::{Case, Values, case};
 use crate::kernels::Caps;
@@ -139,12 +139,7 @@ fn conv2d(blocks: Blocks, few: bool, quick: bool, cases: &mut Vec<Case>) {
             let name = format!("{direction:?} {size} {geometry:?} {values:?}");
             cases.push(case(name.clone(), plain.clone(), values));
             if i % 4 == 1 {
-                let shape: Shape = match direction {
-                    Direction::Forward => geometry.out_shape(),
-                    Direction::Input => geometry.image_shape(),
-                    Direction::Weight => geometry.weight_shape(),
-                }
-                .into();
+                let shape = result_shape(&geometry, direction);
                 let fused = Conv2d {
                     epilogue: epilogue(&shape, i % 2 == 0),
                     row_sums: false,
