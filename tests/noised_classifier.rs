@@ -5,11 +5,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::networks::{assert_gradients, images, placed, range, waves, weight};
 use common::{drawn, golden, gpu, relative_difference};
 use wgen::data::digits::digits;
 use wgen::evaluate::Evaluator;
 use wgen::graph::Graph;
-use wgen::graph::layout::{Init, Layout, Parameter};
+use wgen::graph::layout::{Init, Layout};
 use wgen::graph::op::EvalContext;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::models::Model;
@@ -24,26 +25,6 @@ use wgen::tensor::{Data, ImageShape, TensorType, Value};
 
 const BATCH: usize = 2;
 const CLASSES: usize = 5;
-
-/// A parameter's values as the device has them: `weight` of the script.
-fn weight(case: &str, parameter: &Parameter) -> Vec<f32> {
-    let shape = parameter.file_shape();
-    let name = format!("{case}/{}", parameter.name);
-    let file = if let [count] = shape.dims() {
-        let gain = if name.ends_with("weight") { 1.0 } else { 0.0 };
-        drawn(&name, *count, 0.3, gain)
-    } else {
-        let inputs: usize = shape.dims()[1..].iter().product();
-        drawn(&name, shape.count(), (3.0 / inputs as f64).sqrt(), 0.0)
-    };
-    parameter.from_border(&file)
-}
-
-/// Images as files have them and as the device has them.
-fn images(image: ImageShape) -> Parameter {
-    let shape = [BATCH, image.height, image.width, image.channels];
-    Parameter::new("x", shape, Init::Constant(0.0)).with_border(&[0, 3, 1, 2])
-}
 
 /// One-hot rows of classes 1 and 3.
 fn asked_for() -> Vec<f32> {
@@ -68,10 +49,6 @@ fn model(json: &serde_json::Value) -> NoisedClassifier {
         ..Config::of(image, CLASSES)
     };
     NoisedClassifier::new(config).unwrap()
-}
-
-fn range(values: &[f64]) -> f64 {
-    values.iter().fold(0.0_f64, |m, x| m.max(x.abs()))
 }
 
 /// Logits, and the gradients of the sum of log p(y | x_t, t) by x and by every parameter, on the GPU.
@@ -104,11 +81,6 @@ fn networks_agree_with_pytorch() {
         for (p, gradient) in parameters.iter().zip(gradients) {
             graph.output_gradient(&p.name, gradient);
         }
-        // As many parameters as PyTorch has, under the same names.
-        let prefix = format!("{name}/grad/");
-        let count = tensors.keys().filter(|k| k.starts_with(&prefix)).count();
-        assert_eq!(parameters.len(), count, "{name}");
-
         let options = StoreOptions {
             training: true,
             ema: false,
@@ -118,7 +90,7 @@ fn networks_agree_with_pytorch() {
         let weights: Vec<Vec<f32>> = parameters.iter().map(|p| weight(&name, p)).collect();
         store.write(Flat::Parameters, &weights).unwrap();
         let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
-        let border = images(image);
+        let border = images(BATCH, image);
         let input = drawn(&format!("{name}/x"), BATCH * image.count(), 1.5, 0.0);
         plan.write("x", &Data::F32(border.from_border(&input)))
             .unwrap();
@@ -135,35 +107,7 @@ fn networks_agree_with_pytorch() {
         let by_x: Vec<f64> = by_x.into_iter().map(f64::from).collect();
         let difference = relative_difference(&by_x, &expected);
         assert!(difference < 1e-4, "{name}, by x: {difference:e}");
-
-        let theirs = |p: &Parameter| tensors[&format!("{prefix}{}", p.name)].data.to_f64();
-        let largest = parameters
-            .iter()
-            .map(|p| range(&theirs(p)))
-            .fold(0.0, f64::max);
-        for (p, got) in parameters.iter().zip(store.read(Flat::Gradients).unwrap()) {
-            let expected = theirs(p);
-            // `thinned` of the script.
-            let got = p.to_border(&got);
-            let got: Vec<f32> = got
-                .iter()
-                .copied()
-                .step_by((got.len() / 1024).max(1))
-                .collect();
-            assert_eq!(got.len(), expected.len(), "{name}, {}", p.name);
-            let scale = range(&expected).max(1e-3 * largest);
-            let off = got
-                .iter()
-                .zip(&expected)
-                .map(|(&a, b)| (f64::from(a) - b).abs());
-            let worst = off.fold(0.0, f64::max);
-            assert!(
-                worst < 1e-4 * scale,
-                "{name}, {}: {:e}",
-                p.name,
-                worst / scale
-            );
-        }
+        assert_gradients(&name, &parameters, &store, &tensors, 1024);
     }
 }
 
@@ -231,15 +175,8 @@ fn networks_give_what_guided_diffusion_gives() {
         let log_p = model.log_probability(&pass, x, t, classes);
         let by_x = graph.gradients(log_p.sum_all(), &[x]).remove(0);
 
-        // Borders move numbers, in f32: of f64 the places are moved.
-        let placed = |p: &Parameter, file: &dyn Fn(usize) -> f64| {
-            let places: Vec<f32> = (0..p.shape.count()).map(|i| i as f32).collect();
-            let places = p.from_border(&places);
-            let data = Data::F64(places.iter().map(|&i| file(i as usize)).collect());
-            Value::new(p.shape.clone(), data).unwrap()
-        };
-        let border = images(image);
-        let mut input = placed(&border, &|i| (0.3 * i as f64).cos());
+        let border = images(BATCH, image);
+        let mut input = placed(&border, |i| (0.3 * i as f64).cos());
         input.shape = [BATCH, image.count()].into();
         let rows: Vec<f64> = asked_for().into_iter().map(f64::from).collect();
         let mut leaves = vec![
@@ -250,12 +187,7 @@ fn networks_give_what_guided_diffusion_gives() {
                 Value::new([BATCH, CLASSES], Data::F64(rows)).unwrap(),
             ),
         ];
-        for (k, p) in parameters.iter().enumerate() {
-            let gain = p.file_shape().rank() == 1 && p.name.ends_with("weight");
-            let gain = if gain { 1.0 } else { 0.0 };
-            let value = placed(p, &|i| 0.1 * (0.7 * i as f64 + k as f64).sin() + gain);
-            leaves.push((&p.name, value));
-        }
+        leaves.extend(waves(&parameters));
         let cx = EvalContext {
             precision: Precision::F64,
             state: RandomState {

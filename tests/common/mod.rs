@@ -27,6 +27,7 @@ pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod gradients;
 pub(crate) mod laws;
+pub(crate) mod networks;
 pub(crate) mod pickled;
 #[cfg(unix)]
 pub(crate) mod place;

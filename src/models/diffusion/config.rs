@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::denoiser::Denoiser;
 use super::process::{self, Prediction, Process, Variance};
 use super::samplers::{self, SamplerSettings};
-use super::{mlp, unet};
+use super::{adm, mlp, unet};
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
 
@@ -32,6 +32,8 @@ pub enum Loss {
 pub enum Network {
     /// For images.
     Unet(Box<unet::Config>),
+    /// For images, as guided-diffusion has it.
+    Adm(Box<adm::UNetConfig>),
     /// For points.
     Mlp(mlp::Config),
 }
@@ -44,8 +46,17 @@ impl Network {
     pub fn build(&self) -> Result<Arc<dyn Denoiser>> {
         Ok(match self {
             Self::Unet(unet) => Arc::new(unet::UNet2DModel::new(unet.as_ref().clone())?),
+            Self::Adm(adm) => Arc::new(adm::UNetModel::new(adm.as_ref().clone())?),
             Self::Mlp(mlp) => Arc::new(mlp::Mlp::new(mlp.clone())?),
         })
+    }
+
+    /// What lies beside x, of a network of super-resolution.
+    pub fn low_res(&self) -> Option<ImageShape> {
+        match self {
+            Self::Adm(adm) => adm.low_res(),
+            _ => None,
+        }
     }
 }
 
@@ -145,6 +156,17 @@ impl Config {
                 }
                 let rows = unet.num_class_embeds.unwrap_or(0);
                 (unet.in_channels, unet.out_channels, rows)
+            }
+            Network::Adm(adm) => {
+                adm.check()?;
+                if adm.image != self.image {
+                    return wrong(format!(
+                        "the network is for images of {}, the model for {}",
+                        adm.image, self.image
+                    ));
+                }
+                let rows = adm.num_classes.unwrap_or(0);
+                (adm.image.channels, adm.out_channels, rows)
             }
             Network::Mlp(mlp) => {
                 mlp.check()?;

@@ -34,18 +34,39 @@ impl<'g> Timestep<'g> {
     }
 }
 
+/// What a network is told beside x and t.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions<'g> {
+    /// `[batch, class rows]`, 1 at the class.
+    pub classes: Option<Var<'g>>,
+    /// Smaller images of the same, `[batch, their width]`, in the process's range: of super-resolution.
+    pub low_res: Option<Var<'g>>,
+}
+
+impl<'g> Conditions<'g> {
+    /// The same with other rows.
+    #[must_use]
+    pub fn map(self, rows: impl Fn(Var<'g>) -> Var<'g>) -> Self {
+        Self {
+            classes: self.classes.map(&rows),
+            low_res: self.low_res.map(rows),
+        }
+    }
+}
+
 /// A network that a process is reversed by.
 pub trait Denoiser: Debug + Send + Sync {
     /// Its tensors.
     fn parameters(&self) -> Vec<Parameter>;
 
-    /// What it says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`, a pixel of points being the whole point. `classes` is `[batch, class rows]`, 1 at the class.
+    /// What it says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`, a pixel of points being the whole point. A network without
+    /// such inputs passes over what it is told.
     fn predict<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
         t: Timestep<'g>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Var<'g>;
 
     /// Values of a prediction a pixel: the channels of x, twice as many where a variance is predicted too.

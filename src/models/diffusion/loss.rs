@@ -1,7 +1,7 @@
 //! What a prediction is compared with: the squared error and the terms of the variational bound.
 
 use super::process::{Prediction, Variance, table};
-use super::{Diffusion, Loss, samplers};
+use super::{Conditions, Diffusion, Loss, samplers};
 use crate::graph::{Graph, Var};
 use crate::models::model::Model;
 use crate::nn::Pass;
@@ -84,11 +84,11 @@ impl Diffusion {
         x0: Var<'g>,
         (xt, noise): (Var<'g>, Var<'g>),
         t: Var<'g>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Predicted<'g> {
         let rows = x0.shape().dims()[0];
         let [_, channels] = self.pixels();
-        let prediction = self.predict(pass, xt, t, classes);
+        let prediction = self.predict(pass, xt, t, told);
         let flat = |v: Var<'g>| v.reshape([rows, self.width()]);
         let learned = self.config.variance == Variance::LearnedRange;
         Predicted {

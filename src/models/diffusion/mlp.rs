@@ -23,7 +23,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::denoiser::{Denoiser, Timestep};
+use super::denoiser::{Conditions, Denoiser, Timestep};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::layout::{Init, Parameter};
@@ -158,10 +158,10 @@ impl Denoiser for Mlp {
         _pass: &Pass<'g>,
         x: Var<'g>,
         t: Timestep<'g>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Var<'g> {
         let rows = x.shape().dims()[0];
-        self.forward(x, t, classes)
+        self.forward(x, t, told.classes)
             .reshape([rows, 1, self.config.outputs])
     }
 

@@ -35,7 +35,7 @@ use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Domain;
 use crate::nn::Pass;
 use crate::program::sampling::{Classes, Sampling};
-use crate::tensor::{DType, TensorType};
+use crate::tensor::{DType, ImageShape, TensorType};
 
 pub mod adm;
 pub(super) mod blocks;
@@ -54,7 +54,7 @@ pub mod unet;
 mod unet_config;
 
 pub use config::{Config, Loss, Network};
-pub use denoiser::{Denoiser, Timestep};
+pub use denoiser::{Conditions, Denoiser, Timestep};
 pub use guide::Guide;
 use process::Process;
 use samplers::ReverseStep;
@@ -117,15 +117,20 @@ impl Diffusion {
         [self.width() / channels, channels]
     }
 
-    /// What the network says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`. `classes` is `[batch, class rows]`.
+    /// What the network says of `x` `[batch, width]` at `t`: `[batch, pixels, outputs]`.
     pub fn predict<'g>(
         &self,
         pass: &Pass<'g>,
         x: Var<'g>,
         t: impl Into<Timestep<'g>>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Var<'g> {
-        self.denoiser.predict(pass, x, t.into(), classes)
+        self.denoiser.predict(pass, x, t.into(), told)
+    }
+
+    /// What lies beside x, of a model of super-resolution.
+    pub fn low_res(&self) -> Option<ImageShape> {
+        self.config.network.low_res()
     }
 
     /// The step's batch in the process's range: `[batch, width]`.
@@ -159,6 +164,29 @@ impl Diffusion {
         Ok(Some(graph.concat(1, &[labels * (-null + 1.0), null])))
     }
 
+    /// What the network is told of the step's batch `x0` `[batch, width]`: its classes, and of super-resolution the means of its pixels
+    /// (Dhariwal & Nichol 2021's code: mode `area`).
+    fn told<'g>(
+        &self,
+        graph: &'g Graph,
+        data: &DataType,
+        x0: Var<'g>,
+        drop: bool,
+    ) -> Result<Conditions<'g>> {
+        let batch = x0.shape().dims()[0];
+        let image = self.config.image;
+        let mean = |small: ImageShape| {
+            let window = [image.height / small.height, image.width / small.width];
+            x0.reshape([batch, image.height, image.width, image.channels])
+                .avg_pool2d(window, window, [0; 2])
+                .reshape([batch, small.count()])
+        };
+        Ok(Conditions {
+            classes: self.labels(graph, data, batch, drop)?,
+            low_res: self.low_res().map(mean),
+        })
+    }
+
     /// For each of `batch` examples the bound's term at the timestep that input `t` `[1]` (f32) says, outputs `term` and `squared_error`, and
     /// `prior`, KL(q(x_T | x_0) || N(0, I)), all a dimension, in bits for pixels and nats for points. Noise keyed by example and draw.
     ///
@@ -167,14 +195,14 @@ impl Diffusion {
     pub fn bound(&self, data: &DataType, batch: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Validation);
         let x0 = self.batch(&graph, data, batch)?;
-        let labels = self.labels(&graph, data, batch, false)?;
+        let told = self.told(&graph, data, x0, false)?;
         let t = graph
             .input("t", TensorType::f32([1]))
             .broadcast_to([batch])
             .cast(DType::U32);
         let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
         let pass = Pass::evaluation(&graph);
-        let predicted = self.predicted(&pass, x0, noised, t, labels);
+        let predicted = self.predicted(&pass, x0, noised, t, told);
         graph.output("term", self.bound_term(&predicted, true));
         graph.output("squared_error", self.squared_error(&predicted));
         let abar = self.process.alphas_cumprod[self.process.len() - 1];
@@ -234,7 +262,7 @@ impl Model for Diffusion {
         let graph = Graph::new(Domain::Training);
         let batch = update.batch;
         let x0 = self.batch(&graph, data, batch)?;
-        let labels = self.labels(&graph, data, batch, true)?;
+        let told = self.told(&graph, data, x0, true)?;
         let t = self
             .process
             .drawn(graph.random("t", Distribution::Uniform, [batch]));
@@ -249,7 +277,7 @@ impl Model for Diffusion {
             let of = |v| part_of(v, first, each.min(batch - first));
             let pass = Pass::training_part(&graph, part);
             let noised = (of(noised.0), of(noised.1));
-            let predicted = self.predicted(&pass, of(x0), noised, of(t), labels.map(of));
+            let predicted = self.predicted(&pass, of(x0), noised, of(t), told.map(of));
             let (loss, metrics) = self.losses(predicted);
             let own = graph.scaled_gradients(loss * (1.0 / batch as f64), &vars, update);
             if part == 0 {
@@ -271,12 +299,12 @@ impl Model for Diffusion {
     fn evaluation(&self, data: &DataType, batch: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Validation);
         let x0 = self.batch(&graph, data, batch)?;
-        let labels = self.labels(&graph, data, batch, false)?;
+        let told = self.told(&graph, data, x0, false)?;
         let uniform = graph.random_by_example("t", Distribution::Uniform, 1, batch, 1);
         let t = self.process.drawn(uniform.reshape([batch]));
         let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
         let pass = Pass::evaluation(&graph);
-        let predicted = self.predicted(&pass, x0, noised, t, labels);
+        let predicted = self.predicted(&pass, x0, noised, t, told);
         graph.output("squared_error", self.squared_error(&predicted));
         Ok(graph)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Diffusion;
 use super::config::Config;
-use super::denoiser::Timestep;
+use super::denoiser::{Conditions, Timestep};
 use super::guide::Guide;
 use super::process::{Process, Variance, table};
 use super::samplers::{self, Needs, Reverse, ReverseStep, SamplerSettings};
@@ -21,6 +21,9 @@ use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// The stream of the noise that a sampler begins with.
 const PRIOR: &str = "prior";
+
+/// The input of small images beside x.
+pub(super) const LOW_RES: &str = "low_res";
 
 /// The rows of a configuration's sampler from step `from` on.
 pub(super) fn reverse_steps(
@@ -167,22 +170,27 @@ impl Diffusion {
         graph: &'g Graph,
         x: Var<'g>,
         t: Timestep<'g>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Var<'g> {
         let pass = Pass::evaluation(graph);
-        let Some(classes) = classes.filter(|_| self.config.sampling.guidance != 1.0) else {
-            return self.predict(&pass, x, t, classes);
+        let guided = self.config.sampling.guidance != 1.0;
+        let Some(classes) = told.classes.filter(|_| guided) else {
+            return self.predict(&pass, x, t, told);
         };
         let &[count, rows] = classes.shape().dims() else {
-            return self.predict(&pass, x, t, Some(classes));
+            return self.predict(&pass, x, t, told);
         };
         let of_null = |null: bool, columns: usize| {
             let value = if null { 1.0 } else { 0.0 };
             graph.constant(value).broadcast_to([count, columns])
         };
         let null = graph.concat(1, &[of_null(false, rows - 1), of_null(true, 1)]);
-        let classes = graph.concat(0, &[classes, null]);
-        self.predict(&pass, graph.concat(0, &[x, x]), t, Some(classes))
+        let twice = |v: Var<'g>| graph.concat(0, &[v, v]);
+        let told = Conditions {
+            classes: Some(graph.concat(0, &[classes, null])),
+            low_res: told.low_res.map(twice),
+        };
+        self.predict(&pass, twice(x), t, told)
     }
 
     /// The gradient of the classifier's log-probability by x (Dhariwal & Nichol 2021, algorithms 1 and 2): as x.
@@ -209,6 +217,15 @@ impl Diffusion {
             .gradients(log_probability.sum_all(), &[x])
             .first()
             .copied()
+    }
+
+    /// Images in the process's range, from that of the data.
+    fn in_process<'g>(&self, images: Var<'g>) -> Var<'g> {
+        if self.config.pixels {
+            images * 2.0 - 1.0
+        } else {
+            images
+        }
     }
 
     /// Images as a sampler sees them, from the process's range.
@@ -273,8 +290,15 @@ impl Diffusion {
         let conditioning = self.conditioning();
         let rows = conditioning.columns();
         let classes = (rows > 0).then(|| graph.input("classes", TensorType::f32([count, rows])));
-        let own = classes.filter(|_| self.config.classes > 0);
-        let prediction = self.guided(&graph, x, t, own);
+        let low_res = self.low_res().map(|small| {
+            let given = graph.input(LOW_RES, TensorType::f32([count, small.count()]));
+            self.in_process(given)
+        });
+        let told = Conditions {
+            classes: classes.filter(|_| self.config.classes > 0),
+            low_res,
+        };
+        let prediction = self.guided(&graph, x, t, told);
         let [pixels, channels] = self.pixels();
         let sizes = [count, pixels, channels];
         let gradient = self

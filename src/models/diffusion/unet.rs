@@ -25,7 +25,7 @@
 //! ```
 
 use super::blocks::{AttentionBlock, Resample, ResnetBlock, ResnetNames, ResnetOptions};
-use super::denoiser::{Denoiser, Timestep};
+use super::denoiser::{Conditions, Denoiser, Timestep};
 pub use super::unet_config::{Config, SampleSize};
 use crate::error::Result;
 use crate::graph::Var;
@@ -366,13 +366,13 @@ impl Denoiser for UNet2DModel {
         pass: &Pass<'g>,
         x: Var<'g>,
         t: Timestep<'g>,
-        classes: Option<Var<'g>>,
+        told: Conditions<'g>,
     ) -> Var<'g> {
         let rows = x.shape().dims()[0];
         let [height, width] = self.config.size();
         let x = x.reshape([rows, height, width, self.config.in_channels]);
         let outputs = self.config.out_channels;
-        self.forward(pass, x, t, classes)
+        self.forward(pass, x, t, told.classes)
             .reshape([rows, height * width, outputs])
     }
 
