@@ -122,6 +122,16 @@ fn shards_of_pickles_are_put_together() {
         &folder,
         &["names 2 files, of which 1 are missing", &names[0]],
     );
+    // Files that are there, and not beside the index.
+    for outside in [
+        "../run/model-00002-of-00002.bin",
+        "/etc/passwd",
+        "a/../b.bin",
+    ] {
+        let map = json!({"weight_map": {"fc1.weight": outside}});
+        fs::write(folder.join("model.bin.index.json"), map.to_string()).unwrap();
+        refused(&folder, &[outside, "no file beside it"]);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::gpu::Choice;
 mod bar;
 mod bench;
 mod common;
+mod convert;
 mod data;
 mod demo;
 mod demo_nerf;
@@ -96,6 +97,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Train and sample on built-in data in about a minute
     Demo(demo::Arguments),
+    /// Weights of a reference implementation as a folder
+    Convert(convert::Arguments),
     /// Write every kernel, expanded, with a note on its bindings
     Shaders(shaders::Arguments),
 }
@@ -192,6 +195,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Encode(arguments) => encode::run(&output, device, arguments),
         Command::Eval(arguments) => eval::run(&output, device, arguments),
         Command::Demo(arguments) => demo::run(&output, device, arguments),
+        Command::Convert(arguments) => convert::run(&output, arguments),
         Command::Shaders(arguments) => shaders::run(&output, arguments),
     }
 }

@@ -20,7 +20,7 @@ use crate::models::diffusion::{Config as Diffusing, Diffusion, Loss, Network, un
 pub(crate) use super::layouts::is_pipeline;
 
 const UNET_CONFIG: &str = "unet/config.json";
-const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+pub(super) const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const WEIGHTS: &str = "diffusion_pytorch_model";
 
@@ -213,6 +213,12 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
     let Network::Unet(unet) = &diffusion.network else {
         return Ok(());
     };
+    write_about(folder, diffusion, unet)?;
+    write_tensors(&folder.join(UNET_WEIGHTS), tensors)
+}
+
+/// The same without weights, whose place is [`UNET_WEIGHTS`].
+pub(super) fn write_about(folder: &Path, diffusion: &Diffusing, unet: &unet::Config) -> Result<()> {
     let save = |name: &str, json: &Json| {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
@@ -228,7 +234,6 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
         fields.insert(NULL_CLASS.to_owned(), null.into());
     }
     save(UNET_CONFIG, &json)?;
-    write_tensors(&folder.join(UNET_WEIGHTS), tensors)?;
     let scheduler = Scheduler {
         num_train_timesteps: diffusion.process.timesteps,
         beta_start: Some(diffusion.process.beta_start),

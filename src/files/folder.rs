@@ -390,11 +390,14 @@ pub(crate) fn newest_step(folder: &Path) -> Option<u64> {
     read_text(&pointer).ok()?.trim().parse().ok()
 }
 
-/// Reads the `config.json` of a run folder.
+/// Reads the `config.json` of a run folder, or makes one for a file of guided-diffusion's.
 ///
 /// # Errors
-/// When it is missing, malformed, or its sizes are absurd.
+/// When it is missing, malformed, or its sizes are absurd; when a file is none of those that were published.
 pub fn read_config(folder: &Path) -> Result<Config> {
+    if folder.is_file() {
+        return super::guided_diffusion::read_config(folder);
+    }
     if super::diffusers::is_pipeline(folder) {
         return super::diffusers::read_config(folder);
     }
@@ -424,12 +427,15 @@ pub fn config_from_text(path: &Path, text: &str) -> Result<Config> {
     Config::from_text(text).map_err(|e| Error::format(path, e.to_string()))
 }
 
-/// Reads the best weights of a run folder: its moving average where it has one. Of a training that was stopped before its first end those
+/// Reads the best weights of a run folder, or of a file of guided-diffusion's: its moving average where it has one. Of a training that was stopped before its first end those
 /// of its newest checkpoint, which the log says.
 ///
 /// # Errors
 /// When they are missing, damaged or of another model.
 pub fn read_weights(folder: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
+    if folder.is_file() {
+        return found::file(folder.to_owned())?.fit(layout, |name| name);
+    }
     if super::diffusers::is_pipeline(folder) {
         return super::diffusers::read_weights(folder, layout);
     }

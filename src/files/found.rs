@@ -168,7 +168,8 @@ fn others(folder: &Path, single: &str) -> String {
     }
 }
 
-fn file(path: PathBuf) -> Result<Found> {
+/// One file, whatever it is called.
+pub(super) fn file(path: PathBuf) -> Result<Found> {
     let file = Stored::open(&path)?;
     let tensors = file.table().keys().map(|name| (name.clone(), 0)).collect();
     Ok(Found {
@@ -176,6 +177,34 @@ fn file(path: PathBuf) -> Result<Found> {
         files: vec![file],
         tensors,
     })
+}
+
+/// Tensors of a file whose names and shapes were checked.
+pub(super) struct Values {
+    path: PathBuf,
+    files: Vec<Stored<'static>>,
+    /// By name: which file, and under which name there.
+    places: BTreeMap<String, (usize, String)>,
+}
+
+impl Values {
+    /// The values of a tensor, as files have them.
+    ///
+    /// # Errors
+    /// When they cannot be read, or one is no number.
+    pub(super) fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let Some((file, own)) = self.places.get(name) else {
+            return Err(Error::format(&self.path, format!("has no tensor '{name}'")));
+        };
+        let values = self.files[*file].floats(own)?;
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::format(
+                &self.path,
+                format!("tensor '{name}' holds {} at {i}", values[i]),
+            )),
+            None => Ok(values),
+        }
+    }
 }
 
 /// What of an index matters: the file of each tensor.
@@ -272,6 +301,31 @@ fn bare(name: &str) -> String {
 }
 
 impl Found {
+    /// Names without wrappers, and shapes.
+    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let each = self.tensors.iter();
+        each.map(|(name, &file)| (bare(name), self.files[file].table()[name].shape.clone()))
+            .collect()
+    }
+
+    /// Checks the names and shapes against a layout, and what is read of them then: the values of one tensor at a time, in the order of files.
+    ///
+    /// # Errors
+    /// As [`Found::fit`], but for values.
+    pub(super) fn checked(self, layout: &Layout) -> Result<Values> {
+        let shapes = self.shapes();
+        let named = shapes.iter().map(|(name, shape)| (&name[..], &shape[..]));
+        check_names(&self.path, &named.collect(), layout, "")?;
+        let places = self.tensors.into_iter();
+        Ok(Values {
+            path: self.path,
+            files: self.files,
+            places: places
+                .map(|(name, file)| (bare(&name), (file, name)))
+                .collect(),
+        })
+    }
+
     /// The weights in the layout's order, as they lie on the device; `today` gives a tensor's name of now for one of before.
     ///
     /// Tensors beside the model's that are no weights, being empty or of whole numbers (counters of steps), are passed over with a word.

@@ -26,6 +26,7 @@ mod entry;
 pub mod folder;
 mod format;
 mod found;
+pub mod guided_diffusion;
 mod layouts;
 pub mod metrics;
 pub mod pace;

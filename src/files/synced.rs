@@ -133,6 +133,14 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::io(path, e))
 }
 
+/// Writes a new file by `fill`, which is given the path of a temporary one, and syncs it.
+pub(super) fn write_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let io = |e| Error::io(path, e);
+    let temporary = Temporary::beside(path).map_err(io)?;
+    fill(temporary.file.path())?;
+    temporary.become_file(path, &[], None).map_err(io)
+}
+
 /// Whether a file must be written where it is: its folder is not ours, it is a mount, its owner is another.
 fn cannot_replace(error: &io::Error) -> bool {
     matches!(

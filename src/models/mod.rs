@@ -33,6 +33,7 @@ mod model;
 pub mod nerf;
 pub mod noised_classifier;
 pub mod programs;
+pub mod published;
 pub mod registry;
 pub mod vae;
 

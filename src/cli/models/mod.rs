@@ -7,6 +7,7 @@ use crate::data::Dataset;
 use crate::data::scene::Camera;
 use crate::error::{Error, Result};
 
+mod adm_network;
 mod ae;
 mod classifier;
 mod contractive_ae;

@@ -62,8 +62,11 @@ impl Config {
     /// When they are no whole numbers, or absurd.
     pub fn channels(&self) -> Result<Vec<usize>> {
         let level = |&mult: &f64| {
-            let channels = mult * self.model_channels as f64;
-            let fits = (1.0..=f64::from(1 << 14)).contains(&channels) && channels.fract() == 0.0;
+            let exact = mult * self.model_channels as f64;
+            // A quotient read off a file may be a rounding away.
+            let channels = exact.round();
+            let whole = (exact - channels).abs() < 1e-9 * channels;
+            let fits = (1.0..=f64::from(1 << 14)).contains(&channels) && whole;
             fits.then_some(channels as usize).ok_or_else(|| {
                 Error::Usage(format!(
                     "ADM: `channel_mult` {mult} of `model_channels` {} must be a whole number of channels from 1 to {}",

@@ -18,8 +18,11 @@
 
 mod config;
 mod half;
+pub mod names;
+mod shapes;
 mod unet;
 
 pub use config::Config;
 pub(in crate::models) use half::{Down, EPSILON, InputHalf};
+pub(in crate::models) use shapes::{Kind, Shapes, is_adm};
 pub use unet::{UNetConfig, UNetModel};
