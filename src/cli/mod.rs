@@ -19,6 +19,7 @@ mod encode;
 mod eval;
 mod flags;
 mod info;
+mod inpainting;
 mod interpolate;
 mod measuring;
 mod models;

@@ -43,6 +43,7 @@ mod cases;
 mod config;
 mod denoiser;
 mod guide;
+pub mod inpainting;
 pub(crate) mod keys;
 mod loss;
 pub mod mlp;
@@ -76,6 +77,7 @@ pub struct Diffusion {
     denoiser: Arc<dyn Denoiser>,
     guide: Option<Arc<dyn Guide>>,
     steps: Vec<ReverseStep>,
+    inpainting: Option<inpainting::Overlays>,
 }
 
 impl Diffusion {
@@ -94,6 +96,7 @@ impl Diffusion {
             denoiser,
             guide: None,
             steps,
+            inpainting: None,
         })
     }
 

@@ -20,7 +20,7 @@ use crate::program::sampling::{Begin, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// The stream of the noise that a sampler begins with.
-const PRIOR: &str = "prior";
+pub(super) const PRIOR: &str = "prior";
 
 /// The rows of a configuration's sampler from step `from` on.
 pub(super) fn reverse_steps(
@@ -45,12 +45,15 @@ pub(super) fn reverse_steps(
     };
     let sampler = (samplers::find(&settings.sampler)?.build)(settings);
     let mut steps = sampler.steps(&reverse, &levels[from..]);
-    steps.iter_mut().for_each(|row| row.step += from);
+    for row in &mut steps {
+        row.step += from;
+        row.draw += from;
+    }
     Ok(steps)
 }
 
 impl Diffusion {
-    /// The rows of its sampler, the noisiest first; each is a call of the network.
+    /// The rows of its sampler, the noisiest first; each is a call of the network. With jumps (RePaint) a step comes more than once.
     pub fn steps(&self) -> &[ReverseStep] {
         &self.steps
     }
@@ -103,11 +106,11 @@ impl Diffusion {
             sampling: sampling.clone(),
             ..self.config.clone()
         };
-        Ok(Self {
-            steps: reverse_steps(&config, &self.process, 0)?,
+        Self {
             config,
             ..self.clone()
-        })
+        }
+        .with_steps_from(0)
     }
 
     /// The same model sampled from step `step` on, x being the caller's ([`Diffusion::noised`]). Rows that look back to earlier steps are
@@ -116,10 +119,7 @@ impl Diffusion {
     /// # Errors
     /// When there is no such step.
     pub fn from_step(&self, step: usize) -> Result<Self> {
-        Ok(Self {
-            steps: reverse_steps(&self.config, &self.process, step)?,
-            ..self.clone()
-        })
+        self.clone().with_steps_from(step)
     }
 
     /// The same model guided by a classifier, as [`SamplerSettings::classifier_scale`] says; its tensors come behind the network's.
@@ -254,7 +254,8 @@ impl Diffusion {
 
     /// One row of the sampler a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the row, to the x and step of the next,
     /// which they become; inputs `previous` and `kept`, as x, of samplers that look back. Output `images` is x in the range of the data,
-    /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model.
+    /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model; `known` and
+    /// `mask`, as x, of one that completes pictures: `images` is x with the known over it, `next` also what a jump makes of it.
     pub(super) fn sampling_graph(&self, count: usize) -> Result<Sampling> {
         let graph = Graph::new(Domain::Sampling);
         let settings = &self.config.sampling;
@@ -295,7 +296,12 @@ impl Diffusion {
         let next = shaped_x
             .reverse_step("reverse_step", x0, row, &inputs)
             .reshape(flat);
-        graph.output("images", self.images(next));
+        let overlaid = self.overlaid(&graph, count, step);
+        let (images, next) = match &overlaid {
+            Some(o) => (o.images(self.images(next)), o.jumped(o.next(next))),
+            None => (self.images(next), next),
+        };
+        graph.output("images", images);
         graph.output("x0", x0.reshape(flat));
         graph.output("next", next);
         graph.feed_back("x", next);
@@ -313,8 +319,8 @@ impl Diffusion {
             states.push(held("previous", None, Begin::Number(0.0)));
         }
         if needs.kept {
-            let kept = keep(shaped_x, x0, row, &inputs);
-            graph.feed_back("kept", kept.reshape(flat));
+            let kept = keep(shaped_x, x0, row, &inputs).reshape(flat);
+            graph.feed_back("kept", overlaid.map_or(kept, |o| o.kept(kept)));
             states.push(held("kept", None, Begin::Number(0.0)));
         }
         states.push(State {
@@ -328,6 +334,7 @@ impl Diffusion {
             count,
             runs: steps.len(),
             state: states,
+            given: self.given(count),
             steps,
             output: "images",
             classes: conditioning,
