@@ -36,6 +36,7 @@ use crate::graph::Graph;
 use crate::graph::layout::Layout;
 use crate::kernels::camera_rays::Camera;
 use crate::models::diffusion::Diffusion;
+use crate::models::diffusion::inpainting::Inpainting;
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::noised_classifier::NoisedClassifier;
 use crate::models::{DataType, Model};
@@ -185,6 +186,15 @@ impl Run {
         let weights = self.weights.iter().chain(classifier.weights.iter());
         self.weights = Arc::new(weights.cloned().collect());
         self.config.model = Arc::new(guided);
+        Ok(self)
+    }
+
+    /// The same model completing pictures, of which its sampler is given inputs `known` and `mask` ([`Diffusion::inpainting`]).
+    ///
+    /// # Errors
+    /// When it is no diffusion model, or its sampler does not go with RePaint.
+    pub fn inpainting(mut self, how: Inpainting) -> Result<Self> {
+        self.config.model = Arc::new(self.diffusion()?.inpainting(how)?);
         Ok(self)
     }
 

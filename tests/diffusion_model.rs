@@ -259,6 +259,7 @@ fn a_process_that_is_interrupted_goes_on_to_the_same_samples() {
     let start = Start {
         x: Some(middle),
         runs_done: 4,
+        ..Start::default()
     };
     let rest = evaluator
         .samples_from(&model, 6, Some(1), &start, &mut |_, _| Ok(()))

@@ -121,6 +121,7 @@ pub fn sampling(gpu: &Gpu, usual: &Usual, count: usize) -> Result<Ready> {
     let sampling = usual.model.sampling(count)?;
     let mut inputs = sampling.begin(1, 0, 0)?;
     inputs.extend(sampling.classes.input(count, None, 0)?);
+    inputs.extend(sampling.nothing_given()?);
     ready(
         gpu,
         name_of(usual, count, sampling.runs),

@@ -20,6 +20,7 @@ mod encode;
 mod eval;
 mod flags;
 mod info;
+mod inpainting;
 mod interpolate;
 mod measuring;
 mod models;

@@ -55,6 +55,13 @@ impl<'a> Outputs<'a> {
         self
     }
 
+    /// Files that the command reads.
+    pub(super) fn inputs(mut self, flag: &'static str, paths: &'a [PathBuf]) -> Self {
+        self.inputs
+            .extend(paths.iter().map(|path| (flag, path.as_path())));
+        self
+    }
+
     /// The folder of the run that the command reads.
     pub(super) fn of_run(mut self, folder: &'a Path) -> Self {
         self.run = Some(folder);

@@ -133,7 +133,7 @@ impl ReadingArguments {
     }
 
     /// How a run read its data, with what is given here; and what contradicts the run, though it can be done.
-    fn of_run(&self, config: &Config) -> Result<(Options, Vec<String>)> {
+    pub(super) fn of_run(&self, config: &Config) -> Result<(Options, Vec<String>)> {
         let (run, image) = (config.reading.images, config.image);
         let square = (image.width == image.height).then_some(image.width as u32);
         if let Some(size) = self.size.filter(|&s| square != Some(s)) {

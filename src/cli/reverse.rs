@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::common::Output;
+use super::inpainting;
 use super::outputs;
 use super::reading::{ReadingArguments, class_of, given};
 use super::sampling::{ProcessArguments, SampleArguments};
@@ -52,7 +53,19 @@ pub(super) fn sample(
     outputs::check_size(arguments.out(), grid::size(n, run.image(), side))?;
     let mut evaluator = Evaluator::of(device, run, n, arguments.seed)?;
     let class = class_of(run, arguments.class.as_deref())?;
-    let begun = begin(output, process, run, model, n, arguments.seed)?;
+    let strength = process.strength()?;
+    let mask = process.inpainting.mask(run.image())?;
+    let completing = match &mask {
+        Some(_) => process.inpainting.apply(model)?,
+        None => model.clone(),
+    };
+    let asked = Asked {
+        strength,
+        mask: mask.as_deref(),
+        n,
+        seed: arguments.seed,
+    };
+    let begun = begin(output, process, run, &completing, &asked)?;
     let (model, mut moments) = (&begun.model, begun.moments);
     let mut film = grid::Film::default();
     let (steps, calls) = (model.step_count(), model.steps().len());
@@ -87,15 +100,39 @@ pub(super) fn sample(
         let tensors = Tensors::from([("images".to_owned(), images), ("x".to_owned(), x)]);
         outputs::write_tensors(path, &tensors)?;
     }
-    output.say(&format!(
-        "{n} images in {}, {}: {steps} steps, {calls} calls of the network",
-        outputs::shown(arguments.out()),
-        model.config().sampling.sampler
-    ));
     let sampler = &model.config().sampling.sampler;
-    output.result(&json!({
+    let kept = mask.map(|mask| mask.iter().sum::<f32>() / mask.len().max(1) as f32);
+    let (made, completed) = match kept {
+        Some(kept) => (
+            "pictures completed",
+            format!(", {:.1} % of each kept", 100.0 * kept),
+        ),
+        None => ("images", String::new()),
+    };
+    let jumps = match model.steps_back() {
+        0 => String::new(),
+        back => format!(", {back} steps back up"),
+    };
+    output.say(&format!(
+        "{n} {made} in {}{completed}, {sampler}: {steps} steps{jumps}, {calls} calls of the network",
+        outputs::shown(arguments.out()),
+    ));
+    let mut result = json!({
         "samples": n, "sampler": sampler, "steps": steps, "calls": calls, "file": arguments.out(),
-    }))
+    });
+    if let Some(kept) = kept {
+        result["kept"] = json!(kept);
+        result["steps_back"] = json!(model.steps_back());
+    }
+    output.result(&result)
+}
+
+/// What is asked of pictures that a process begins with.
+struct Asked<'a> {
+    strength: f64,
+    mask: Option<&'a [f32]>,
+    n: usize,
+    seed: u64,
 }
 
 /// What a process begins with.
@@ -112,32 +149,43 @@ fn begin(
     process: &ProcessArguments,
     run: &Run,
     model: &Diffusion,
-    n: usize,
-    seed: u64,
+    asked: &Asked<'_>,
 ) -> Result<Begun> {
+    let (n, seed) = (asked.n, asked.seed);
     let noise = |x| Begun {
         model: model.clone(),
-        start: Start { x, runs_done: 0 },
+        start: Start {
+            x,
+            ..Start::default()
+        },
         moments: Vec::new(),
     };
-    match (&process.init_noise, &process.data) {
-        (Some(path), _) => {
-            let mut x = images_from_file(path, "noise", run.image(), n)?;
-            x.iter_mut().for_each(|z| *z *= model.first_noise());
-            Ok(noise(Some(x)))
-        }
-        (None, Some(spec)) => {
-            let examples = examples(output, spec, run, n)?;
-            let (rest, start) = Start::noised(model, &examples, process.strength, seed)?;
-            let first = model.step_count() - rest.step_count();
-            Ok(Begun {
-                moments: forward(model, &examples, first, MOMENTS, seed)?,
-                model: rest,
-                start,
-            })
-        }
-        (None, None) => Ok(noise(None)),
+    if let Some(path) = &process.init_noise {
+        let mut x = images_from_file(path, "noise", run.image(), n)?;
+        x.iter_mut().for_each(|z| *z *= model.first_noise());
+        return Ok(noise(Some(x)));
     }
+    let examples = match &process.data {
+        Some(spec) => examples(output, spec, run, n)?,
+        None if process.init_image.is_empty() => return Ok(noise(None)),
+        None => inpainting::pictures(&process.init_image, run, n)?,
+    };
+    // All steps of pictures that are completed begin with noise alone: nothing is left of what is to be made anew.
+    let mut begun = if asked.mask.is_some() && asked.strength == 1.0 {
+        noise(None)
+    } else {
+        let (rest, start) = Start::noised(model, &examples, asked.strength, seed)?;
+        let first = model.step_count() - rest.step_count();
+        Begun {
+            moments: forward(model, &examples, first, MOMENTS, seed)?,
+            model: rest,
+            start,
+        }
+    };
+    if let Some(mask) = asked.mask {
+        begun.start = begun.start.keeping(&begun.model, &examples, mask)?;
+    }
+    Ok(begun)
 }
 
 /// The first held-out examples of a data set, in the range of models.

@@ -30,6 +30,8 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         .of_run(arguments.folder())
         .of_data(process.data.as_ref())
         .input("--init-noise", process.init_noise.as_ref())
+        .input("--mask", process.inpainting.file())
+        .inputs("--init-image", &process.init_image)
         .input("--classifier", arguments.sampling.classifier())
         .file("--out", out, Content::Picture)
         .optional(

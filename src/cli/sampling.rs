@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
+use super::inpainting::InpaintingArguments;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType};
@@ -20,7 +21,7 @@ pub(super) struct SampleArguments {
     #[arg(long)]
     pub(super) list_samplers: bool,
     /// Diffusion: draw one noise by every sampler instead, a row for each, in it --n samples of each of these numbers of steps
-    #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with_all = ["sampler", "steps", "eta", "solver_type", "stride", "last_sigma", "use_clipped_model_output", "init_noise", "data", "chain", "gif", "save_tensor", "filters", "traverse", "manifold"])]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with_all = ["sampler", "steps", "eta", "solver_type", "stride", "last_sigma", "use_clipped_model_output", "init_noise", "data", "init_image", "mask", "chain", "gif", "save_tensor", "filters", "traverse", "manifold"])]
     pub(super) every_sampler: Vec<usize>,
     #[command(flatten)]
     pub(super) sampling: SamplingArguments,
@@ -232,12 +233,18 @@ pub(super) struct ProcessArguments {
     /// Diffusion: begin with the tensor noise [n, channels, height, width] of this safetensors file, and not with --seed's
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) init_noise: Option<PathBuf>,
-    /// Diffusion: begin with held-out examples of this data, noised as far as --strength says (img2img)
+    /// Diffusion: begin with held-out examples of this data, noised as far as --strength says (img2img); with --mask complete them
     #[arg(long, value_name = "SPEC", value_parser = super::common::spec)]
     pub(super) data: Option<crate::data::Spec>,
-    /// Diffusion, with --data: the share of the steps that are made; 1 leaves nothing of the examples
-    #[arg(long, default_value_t = 0.6, requires = "data")]
-    pub(super) strength: f64,
+    /// Diffusion: the same with these pictures, in turn for --n samples
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["data", "init_noise"])]
+    pub(super) init_image: Vec<PathBuf>,
+    /// Diffusion, with --data or --init-image: the share of the steps that are made; 1 leaves nothing of the examples but what --mask keeps
+    /// [default: 0.6, with --mask 1]
+    #[arg(long)]
+    strength: Option<f64>,
+    #[command(flatten)]
+    pub(super) inpainting: InpaintingArguments,
     /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
     #[arg(long, value_name = "FILE")]
     pub(super) chain: Option<PathBuf>,
@@ -247,6 +254,25 @@ pub(super) struct ProcessArguments {
 }
 
 impl ProcessArguments {
+    /// The share of the steps that are made of what begins with pictures.
+    ///
+    /// # Errors
+    /// When something is asked of pictures and there are none.
+    pub(super) fn strength(&self) -> Result<f64> {
+        let none = self.data.is_none() && self.init_image.is_empty();
+        let given = [
+            ("--mask", self.inpainting.given()),
+            ("--strength", self.strength.is_some()),
+        ];
+        if let Some((name, _)) = given.into_iter().find(|(_, given)| none && *given) {
+            return Err(Error::Usage(format!(
+                "{name} is of pictures to begin with: give them with --data or --init-image"
+            )));
+        }
+        let completing = self.inpainting.given();
+        Ok(self.strength.unwrap_or(if completing { 1.0 } else { 0.6 }))
+    }
+
     /// The error of these options with a model that has no process.
     ///
     /// # Errors
@@ -255,6 +281,9 @@ impl ProcessArguments {
         let given = [
             ("--init-noise", self.init_noise.is_some()),
             ("--data", self.data.is_some()),
+            ("--init-image", !self.init_image.is_empty()),
+            ("--mask", self.inpainting.given()),
+            ("--strength", self.strength.is_some()),
             ("--chain", self.chain.is_some()),
             ("--gif", self.gif.is_some()),
         ];

@@ -61,6 +61,8 @@ pub struct Start {
     pub x: Option<Vec<f32>>,
     /// Runs that are left out.
     pub runs_done: usize,
+    /// Inputs that are the caller's, a row an example each; 0 where they are not named.
+    pub given: Vec<(&'static str, Vec<f32>)>,
 }
 
 /// What a model made of noise.
@@ -299,6 +301,7 @@ impl Evaluator {
         // A class that the model does not have is said first.
         model.conditioning().of(class, 0)?;
         let one = model.sampling(1)?;
+        start.check_given(&one, count)?;
         let width = one.width().max(1);
         // A network that is run often has large activations of images; of points it had better have many.
         let chunk = count.min(if one.runs - start.runs_done > 1 {
@@ -325,6 +328,9 @@ impl Evaluator {
                     rows.resize(chunk * width, 0.0);
                     value = Value::f32([chunk, width], rows)?;
                 }
+                executable.write(name, value)?;
+            }
+            for (name, value) in start.given(&sampling, first..first + real)? {
                 executable.write(name, value)?;
             }
             self.session.set_state(0, self.seed, first as u32)?;

@@ -1,10 +1,11 @@
-//! What else can be made of a diffusion model's process: samples that begin with examples (img2img), and pictures of how examples are lost
-//! in noise.
+//! What else can be made of a diffusion model's process: samples that begin with examples (img2img), examples that are completed (inpainting),
+//! and pictures of how examples are lost in noise.
 //!
 //! ```
 //! use wgen::evaluate::{Evaluator, Start, reverse::forward};
 //! # use wgen::data::toy::{Toy, points};
 //! # use wgen::models::Model;
+//! # use wgen::models::diffusion::inpainting::Inpainting;
 //! # use wgen::models::diffusion::{Config, Diffusion, Network, mlp, samplers::SamplerSettings};
 //! # use wgen::nn::init::draw;
 //! # use wgen::session::Device;
@@ -22,15 +23,27 @@
 //! let samples = evaluator.samples_from(&rest, 4, None, &start, &mut |_, _| Ok(()))?;
 //! assert_eq!(samples.images.len(), examples.len());
 //!
+//! // Their first coordinates kept as they are, the second made anew.
+//! let completing = model.inpainting(Inpainting::default())?;
+//! let start = Start::default().keeping(&completing, &examples, &[1.0, 0.0])?;
+//! let samples = evaluator.samples_from(&completing, 4, None, &start, &mut |_, _| Ok(()))?;
+//! assert!(samples.images.iter().zip(&examples).step_by(2).all(|(made, known)| made == known));
+//!
 //! // Three moments on the way to the noise of step 0.
 //! let lost = forward(&model, &examples, 0, 3, 7)?;
 //! assert!(lost[0] == examples && lost[2] != examples);
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+use std::ops::Range;
+
 use super::Start;
 use crate::error::{Error, Result};
+use crate::models::Model;
 use crate::models::diffusion::Diffusion;
+use crate::models::diffusion::inpainting::{KNOWN, MASK};
+use crate::program::sampling::Sampling;
+use crate::tensor::Value;
 
 impl Start {
     /// Begins with examples, `[count, width]` in the range of the data, noised so far that the share `strength` of the steps is left to be
@@ -56,9 +69,87 @@ impl Start {
         let first = steps - made;
         let start = Self {
             x: Some(model.noised(examples, first, seed)?.data.to_f32()),
-            runs_done: 0,
+            ..Self::default()
         };
         Ok((model.from_step(first)?, start))
+    }
+
+    /// The same, keeping what is known of `pictures` `[count, width]`, in the range of the data: `mask` says how much of each value, from 1, all of
+    /// it, to 0, nothing, as `pictures` or in one row for all of them. `model` is one that completes pictures ([`Diffusion::inpainting`]).
+    ///
+    /// # Errors
+    /// When it is another, or the mask does not fit the pictures or leaves its range.
+    pub fn keeping(mut self, model: &Diffusion, pictures: &[f32], mask: &[f32]) -> Result<Self> {
+        let width = model.width();
+        if model.completes().is_none() {
+            return Err(Error::Usage(
+                "diffusion: `mask`: this model does not complete pictures; make one that does of it with `inpainting`".to_owned(),
+            ));
+        }
+        if !pictures.len().is_multiple_of(width) || pictures.iter().any(|x| !x.is_finite()) {
+            return Err(Error::Usage(format!(
+                "diffusion: {} values are no pictures of {width} finite ones",
+                pictures.len()
+            )));
+        }
+        if mask.len() != width && mask.len() != pictures.len() {
+            return Err(Error::field(
+                "mask",
+                format!(
+                    "has {} values; it takes {width}, for all pictures, or {}, for each its own",
+                    mask.len(),
+                    pictures.len()
+                ),
+            ));
+        }
+        if let Some(k) = mask.iter().find(|k| !(0.0..=1.0).contains(*k)) {
+            return Err(Error::field(
+                "mask",
+                format!("{k}: values go from 0, made anew, to 1, kept"),
+            ));
+        }
+        let each = mask.iter().copied().cycle().take(pictures.len());
+        self.given = vec![(KNOWN, pictures.to_vec()), (MASK, each.collect())];
+        Ok(self)
+    }
+
+    /// Refuses what is given for `count` samples and does not fit their sampler.
+    pub(super) fn check_given(&self, one: &Sampling, count: usize) -> Result<()> {
+        for (name, values) in &self.given {
+            let Some(given) = one.given.iter().find(|g| g.name == *name) else {
+                return Err(Error::Usage(format!(
+                    "the sampler is given no '{name}': leave it out"
+                )));
+            };
+            let wanted = count * given.shape.count();
+            if values.len() != wanted {
+                return Err(Error::Usage(format!(
+                    "'{name}' has {} values; {count} samples take {wanted}",
+                    values.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `sampling` is given for the samples of these numbers, the rest of its samples 0.
+    pub(super) fn given(
+        &self,
+        sampling: &Sampling,
+        numbers: Range<usize>,
+    ) -> Result<Vec<(&'static str, Value)>> {
+        let mut all = Vec::new();
+        for given in &sampling.given {
+            let count = given.shape.count();
+            let width = count / sampling.count.max(1);
+            let mut rows = match self.given.iter().find(|(name, _)| *name == given.name) {
+                Some((_, values)) => values[numbers.start * width..numbers.end * width].to_vec(),
+                None => Vec::new(),
+            };
+            rows.resize(count, 0.0);
+            all.push((given.name, Value::f32(given.shape.clone(), rows)?));
+        }
+        Ok(all)
     }
 }
 

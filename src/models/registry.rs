@@ -71,6 +71,8 @@ pub struct Case {
     pub max_norm: f32,
     /// How its plan is compiled.
     pub options: PlanOptions,
+    /// Whether it is a run of the model's sampler, for `batch` samples, in place of an update.
+    pub samples: bool,
 }
 
 impl Case {
@@ -89,6 +91,15 @@ impl Case {
             rule: Rule::ADAM,
             max_norm: 0.0,
             options: PlanOptions::default(),
+            samples: false,
+        }
+    }
+
+    /// A run of the model's sampler.
+    pub fn sampling(name: impl Into<String>, model: impl Model + 'static, count: usize) -> Self {
+        Self {
+            samples: true,
+            ..Self::new(name, model, count)
         }
     }
 }

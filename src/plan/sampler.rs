@@ -1,10 +1,10 @@
 //! A sampler on a device: a plan that is run as often as its model says, in anybody's encoder.
 
 use super::{Plan, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::program::PlanOptions;
-use crate::program::sampling::{Classes, Sampling, State};
-use crate::tensor::Value;
+use crate::program::sampling::{Classes, Given, Sampling, State};
+use crate::tensor::{Data, Value};
 
 /// A [`Sampling`] compiled for a store. [`Sampler::begin`] writes what samples begin with, each [`Sampler::record`] is one run; after
 /// [`Sampler::runs`] of them the output is the samples.
@@ -15,6 +15,7 @@ pub struct Sampler {
     count: usize,
     runs: usize,
     state: Vec<State>,
+    given: Vec<Given>,
     output: &'static str,
     classes: Classes,
     done: usize,
@@ -33,12 +34,46 @@ impl Sampler {
             count: sampling.count,
             runs: sampling.runs,
             state: sampling.state,
+            given: sampling.given,
             output: sampling.output,
             classes: sampling.classes,
             done: 0,
         };
+        for given in &sampler.given {
+            let (name, nothing) = given.nothing()?;
+            sampler.plan.write(name, &nothing.data)?;
+        }
         sampler.begin(0, 0, None)?;
         Ok(sampler)
+    }
+
+    /// Gives an input that is the caller's: of a model that completes pictures `known` and `mask`, `[count, width]` each
+    /// ([`Diffusion::inpainting`](crate::models::diffusion::Diffusion::inpainting)). It stays until it is given anew, whatever begins, and takes
+    /// effect before the next submission. Who has it on the device already binds it: `plan().bind(name, buffer)`.
+    ///
+    /// # Errors
+    /// When there is no such input, or it has another number of values.
+    pub fn give(&self, name: &str, values: &[f32]) -> Result<()> {
+        let Some(given) = self.given.iter().find(|g| g.name == name) else {
+            let names: Vec<&str> = self.given.iter().map(|g| g.name).collect();
+            return Err(Error::Usage(format!(
+                "the sampler is given no '{name}'; it is given {}",
+                if names.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )));
+        };
+        if values.len() != given.shape.count() {
+            return Err(Error::Usage(format!(
+                "'{name}' has {} values, {:?}; got {}",
+                given.shape.count(),
+                given.shape.dims(),
+                values.len()
+            )));
+        }
+        self.plan.write(name, &Data::F32(values.to_vec()))
     }
 
     /// Begins anew with the noise of `seed` for samples from number `first` on, of one class or of the classes in turn. Takes effect before

@@ -38,6 +38,8 @@ pub struct Sampling {
     pub runs: usize,
     /// Inputs that a run replaces by what the next begins with.
     pub state: Vec<State>,
+    /// Inputs that are the caller's and the same in every run.
+    pub given: Vec<Given>,
     /// What run i reads, a row a run, the first run's first; empty where all runs are alike. The graph has them as tables.
     pub steps: Vec<Step>,
     /// The output that is the samples, `[count, width]` in the range of the data.
@@ -57,6 +59,15 @@ pub struct State {
     pub shape: Shape,
     /// What it is before the first run.
     pub begin: Begin,
+}
+
+/// An input that is the caller's and the same in every run: 0 until it is given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// The input.
+    pub name: &'static str,
+    /// Its sizes; axis 0 is the sample.
+    pub shape: Shape,
 }
 
 /// What a fed back input begins with.
@@ -90,6 +101,7 @@ impl Sampling {
             count,
             runs: 1,
             state: Vec::new(),
+            given: Vec::new(),
             steps: Vec::new(),
             output: "images",
             classes,
@@ -105,6 +117,14 @@ impl Sampling {
     pub fn width(&self) -> usize {
         self.becoming()
             .map_or(0, |s| s.shape.count() / self.count.max(1))
+    }
+
+    /// What the given inputs are where nobody gives them.
+    ///
+    /// # Errors
+    /// Never in practice: the shapes are their own.
+    pub fn nothing_given(&self) -> Result<Vec<(&'static str, Value)>> {
+        self.given.iter().map(Given::nothing).collect()
     }
 
     /// What the state is before run `run`, for samples from number `first` on. What becomes the samples begins with its noise, whichever
@@ -127,6 +147,14 @@ impl Sampling {
             name => Ok((name, state.begin_value(seed, first)?)),
         };
         self.state.iter().map(value).collect()
+    }
+}
+
+impl Given {
+    /// 0 everywhere.
+    pub(crate) fn nothing(&self) -> Result<(&'static str, Value)> {
+        let zeros = vec![0.0; self.shape.count()];
+        Ok((self.name, Value::f32(self.shape.clone(), zeros)?))
     }
 }
 

@@ -1,12 +1,15 @@
-//! The training steps of every model: small sizes that no tile divides, every loss and option that makes other kernels.
+//! The training steps of every model, and runs of samplers that are not made of them: small sizes that no tile divides, every loss and option that makes other kernels.
 
 use super::Comparison;
+use super::cases::{Values, numbers};
 use super::step::{self, Setup};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::graph::Graph;
 use crate::graph::layout::{Init, Layout, Parameter, Role};
 use crate::kernels::philox::RandomState;
 use crate::kernels::schedule;
+use crate::models::Model;
 use crate::models::registry::{Case, Examples};
 use crate::nn::init;
 use crate::tensor::{Data, Value};
@@ -18,9 +21,16 @@ use crate::tensor::{Data, Value};
 pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
     const ROWS: usize = 200;
     let model = case.model.as_ref();
-    let examples = Examples::of(model, ROWS)?;
-    let update = case.update();
-    let graph = model.training(case.phase, &examples.data, &update)?;
+    let (graph, inputs) = if case.samples {
+        sampling(model, case.batch)?
+    } else {
+        let examples = Examples::of(model, ROWS)?;
+        let graph = model.training(case.phase, &examples.data, &case.update())?;
+        let index = (0..ROWS as u32).map(|i| (i * 77 + 3) % ROWS as u32);
+        let index = Value::new([ROWS], Data::U32(index.collect()))?;
+        let inputs = examples.inputs.into_iter().chain([("index", index)]);
+        (graph, inputs.collect())
+    };
     let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes)?;
     let weights = layout
         .parameters
@@ -43,9 +53,6 @@ pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
             _ => init::draw(p, 5),
         })
         .collect();
-    let index: Vec<u32> = (0..ROWS as u32)
-        .map(|i| (i * 77 + 3) % ROWS as u32)
-        .collect();
     let state = RandomState {
         seed: 0x0123_4567_89ab_cdef,
         step: 41,
@@ -56,19 +63,29 @@ pub(super) fn verify(gpu: &Gpu, case: &Case) -> Result<Comparison> {
         row[schedule::LOSS_SCALE] = if case.options.half { 8.0 } else { 1.0 };
         row
     };
-    let index = ("index", Value::new([ROWS], Data::U32(index))?);
     let setup = Setup {
         graph: &graph,
         layout,
         weights,
-        inputs: examples
-            .inputs
+        inputs: inputs
             .into_iter()
-            .chain([index])
             .filter(|(name, _)| graph.has_input(name))
             .collect(),
         state,
         schedule: (0..4).map(row).collect(),
     };
     step::graph(gpu, &setup, case.options)
+}
+
+/// A run of a sampler and what it begins with; what the caller gives is noise pressed into [0, 1], the ends among it, as masks are.
+fn sampling(model: &dyn Model, count: usize) -> Result<(Graph, Vec<(&'static str, Value)>)> {
+    let sampling = model.sampling(count)?;
+    let mut inputs = sampling.begin(3, 0, 0)?;
+    inputs.extend(sampling.classes.input(count, None, 0)?);
+    for (seed, given) in (17..).zip(&sampling.given) {
+        let values = numbers(Values::Normal, seed, given.shape.count()).to_f32();
+        let values = values.iter().map(|x| (x + 0.5).clamp(0.0, 1.0)).collect();
+        inputs.push((given.name, Value::f32(given.shape.clone(), values)?));
+    }
+    Ok((sampling.graph, inputs))
 }

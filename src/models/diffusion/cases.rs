@@ -1,5 +1,6 @@
 //! What is verified and timed of it.
 
+use super::inpainting::{Inpainting, RePaint};
 use super::process::{Prediction, Variance};
 use super::samplers::SamplerSettings;
 use super::{Config, Diffusion, Loss, Network, mlp, unet};
@@ -99,7 +100,23 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
             batch,
         ))
     };
-    configs.into_iter().map(step).collect()
+    let mut cases: Vec<Case> = configs.into_iter().map(step).collect::<Result<_>>()?;
+    // Pictures completed: by a sampler that keeps something, and with fresh noise and jumps.
+    let jumps = RePaint {
+        jump_length: 2,
+        jump_n_sample: 2,
+    };
+    for (name, sampler, repaint) in [
+        ("perceptron, completing, unipc", "unipc", None),
+        ("perceptron, completing, RePaint", "ddpm", Some(jumps)),
+    ] {
+        let mut config = points(IMAGE.count(), 0);
+        config.sampling.sampler = sampler.to_owned();
+        config.sampling.steps = 5;
+        let model = Diffusion::new(config)?.inpainting(Inpainting { repaint })?;
+        cases.push(Case::sampling(format!("{name}, 3 samples"), model, 3));
+    }
+    Ok(cases)
 }
 
 pub(super) fn usual() -> Result<Vec<Usual>> {

@@ -43,6 +43,7 @@ mod cases;
 mod config;
 mod denoiser;
 mod guide;
+pub mod inpainting;
 pub(crate) mod keys;
 mod loss;
 pub mod mlp;
@@ -58,6 +59,7 @@ pub use denoiser::{Conditions, Denoiser, Timestep};
 pub use guide::Guide;
 use process::Process;
 use samplers::ReverseStep;
+pub use sampling::LOW_RES;
 
 /// Among all models.
 pub(crate) const ENTRY: Entry = Entry {
@@ -76,6 +78,7 @@ pub struct Diffusion {
     denoiser: Arc<dyn Denoiser>,
     guide: Option<Arc<dyn Guide>>,
     steps: Vec<ReverseStep>,
+    inpainting: Option<inpainting::Overlays>,
 }
 
 impl Diffusion {
@@ -94,6 +97,7 @@ impl Diffusion {
             denoiser,
             guide: None,
             steps,
+            inpainting: None,
         })
     }
 

@@ -6,6 +6,7 @@ use super::Diffusion;
 use super::config::Config;
 use super::denoiser::{Conditions, Timestep};
 use super::guide::Guide;
+use super::inpainting::{KNOWN, MASK};
 use super::process::{Process, Variance, table};
 use super::samplers::{self, Needs, Reverse, ReverseStep, SamplerSettings};
 use super::spacing::{Grid, Spacing};
@@ -16,14 +17,14 @@ use crate::kernels::reverse_step::{COLUMNS, column};
 use crate::kernels::timestep_embedding::MOST_FRACTION_BITS;
 use crate::models::model::Model;
 use crate::nn::Pass;
-use crate::program::sampling::{Begin, STEP, Sampling, State, Step, normal};
+use crate::program::sampling::{Begin, Given, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// The stream of the noise that a sampler begins with.
-const PRIOR: &str = "prior";
+pub(super) const PRIOR: &str = "prior";
 
 /// The input of small images beside x.
-pub(super) const LOW_RES: &str = "low_res";
+pub const LOW_RES: &str = "low_res";
 
 /// The rows of a configuration's sampler from step `from` on.
 pub(super) fn reverse_steps(
@@ -48,12 +49,15 @@ pub(super) fn reverse_steps(
     };
     let sampler = (samplers::find(&settings.sampler)?.build)(settings);
     let mut steps = sampler.steps(&reverse, &levels[from..]);
-    steps.iter_mut().for_each(|row| row.step += from);
+    for row in &mut steps {
+        row.step += from;
+        row.draw += from;
+    }
     Ok(steps)
 }
 
 impl Diffusion {
-    /// The rows of its sampler, the noisiest first; each is a call of the network.
+    /// The rows of its sampler, the noisiest first; each is a call of the network. With jumps (RePaint) a step comes more than once.
     pub fn steps(&self) -> &[ReverseStep] {
         &self.steps
     }
@@ -106,11 +110,11 @@ impl Diffusion {
             sampling: sampling.clone(),
             ..self.config.clone()
         };
-        Ok(Self {
-            steps: reverse_steps(&config, &self.process, 0)?,
+        Self {
             config,
             ..self.clone()
-        })
+        }
+        .with_steps_from(0)
     }
 
     /// The same model sampled from step `step` on, x being the caller's ([`Diffusion::noised`]). Rows that look back to earlier steps are
@@ -119,10 +123,7 @@ impl Diffusion {
     /// # Errors
     /// When there is no such step.
     pub fn from_step(&self, step: usize) -> Result<Self> {
-        Ok(Self {
-            steps: reverse_steps(&self.config, &self.process, step)?,
-            ..self.clone()
-        })
+        self.clone().with_steps_from(step)
     }
 
     /// The same model guided by a classifier, as [`SamplerSettings::classifier_scale`] says; its tensors come behind the network's.
@@ -269,9 +270,26 @@ impl Diffusion {
         }
     }
 
+    /// What its sampler is given: of a model that completes pictures the pictures and their mask, of super-resolution the small images.
+    fn given(&self, count: usize) -> Vec<Given> {
+        let given = |name, width| Given {
+            name,
+            shape: Shape::from([count, width]),
+        };
+        let completes = self.completes().map(|_| [KNOWN, MASK]);
+        let completes = completes.into_iter().flatten();
+        let low_res = self.low_res();
+        completes
+            .map(|name| given(name, self.width()))
+            .chain(low_res.map(|small| given(LOW_RES, small.count())))
+            .collect()
+    }
+
     /// One row of the sampler a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the row, to the x and step of the next,
     /// which they become; inputs `previous` and `kept`, as x, of samplers that look back. Output `images` is x in the range of the data,
-    /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model.
+    /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model; `known` and
+    /// `mask`, as x, of one that completes pictures: `images` is x with the known over it, `next` also what a jump makes of it. Input `low_res`
+    /// of super-resolution, `[count, its width]` in the range of the data.
     pub(super) fn sampling_graph(&self, count: usize) -> Result<Sampling> {
         let graph = Graph::new(Domain::Sampling);
         let settings = &self.config.sampling;
@@ -319,7 +337,12 @@ impl Diffusion {
         let next = shaped_x
             .reverse_step("reverse_step", x0, row, &inputs)
             .reshape(flat);
-        graph.output("images", self.images(next));
+        let overlaid = self.overlaid(&graph, count, step);
+        let (images, next) = match &overlaid {
+            Some(o) => (o.images(self.images(next)), o.jumped(o.next(next))),
+            None => (self.images(next), next),
+        };
+        graph.output("images", images);
         graph.output("x0", x0.reshape(flat));
         graph.output("next", next);
         graph.feed_back("x", next);
@@ -337,8 +360,8 @@ impl Diffusion {
             states.push(held("previous", None, Begin::Number(0.0)));
         }
         if needs.kept {
-            let kept = keep(shaped_x, x0, row, &inputs);
-            graph.feed_back("kept", kept.reshape(flat));
+            let kept = keep(shaped_x, x0, row, &inputs).reshape(flat);
+            graph.feed_back("kept", overlaid.map_or(kept, |o| o.kept(kept)));
             states.push(held("kept", None, Begin::Number(0.0)));
         }
         states.push(State {
@@ -352,6 +375,7 @@ impl Diffusion {
             count,
             runs: steps.len(),
             state: states,
+            given: self.given(count),
             steps,
             output: "images",
             classes: conditioning,

@@ -133,7 +133,7 @@ impl Routine {
     }
 
     /// The whole loop of a sampler, `program` being its graph's: the noise of `seed` for samples from number `first` on, of one class or of
-    /// the classes in turn.
+    /// the classes in turn. Inputs that are the caller's are 0 until [`Routine::give`] gives them.
     ///
     /// # Errors
     /// When the sampler has no such class.
@@ -149,7 +149,8 @@ impl Routine {
         let classes = sampling
             .classes
             .input(sampling.count, class, first as usize)?;
-        for (name, value) in sampling.begin(seed, first, 0)?.into_iter().chain(classes) {
+        let begin = sampling.begin(seed, first, 0)?.into_iter();
+        for (name, value) in begin.chain(classes).chain(sampling.nothing_given()?) {
             routine.give(name, &value.data);
         }
         Ok(routine)

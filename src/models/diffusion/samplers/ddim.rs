@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::step::{Combination, Reverse, ReverseStep, Sampler, epsilon_of};
-use crate::models::diffusion::process::Level;
+use crate::models::diffusion::process::{Level, Process};
 use crate::models::diffusion::spacing::{Grid, Spacing};
 
 /// Among the samplers.
@@ -39,19 +39,29 @@ pub struct Ddim {
 
 impl Sampler for Ddim {
     fn steps(&self, reverse: &Reverse<'_>, levels: &[Level]) -> Vec<ReverseStep> {
-        let count = levels.len() - 1;
-        let distance = reverse.process.len() / count.max(1);
         let next = |i: usize| {
-            if !self.stride {
-                return levels[i + 1];
+            if self.stride {
+                strided(reverse.process, levels, i)
+            } else {
+                levels[i + 1]
             }
-            let next = (levels[i].timestep as usize).checked_sub(distance);
-            next.map_or(levels[count], |t| reverse.process.level(t))
         };
-        (0..count)
+        (0..levels.len() - 1)
             .map(|i| self.step(reverse, i, [levels[i], next(i)]))
             .collect()
     }
+}
+
+/// Where step i of [`Ddim::stride`] goes.
+pub(in crate::models::diffusion) fn strided(
+    process: &Process,
+    levels: &[Level],
+    i: usize,
+) -> Level {
+    let count = levels.len() - 1;
+    let distance = process.len() / count.max(1);
+    let next = (levels[i].timestep as usize).checked_sub(distance);
+    next.map_or(levels[count], |t| process.level(t))
 }
 
 impl Ddim {

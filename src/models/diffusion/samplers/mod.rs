@@ -37,6 +37,7 @@ mod step;
 mod unipc;
 
 pub use ddim::Ddim;
+pub(super) use ddim::strided;
 pub use ddpm::Ddpm;
 pub use dpmpp_2m::Dpmpp2M;
 pub use dpmpp_2m_sde::Dpmpp2MSde;

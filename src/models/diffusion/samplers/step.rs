@@ -56,8 +56,10 @@ impl Combination {
 /// the variance is not learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReverseStep {
-    /// The step of the whole process that the row is of: its noise is drawn by it.
+    /// The step of the whole process that the row is of.
     pub step: usize,
+    /// The number of its noise's draw: the step's, where each is made once.
+    pub draw: usize,
     /// Where x is.
     pub level: Level,
     /// See above.
@@ -89,6 +91,7 @@ impl Reverse<'_> {
         let clip = self.clip.unwrap_or(f64::INFINITY);
         ReverseStep {
             step,
+            draw: step,
             level,
             x0_x,
             x0_p,
@@ -150,7 +153,7 @@ impl ReverseStep {
         row[column::MIN_LOG_VARIANCE] = self.min_log_variance.max(NO_NOISE) as f32;
         row[column::MAX_LOG_VARIANCE] = self.max_log_variance.max(NO_NOISE) as f32;
         row[column::NOISE] = f32::from(u8::from(self.noise));
-        row[column::DRAW] = self.step as f32;
+        row[column::DRAW] = self.draw as f32;
         row[column::KEEP_X] = self.keep.x as f32;
         row[column::KEEP_X0] = self.keep.x0 as f32;
         row[column::KEEP_PREVIOUS] = self.keep.previous as f32;
