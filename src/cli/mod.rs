@@ -22,6 +22,7 @@ mod flags;
 mod info;
 mod inpainting;
 mod interpolate;
+mod low_res;
 mod measuring;
 mod models;
 mod outputs;

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use super::common::Output;
 use super::inpainting;
+use super::low_res;
 use super::outputs;
 use super::reading::{ReadingArguments, class_of, given};
 use super::sampling::{ProcessArguments, SampleArguments};
-use crate::data::Spec;
 use crate::data::idx::Part;
+use crate::data::{Dataset, Spec};
 use crate::error::{Error, Result};
 use crate::evaluate::reverse::{forward, is_moment};
 use crate::evaluate::{Evaluator, FEWEST, Start};
@@ -160,13 +161,32 @@ fn begin(
         },
         moments: Vec::new(),
     };
-    if let Some(path) = &process.init_noise {
-        let mut x = images_from_file(path, "noise", run.image(), n)?;
-        x.iter_mut().for_each(|z| *z *= model.first_noise());
-        return Ok(noise(Some(x)));
+    let init_noise = match &process.init_noise {
+        Some(path) => {
+            let mut x = images_from_file(path, "noise", run.image(), n)?;
+            x.iter_mut().for_each(|z| *z *= model.first_noise());
+            Some(x)
+        }
+        None => None,
+    };
+    if !process.low_res.is_empty() || model.low_res().is_some() {
+        let small = low_res::read(output, &process.low_res, run, model, n)?;
+        let mut begun = noise(init_noise);
+        begun.start = begun.start.beside(model, &small.values)?;
+        if let Some(data) = &small.data {
+            begun.start = begun.start.of_classes(model, data);
+        }
+        return Ok(begun);
     }
-    let examples = match &process.data {
-        Some(spec) => examples(output, spec, run, n)?,
+    if init_noise.is_some() {
+        return Ok(noise(init_noise));
+    }
+    let data = match &process.data {
+        Some(spec) => Some(examples(output, spec, run, n)?),
+        None => None,
+    };
+    let examples = match &data {
+        Some(data) => data.scaled(),
         None if process.init_image.is_empty() => return Ok(noise(None)),
         None => inpainting::pictures(&process.init_image, run, n)?,
     };
@@ -184,12 +204,16 @@ fn begin(
     };
     if let Some(mask) = asked.mask {
         begun.start = begun.start.keeping(&begun.model, &examples, mask)?;
+        // What is completed is of its own class, where no other is asked for.
+        if let Some(data) = &data {
+            begun.start = begun.start.of_classes(&begun.model, data);
+        }
     }
     Ok(begun)
 }
 
-/// The first held-out examples of a data set, in the range of models.
-fn examples(output: &Output, spec: &Spec, run: &Run, n: usize) -> Result<Vec<f32>> {
+/// The first held-out examples of a data set.
+pub(super) fn examples(output: &Output, spec: &Spec, run: &Run, n: usize) -> Result<Dataset> {
     let arguments = ReadingArguments::default();
     let given = given(output, spec, &arguments, run, Part::Test)?;
     output.say(&format!("data: {}", given.words(run)));
@@ -200,5 +224,5 @@ fn examples(output: &Output, spec: &Spec, run: &Run, n: usize) -> Result<Vec<f32
             dataset.rows()
         )));
     }
-    Ok(dataset.select(&(0..n).collect::<Vec<_>>()).scaled())
+    Ok(dataset.select(&(0..n).collect::<Vec<_>>()))
 }

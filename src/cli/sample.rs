@@ -32,6 +32,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &SampleArguments)
         .input("--init-noise", process.init_noise.as_ref())
         .input("--mask", process.inpainting.file())
         .inputs("--init-image", &process.init_image)
+        .inputs("--low-res", &process.low_res)
         .input("--classifier", arguments.sampling.classifier())
         .file("--out", out, Content::Picture)
         .optional(

@@ -21,7 +21,7 @@ pub(super) struct SampleArguments {
     #[arg(long)]
     pub(super) list_samplers: bool,
     /// Diffusion: draw one noise by every sampler instead, a row for each, in it --n samples of each of these numbers of steps
-    #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with_all = ["sampler", "steps", "eta", "solver_type", "stride", "last_sigma", "use_clipped_model_output", "init_noise", "data", "init_image", "mask", "chain", "gif", "save_tensor", "filters", "traverse", "manifold"])]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with_all = ["sampler", "steps", "eta", "solver_type", "stride", "last_sigma", "use_clipped_model_output", "init_noise", "data", "init_image", "mask", "low_res", "chain", "gif", "save_tensor", "filters", "traverse", "manifold"])]
     pub(super) every_sampler: Vec<usize>,
     #[command(flatten)]
     pub(super) sampling: SamplingArguments,
@@ -243,6 +243,10 @@ pub(super) struct ProcessArguments {
     /// [default: 0.6, with --mask 1]
     #[arg(long)]
     strength: Option<f64>,
+    /// Diffusion, of super-resolution: make large pictures of these, of the small size or of the large one, whose means are taken, in turn
+    /// for --n samples; or of held-out examples of this data
+    #[arg(long, value_name = "FILE|SPEC", num_args = 1.., conflicts_with_all = ["data", "init_image"])]
+    pub(super) low_res: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) inpainting: InpaintingArguments,
     /// Diffusion: also draw how samples become, a row each; with --data first how they are lost
@@ -283,6 +287,7 @@ impl ProcessArguments {
             ("--data", self.data.is_some()),
             ("--init-image", !self.init_image.is_empty()),
             ("--mask", self.inpainting.given()),
+            ("--low-res", !self.low_res.is_empty()),
             ("--strength", self.strength.is_some()),
             ("--chain", self.chain.is_some()),
             ("--gif", self.gif.is_some()),

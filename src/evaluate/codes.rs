@@ -122,7 +122,7 @@ impl Evaluator {
         Ok(Some((ever.iter().filter(|e| !**e).count(), units)))
     }
 
-    /// Where a model stands, as pictures: `count` samples at fixed noise, or, of a model that has none, `count` of `data` and what it makes
+    /// Where a model stands, as pictures: `count` samples at fixed noise (of super-resolution those of the first of `data`), or, of a model that has none, `count` of `data` and what it makes
     /// of them. A sampler that is run often is timed, and given up where it would take longer than `allowed`.
     ///
     /// # Errors
@@ -155,7 +155,8 @@ impl Evaluator {
                 }
                 Ok(())
             };
-            let drawn = self.samples_from(model, count, None, &Start::default(), &mut watch);
+            let start = Start::of_examples(model, data, count)?;
+            let drawn = self.samples_from(model, count, None, &start, &mut watch);
             return match (drawn, cost) {
                 (_, Some(cost)) => Ok(Previewed::TooLong(cost)),
                 (drawn, None) => Ok(Previewed::Images(drawn?.images, 8)),

@@ -34,7 +34,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::statistics::{self, Comparison, Features};
-use super::{Evaluator, Samples};
+use super::{Evaluator, Samples, Start};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::files::folder::{read_config, read_weights};
@@ -42,7 +42,7 @@ use crate::graph::layout::Layout;
 use crate::models::Model;
 use crate::models::classifier::Classifier;
 use crate::nn::init::{generator, hash, normal_pair};
-use crate::session::Device;
+use crate::session::{Device, Executable};
 use crate::tensor::Data;
 use crate::tensor::ImageShape;
 
@@ -332,7 +332,16 @@ pub fn made_by(
             },
         ));
     }
-    let Samples { images, labels, .. } = evaluator.samples(model, count, class)?;
+    let start = Start::of_examples(model, held_out, count)?;
+    let own = (!start.given.is_empty()).then_some(&held_out.labels);
+    let mut nothing = |_, _: &dyn Executable| Ok(());
+    let drawn = evaluator.samples_from(model, count, class, &start, &mut nothing)?;
+    let Samples { images, labels, .. } = drawn;
+    // What is made of an example is of the example's class.
+    let labels = match own {
+        Some(Some(own)) => own.iter().copied().cycle().take(count).collect(),
+        _ => labels,
+    };
     let made = as_images(&images, shape, "samples");
     Ok((
         "samples",

@@ -63,6 +63,8 @@ pub struct Start {
     pub runs_done: usize,
     /// Inputs that are the caller's, a row an example each; 0 where they are not named.
     pub given: Vec<(&'static str, Vec<f32>)>,
+    /// Each sample's class, where none is asked for; empty: the classes take turns.
+    pub classes: Vec<usize>,
 }
 
 /// What a model made of noise.
@@ -314,9 +316,13 @@ impl Evaluator {
         let runs = sampling.runs - start.runs_done;
         let mut executable = self.session.compile(&sampling.graph, &[])?;
         let mut samples = Samples::default();
+        let class_of = |number: usize| match (class, start.classes.get(number)) {
+            (None, Some(&own)) => classes.of(Some(own), number),
+            _ => classes.of(class, number),
+        };
         for first in (0..count).step_by(chunk.max(1)) {
             let real = chunk.min(count - first);
-            if let Some((name, value)) = classes.input(chunk, class, first)? {
+            if let Some((name, value)) = classes.rows(chunk, |i| class_of(first + i))? {
                 executable.write(name, value)?;
             }
             for (name, mut value) in sampling.begin(self.seed, first as u32, start.runs_done)? {
@@ -350,7 +356,7 @@ impl Evaluator {
             }
             if classes.columns() > 0 {
                 for number in first..first + real {
-                    samples.labels.push(classes.of(class, number)? as u32);
+                    samples.labels.push(class_of(number)? as u32);
                 }
             }
         }

@@ -38,10 +38,11 @@
 use std::ops::Range;
 
 use super::Start;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::models::Model;
-use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::inpainting::{KNOWN, MASK};
+use crate::models::diffusion::{Diffusion, LOW_RES};
 use crate::program::sampling::Sampling;
 use crate::tensor::Value;
 
@@ -113,8 +114,75 @@ impl Start {
         Ok(self)
     }
 
+    /// The same with small images `[count, small width]` beside x, in the range of the data, of a model of super-resolution.
+    ///
+    /// # Errors
+    /// When it is no such model, or they are none of its small images.
+    pub fn beside(mut self, model: &Diffusion, small: &[f32]) -> Result<Self> {
+        let Some(image) = model.low_res() else {
+            return Err(Error::Usage(
+                "diffusion: `low_res`: this model sees nothing beside x; it is of models of super-resolution".to_owned(),
+            ));
+        };
+        let width = image.count();
+        if !small.len().is_multiple_of(width) || small.iter().any(|x| !x.is_finite()) {
+            return Err(Error::field(
+                "low_res",
+                format!(
+                    "{} values are no images of {image}, {width} finite values each",
+                    small.len()
+                ),
+            ));
+        }
+        self.given.push((LOW_RES, small.to_vec()));
+        Ok(self)
+    }
+
+    /// What a model is given of the first `count` examples of `data`, or of all in turn: of super-resolution the means of their pixels, and their
+    /// classes where it is conditional. Nothing of other models.
+    ///
+    /// # Errors
+    /// When they are not of the model's size.
+    pub fn of_examples(model: &dyn Model, data: &Dataset, count: usize) -> Result<Self> {
+        let start = Self::default();
+        let diffusion = model.as_any().downcast_ref::<Diffusion>();
+        let Some(diffusion) = diffusion.filter(|d| d.low_res().is_some()) else {
+            return Ok(start);
+        };
+        let rows: Vec<usize> = (0..data.rows().max(1)).cycle().take(count).collect();
+        let some = data.select(&rows);
+        let start = start.beside(diffusion, &diffusion.means(&some.scaled())?)?;
+        Ok(start.of_classes(diffusion, &some))
+    }
+
+    /// The same for the classes of examples, where they have some and the model is conditional on as many.
+    #[must_use]
+    pub fn of_classes(mut self, model: &Diffusion, data: &Dataset) -> Self {
+        let classes = model.classes();
+        if let Some(labels) = &data.labels
+            && data.classes() == classes
+            && classes > 0
+        {
+            self.classes = labels.iter().map(|&l| l as usize).collect();
+        }
+        self
+    }
+
     /// Refuses what is given for `count` samples and does not fit their sampler.
     pub(super) fn check_given(&self, one: &Sampling, count: usize) -> Result<()> {
+        if !self.classes.is_empty() && self.classes.len() != count {
+            return Err(Error::Usage(format!(
+                "{} classes for {count} samples",
+                self.classes.len()
+            )));
+        }
+        let needed = one.given.iter().find(|g| g.name == LOW_RES);
+        if needed.is_some() && !self.given.iter().any(|(name, _)| *name == LOW_RES) {
+            return Err(Error::Usage(
+                "diffusion: `low_res`: this model makes large pictures of small ones: give it some"
+                    .to_owned(),
+            ));
+        }
         for (name, values) in &self.given {
             let Some(given) = one.given.iter().find(|g| g.name == *name) else {
                 return Err(Error::Usage(format!(

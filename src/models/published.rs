@@ -187,7 +187,7 @@ pub fn model(
     let open = [
         ("image_size", untold.image_size.is_none()),
         (
-            "num_head_channels or num_heads",
+            "num_head_channels` or `num_heads",
             untold.num_head_channels.is_none() && untold.num_heads.is_none(),
         ),
         (

@@ -257,14 +257,26 @@ impl Classes {
         class: Option<usize>,
         first: usize,
     ) -> Result<Option<(&'static str, Value)>> {
-        let columns = self.columns();
         self.of(class, first)?;
+        self.rows(count, |i| self.of(class, first + i))
+    }
+
+    /// The same of `count` examples that each have a class of their own.
+    ///
+    /// # Errors
+    /// Those of `class`; when there is no such class.
+    pub fn rows(
+        &self,
+        count: usize,
+        class: impl Fn(usize) -> Result<usize>,
+    ) -> Result<Option<(&'static str, Value)>> {
+        let columns = self.columns();
         if columns == 0 {
             return Ok(None);
         }
         let mut values = vec![0.0; count * columns];
         for (i, row) in values.chunks_exact_mut(columns).enumerate() {
-            row[self.of(class, first + i)?] = 1.0;
+            row[self.of(Some(class(i)?), i)?] = 1.0;
         }
         Ok(Some(("classes", Value::f32([count, columns], values)?)))
     }

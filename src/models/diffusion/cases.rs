@@ -3,7 +3,7 @@
 use super::inpainting::{Inpainting, RePaint};
 use super::process::{Prediction, Variance};
 use super::samplers::SamplerSettings;
-use super::{Config, Diffusion, Loss, Network, mlp, unet};
+use super::{Config, Diffusion, Loss, Network, adm, mlp, unet};
 use crate::error::Result;
 use crate::kernels::Caps;
 use crate::kernels::attention::LARGEST_HEAD;
@@ -61,7 +61,51 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
             5,
         ),
     ];
+    // guided-diffusion's networks. Groups of two channels: of one, gradients of biases before them would be zero, and rounding all that is left.
+    let adm = |network: adm::Config, low_res: Option<[usize; 2]>| {
+        let network = adm::Config {
+            num_res_blocks: 1,
+            num_head_channels: Some(4),
+            groups: 2,
+            ..network
+        };
+        let unet = adm::UNetConfig {
+            low_res,
+            ..adm::UNetConfig::of(IMAGE, network)
+        };
+        Config::of(IMAGE, true, Network::Adm(Box::new(unet)))
+    };
+    configs.push((
+        "ADM 4-8, super-resolution",
+        adm(
+            adm::Config {
+                channel_mult: vec![1.0, 2.0],
+                attention_resolutions: vec![2],
+                ..adm::Config::of(4)
+            },
+            Some([14, 7]),
+        ),
+        3,
+    ));
     if !quick {
+        configs.push((
+            "ADM 4-4-8, time added, plain samplers, v",
+            Config {
+                prediction: Prediction::Velocity,
+                ..adm(
+                    adm::Config {
+                        channel_mult: vec![0.5, 0.5, 1.0],
+                        attention_resolutions: vec![4],
+                        use_scale_shift_norm: false,
+                        resblock_updown: false,
+                        use_new_attention_order: true,
+                        ..adm::Config::of(8)
+                    },
+                    None,
+                )
+            },
+            2,
+        ));
         configs.push((
             "U-Net 4-8-8, scale-shift, resnet samplers, hybrid",
             Config {
@@ -170,6 +214,22 @@ pub(super) fn further() -> Result<Vec<Usual>> {
     all.push(Usual {
         samples: &[16],
         ..Usual::new("diffusion, guided, hybrid", Diffusion::new(guided)?, 16)
+    });
+    let small = adm::Config {
+        channel_mult: vec![1.0, 1.0],
+        num_res_blocks: 1,
+        attention_resolutions: Vec::new(),
+        num_head_channels: Some(32),
+        ..adm::Config::of(32)
+    };
+    let larger = adm::UNetConfig {
+        low_res: Some([14, 14]),
+        ..adm::UNetConfig::of(IMAGE, small)
+    };
+    let larger = Config::of(IMAGE, true, Network::Adm(Box::new(larger)));
+    all.push(Usual {
+        samples: &[16],
+        ..Usual::new("diffusion, super-resolution", Diffusion::new(larger)?, 16)
     });
     Ok(all)
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use super::model::{DataType, Model, Phase, finish_with, trained};
 use super::registry::{self, Entry};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
@@ -166,6 +166,36 @@ impl Diffusion {
             graph.constant(0.0).broadcast_to([batch, 1])
         };
         Ok(Some(graph.concat(1, &[labels * (-null + 1.0), null])))
+    }
+
+    /// The means of the pixels of `images` `[count, width]` that make its small images, of super-resolution.
+    ///
+    /// # Errors
+    /// When the model sees no small images, or these are none of its size.
+    pub fn means(&self, images: &[f32]) -> Result<Vec<f32>> {
+        let (image, Some(small)) = (self.config.image, self.low_res()) else {
+            return Err(Error::Usage(
+                "diffusion: `low_res`: this model sees nothing beside x".to_owned(),
+            ));
+        };
+        if !images.len().is_multiple_of(image.count()) {
+            return Err(Error::Usage(format!(
+                "diffusion: `low_res`: {} values are no images of {image}",
+                images.len()
+            )));
+        }
+        let [down, across] = [image.height / small.height, image.width / small.width];
+        let one = |picture: &[f32]| {
+            let mut means = vec![0.0_f64; small.count()];
+            for (i, &value) in picture.iter().enumerate() {
+                let (pixel, channel) = (i / image.channels, i % image.channels);
+                let (row, column) = (pixel / image.width / down, pixel % image.width / across);
+                means[(row * small.width + column) * image.channels + channel] += f64::from(value);
+            }
+            let share = 1.0 / (down * across) as f64;
+            means.into_iter().map(move |sum| (sum * share) as f32)
+        };
+        Ok(images.chunks_exact(image.count()).flat_map(one).collect())
     }
 
     /// What the network is told of the step's batch `x0` `[batch, width]`: its classes, and of super-resolution the means of its pixels

@@ -1,0 +1,90 @@
+//! `wgen sample --low-res`: the small pictures that a model of super-resolution makes large ones of.
+
+use std::path::{Path, PathBuf};
+
+use super::common::Output;
+use super::reading::ReadingArguments;
+use super::reverse::examples;
+use super::said::shown;
+use crate::data::images;
+use crate::data::{Dataset, Spec};
+use crate::error::{Error, Result};
+use crate::models::diffusion::Diffusion;
+use crate::run::Run;
+use crate::tensor::ImageShape;
+
+/// Small pictures.
+pub(super) struct Small {
+    /// Row after row, in the range of models.
+    pub(super) values: Vec<f32>,
+    /// The examples that they are the means of, where they are of data.
+    pub(super) data: Option<Dataset>,
+}
+
+/// `n` small pictures: of files, in turn, of the small or the large size, or the means of held-out examples.
+///
+/// # Errors
+/// When the model makes no large pictures of small ones, none are given, or one is of another size.
+pub(super) fn read(
+    output: &Output,
+    asked: &[PathBuf],
+    run: &Run,
+    model: &Diffusion,
+    n: usize,
+) -> Result<Small> {
+    let Some(small) = model.low_res() else {
+        return Err(Error::Usage(
+            "--low-res is for models of super-resolution; this one sees nothing beside x"
+                .to_owned(),
+        ));
+    };
+    if asked.is_empty() {
+        return Err(Error::Usage(format!(
+            "--low-res: this model makes {} of {small}: give it pictures, or data whose means it takes",
+            shown(run.image())
+        )));
+    }
+    if let [one] = asked
+        && let Some(spec) = one.to_str().and_then(|text| text.parse::<Spec>().ok())
+    {
+        let data = examples(output, &spec, run, n)?;
+        return Ok(Small {
+            values: model.means(&data.scaled())?,
+            data: Some(data),
+        });
+    }
+    let mut each = Vec::new();
+    for path in asked.iter().take(n) {
+        each.push(of_file(path, run, model, small)?);
+    }
+    Ok(Small {
+        values: each.iter().cycle().take(n).flatten().copied().collect(),
+        data: None,
+    })
+}
+
+/// One picture, in the model's colours, as large as it is.
+fn of_file(path: &Path, run: &Run, model: &Diffusion, small: ImageShape) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let (mut options, _) = ReadingArguments::default().of_run(run.config())?;
+    options.size = None;
+    options.grey = small.channels == 1;
+    let (shape, bytes) = images::from_bytes(path, &bytes, &options)?;
+    let values: Vec<f32> = bytes
+        .into_iter()
+        .map(|b| f32::from(b) * (1.0 / 255.0))
+        .collect();
+    if shape == small {
+        Ok(values)
+    } else if shape == run.image() {
+        model.means(&values)
+    } else {
+        Err(Error::Usage(format!(
+            "--low-res {}: is {}; the model makes {} of {}, and takes either",
+            path.display(),
+            shown(shape),
+            shown(run.image()),
+            shown(small)
+        )))
+    }
+}
