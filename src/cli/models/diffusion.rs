@@ -5,12 +5,13 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::classes_of;
+use super::continuous::ContinuousArguments;
 use super::forward::ForwardArguments;
 use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::models::Model;
-use crate::models::diffusion::process::{Prediction, Variance};
+use crate::models::diffusion::process::{Kind, Prediction, Variance};
 use crate::models::diffusion::samplers::SamplerSettings;
 use crate::models::diffusion::spacing::Spacing;
 use crate::models::diffusion::{self, Config, Loss, Network, mlp, unet};
@@ -57,9 +58,11 @@ pub(in crate::cli) struct Diffusion {
     blocks: usize,
     #[command(flatten)]
     process: ForwardArguments,
-    /// What the network predicts
-    #[arg(long, value_enum, default_value_t = Prediction::Epsilon)]
-    prediction: Prediction,
+    #[command(flatten)]
+    continuous: ContinuousArguments,
+    /// What the network predicts [default: epsilon; of a flow flow, of edm edm]
+    #[arg(long, value_enum)]
+    prediction: Option<Prediction>,
     /// The variance of ancestral steps
     #[arg(long, value_enum, default_value_t = Variance::FixedSmall)]
     variance: Variance,
@@ -85,6 +88,8 @@ impl ModelArguments for Diffusion {
         let pixels = dataset.dtype() == DType::U8;
         let shape = dataset.shape;
         let variance = self.variance;
+        let process = self.continuous.apply(self.process.config())?;
+        let kind = process.kind;
         let twice = if variance == Variance::LearnedRange {
             2
         } else {
@@ -98,8 +103,12 @@ impl ModelArguments for Diffusion {
             classes: 0,
         });
         let mut config = Config {
-            process: self.process.config(),
-            prediction: self.prediction,
+            process,
+            prediction: self.prediction.unwrap_or(match kind {
+                Kind::VariancePreserving => Prediction::Epsilon,
+                Kind::Flow(_) => Prediction::Flow,
+                Kind::Edm(_) => Prediction::Edm,
+            }),
             variance,
             accumulate: self.accumulate,
             loss: match self.loss {
@@ -119,7 +128,7 @@ impl ModelArguments for Diffusion {
             } else {
                 0.0
             },
-            sampling: SamplerSettings {
+            sampling: ContinuousArguments::sampling(&kind).unwrap_or(SamplerSettings {
                 steps: self.process.timesteps.min(50),
                 spacing: if self.process.zero_terminal_snr {
                     Spacing::Trailing
@@ -127,7 +136,7 @@ impl ModelArguments for Diffusion {
                     Spacing::Leading
                 },
                 ..SamplerSettings::default()
-            },
+            }),
             ..Config::of(shape, pixels, network)
         };
         let rows = config.class_rows();

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 mod ae;
 mod classifier;
+mod continuous;
 mod contractive_ae;
 mod corruption;
 mod diffusion;

@@ -1,7 +1,8 @@
 //! What is verified and timed of it.
 
-use super::process::{Prediction, Variance};
+use super::process::{self, Density, Edm, Flow, Kind, Prediction, Variance};
 use super::samplers::SamplerSettings;
+use super::spacing::{SigmaSpacing, Spacing};
 use super::{Config, Diffusion, Loss, Network, mlp, unet};
 use crate::error::Result;
 use crate::kernels::Caps;
@@ -59,6 +60,29 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
             },
             5,
         ),
+        (
+            "perceptron, flow",
+            Config {
+                prediction: Prediction::Flow,
+                process: continuous(Kind::Flow(Flow {
+                    shift: 3.0,
+                    density: Density::LogitNormal,
+                })),
+                sampling: own_levels("heun", None),
+                ..points(IMAGE.count(), 0)
+            },
+            5,
+        ),
+        (
+            "perceptron, EDM",
+            Config {
+                prediction: Prediction::Edm,
+                process: continuous(Kind::Edm(Edm::default())),
+                sampling: own_levels("dpmpp-2m", Some(SigmaSpacing::Karras)),
+                ..points(IMAGE.count(), 0)
+            },
+            6,
+        ),
     ];
     if !quick {
         configs.push((
@@ -100,6 +124,25 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
         ))
     };
     configs.into_iter().map(step).collect()
+}
+
+/// A process without betas.
+fn continuous(kind: Kind) -> process::Config {
+    process::Config {
+        kind,
+        ..process::Config::default()
+    }
+}
+
+/// How it is sampled.
+fn own_levels(sampler: &str, sigmas: Option<SigmaSpacing>) -> SamplerSettings {
+    SamplerSettings {
+        sampler: sampler.to_owned(),
+        steps: 6,
+        spacing: Spacing::Linspace,
+        sigmas,
+        ..SamplerSettings::default()
+    }
 }
 
 pub(super) fn usual() -> Result<Vec<Usual>> {
