@@ -2,7 +2,7 @@
 //
 //   out[b, :] = ${"[cos, sin]" if cosine_first else "[sin, cos]"} of t[b] f_i,  f_i = max_period^(-i / (half - shift)),  i < half = dim / 2;  a last odd column is 0
 //
-// t: [batch] ${"in units of 2^-fraction_bits" if fraction else "integers"}; out: [batch, dim]. f_i / 2 pi comes as a fraction of 2^32, so that t f_i is exact modulo a turn in integers: in floats
+// t: [batch] ${"reals, rounded to units of 2^-fraction_bits" if real else "in units of 2^-fraction_bits, two's complement" if fraction else "integers"}; out: [batch, dim]. f_i / 2 pi comes as a fraction of 2^32, so that t f_i is exact modulo a turn in integers: in floats
 // the product's error grows with t, and drivers promise nothing of sin beyond pi.
 //
 // One invocation makes one element. Dispatch: ceil(count / WORKGROUP), folded into x and y.
@@ -37,9 +37,16 @@ fn timestep_embedding(
     let column = e % params.dim;
     let i = column % half;
     //# if fraction
-    // Whole turns are above the word that is left after the fraction's bits.
-    let product = mul_wide(t[e / params.dim], params.turns[i / 4u][i % 4u]);
-    let turned = (product.x >> params.fraction_bits) | (product.y << (32u - params.fraction_bits));
+    let turn = params.turns[i / 4u][i % 4u];
+    //# if real
+    let word = bitcast<u32>(i32(round(t[e / params.dim] * f32(1u << params.fraction_bits))));
+    //# else
+    let word = t[e / params.dim];
+    //# endif
+    // Whole turns are above the word that is left after the fraction's bits. What is below 0 was taken for 2^32 more.
+    let product = mul_wide(word, turn);
+    let high = product.y - select(0u, turn, word >> 31u == 1u);
+    let turned = (product.x >> params.fraction_bits) | (high << (32u - params.fraction_bits));
     //# else
     let turned = t[e / params.dim] * params.turns[i / 4u][i % 4u];
     //# endif

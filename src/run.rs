@@ -37,7 +37,7 @@ use crate::graph::layout::Layout;
 use crate::kernels::camera_rays::Camera;
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::inpainting::Inpainting;
-use crate::models::diffusion::samplers::SamplerSettings;
+use crate::models::diffusion::samplers::{self, SamplerSettings};
 use crate::models::noised_classifier::NoisedClassifier;
 use crate::models::{DataType, Model};
 use crate::plan::{Plan, Renderer, Sampler, Store, StoreOptions};
@@ -142,6 +142,15 @@ impl Run {
     /// When it is no diffusion model, or there is no such sampler.
     pub fn settings_of_sampler(&self, name: &str) -> Result<SamplerSettings> {
         self.diffusion()?.sampling_by(name)
+    }
+
+    /// Whether the sampler called `name` can sample it: some are of variance-preserving processes alone.
+    pub fn is_sampled_by(&self, name: &str) -> bool {
+        let Ok(model) = self.diffusion() else {
+            return false;
+        };
+        let kind = &model.config().process.kind;
+        samplers::find(name).is_ok_and(|e| kind.preserves_variance() || !e.only_variance_preserving)
     }
 
     /// The model, where it is a diffusion model.

@@ -7,7 +7,9 @@ use serde_json::{Value as Json, json};
 use tempfile::tempdir;
 use wgen::Run;
 use wgen::files::weights::{Tensors, write_tensors};
-use wgen::models::diffusion::process::{BetaSchedule, Prediction, Variance};
+use wgen::models::diffusion::process::{
+    BetaSchedule, Density, Edm, Flow, Kind, Prediction, Variance,
+};
 use wgen::models::diffusion::samplers::{ALL, SamplerSettings, SolverType, find};
 use wgen::models::diffusion::spacing::{LastSigma, SigmaSpacing, Spacing};
 use wgen::models::diffusion::{Config, Denoiser, Diffusion, unet};
@@ -352,4 +354,111 @@ fn a_run_keeps_what_it_was_told() {
     let again: SamplerSettings =
         serde_json::from_str(&serde_json::to_string(&settings).unwrap()).unwrap();
     assert_eq!(settings, again);
+}
+
+#[test]
+fn processes_without_betas_are_read() {
+    let flow = of(json!({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0, "base_shift": 0.5, "max_shift": 1.15})).unwrap();
+    assert_eq!(flow.prediction, Prediction::Flow);
+    assert_eq!(flow.clip, None);
+    let shifted = Flow {
+        shift: 3.0,
+        density: Density::Uniform,
+    };
+    assert_eq!(flow.process.kind, Kind::Flow(shifted));
+    let sampling = &flow.sampling;
+    assert_eq!((sampling.sampler.as_str(), sampling.steps), ("euler", 50));
+    assert!(sampling.shift_twice);
+    let plain = of(json!({"_class_name": "FlowMatchEulerDiscreteScheduler"})).unwrap();
+    assert!(!plain.sampling.shift_twice);
+    let edm = of(json!({
+        "_class_name": "EDMEulerScheduler", "sigma_data": 0.6, "sigma_max": 60.0, "sigma_schedule": "exponential", "prediction_type": "epsilon",
+    }))
+    .unwrap();
+    assert_eq!(edm.prediction, Prediction::Edm);
+    let numbers = Edm {
+        sigma_data: 0.6,
+        sigma_max: 60.0,
+        ..Edm::default()
+    };
+    assert_eq!(edm.process.kind, Kind::Edm(numbers));
+    assert_eq!(edm.sampling.sigmas, Some(SigmaSpacing::Exponential));
+    let karras = of(json!({"_class_name": "EDMEulerScheduler"})).unwrap();
+    assert_eq!(karras.sampling.sigmas, Some(SigmaSpacing::Karras));
+}
+
+#[test]
+fn what_changes_the_results_of_such_processes_is_refused() {
+    let (flow, edm) = ("FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler");
+    for (class, key, value, words) in [
+        (
+            flow,
+            "use_dynamic_shifting",
+            json!(true),
+            "use_dynamic_shifting true is not supported: the shift would hang on the size",
+        ),
+        (
+            flow,
+            "shift_terminal",
+            json!(0.1),
+            "shift_terminal 0.1 is not supported",
+        ),
+        (flow, "invert_sigmas", json!(true), "invert_sigmas true"),
+        (
+            flow,
+            "stochastic_sampling",
+            json!(true),
+            "stochastic_sampling true",
+        ),
+        (
+            flow,
+            "use_karras_sigmas",
+            json!(true),
+            "use_karras_sigmas true is not supported of flows",
+        ),
+        (flow, "shift", json!(0.0), "`shift` 0 must be above 0"),
+        (
+            edm,
+            "prediction_type",
+            json!("v_prediction"),
+            "with the sign turned",
+        ),
+        (
+            edm,
+            "rho",
+            json!(5.0),
+            "rho 5 is not supported; the nearest is 7",
+        ),
+        (
+            edm,
+            "sigma_schedule",
+            json!("beta"),
+            "sigma_schedule 'beta'",
+        ),
+        (
+            edm,
+            "final_sigmas_type",
+            json!("sigma_min"),
+            "final_sigmas_type 'sigma_min'",
+        ),
+        (
+            edm,
+            "sigma_min",
+            json!(90.0),
+            "`sigma_min` 90 must be below",
+        ),
+    ] {
+        let said = of(json!({"_class_name": class, key: value})).unwrap_err();
+        assert!(said.contains(words), "{class}, {key}: {said}");
+    }
+    for (class, nearest) in [
+        ("FlowMatchHeunDiscreteScheduler", flow),
+        ("EDMDPMSolverMultistepScheduler", edm),
+    ] {
+        let said = of(json!({"_class_name": class})).unwrap_err();
+        assert!(
+            said.contains(&format!("the nearest is {nearest}")),
+            "{said}"
+        );
+    }
 }

@@ -53,7 +53,7 @@ pub(super) fn continued(
 ) -> Result<Config> {
     let asked = model.training();
     let folder = asked.out.display();
-    let own = run.model.name();
+    let own = models::trained_as(run.model.as_ref());
     if own != wanted {
         let typed = models::typed(own);
         return Err(Error::Usage(format!(

@@ -63,14 +63,16 @@ pub(super) fn draw(
     };
     let steps = &arguments.every_sampler;
     let columns = n * steps.len();
+    let fits = |e: &&Entry| run.is_sampled_by(e.name);
+    let fitting: Vec<&Entry> = ALL.iter().filter(fits).collect();
     outputs::check_size(
         arguments.out(),
-        grid::size(columns * ALL.len(), run.image(), columns),
+        grid::size(columns * fitting.len(), run.image(), columns),
     )?;
     let class = class_of(run, arguments.class.as_deref())?;
     let mut images = Vec::new();
     let mut rows = Vec::new();
-    for entry in ALL {
+    for entry in fitting {
         for &steps in steps {
             let settings = SamplerSettings {
                 steps,

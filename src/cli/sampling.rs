@@ -88,6 +88,9 @@ pub(super) struct SamplingArguments {
     /// Diffusion, with --spacing karras or exponential: the most
     #[arg(long)]
     sigma_max: Option<f64>,
+    /// Diffusion, of a flow: the shift of the levels, in place of the process's
+    #[arg(long)]
+    shift: Option<f64>,
     /// Diffusion: what the last step goes to, the image or the noise of t = 0
     #[arg(long, value_enum)]
     last_sigma: Option<LastSigma>,
@@ -165,6 +168,7 @@ impl SamplingArguments {
             self.spacing.is_some(),
             self.sigma_min.is_some(),
             self.sigma_max.is_some(),
+            self.shift.is_some(),
             self.last_sigma.is_some(),
             self.solver_type.is_some(),
             self.stride,
@@ -209,6 +213,7 @@ impl SamplingArguments {
         }
         settings.sigma_min = self.sigma_min.or(settings.sigma_min);
         settings.sigma_max = self.sigma_max.or(settings.sigma_max);
+        settings.shift = self.shift.or(settings.shift);
         settings.last_sigma = self.last_sigma.unwrap_or(settings.last_sigma);
         settings.solver_type = self.solver_type.unwrap_or(settings.solver_type);
         settings.stride |= self.stride;

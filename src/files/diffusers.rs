@@ -14,7 +14,7 @@ use super::weights::{Tensors, write_tensors};
 use super::{Config, Training, found};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
-use crate::models::diffusion::process::{self, Rounding, Variance};
+use crate::models::diffusion::process::{self, Kind, Rounding, Variance};
 use crate::models::diffusion::{Config as Diffusing, Diffusion, Loss, Network, unet};
 
 pub(crate) use super::layouts::is_pipeline;
@@ -26,6 +26,9 @@ const WEIGHTS: &str = "diffusion_pytorch_model";
 
 /// The release whose configurations ours are.
 const VERSION: &str = "0.42.1";
+
+/// The class that we write of a variance-preserving process.
+const ANCESTRAL: &str = "DDPMScheduler";
 
 /// The key by which we mark the networks that we write: which of the embeddings is the null class of guidance, or null where none is. diffusers
 /// passes over keys that begin with an underscore, and keeps them when it saves what it has read.
@@ -141,15 +144,24 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
     let rows = unet.num_class_embeds.unwrap_or(0);
     let timesteps = scheduler.num_train_timesteps;
     let diffusion = Diffusing {
-        process: process::Config {
-            timesteps,
-            beta_schedule: scheduler.beta_schedule,
-            beta_start: scheduler.beta_start.unwrap_or(class.betas[0]),
-            beta_end: scheduler.beta_end.unwrap_or(class.betas[1]),
-            zero_terminal_snr: scheduler.rescale_betas_zero_snr,
-            rounding: Rounding::F32,
+        process: if class.is_continuous() {
+            process::Config {
+                timesteps,
+                kind: scheduler.kind(class),
+                ..process::Config::default()
+            }
+        } else {
+            process::Config {
+                timesteps,
+                beta_schedule: scheduler.beta_schedule,
+                beta_start: scheduler.beta_start.unwrap_or(class.betas[0]),
+                beta_end: scheduler.beta_end.unwrap_or(class.betas[1]),
+                zero_terminal_snr: scheduler.rescale_betas_zero_snr,
+                rounding: Rounding::F32,
+                ..process::Config::default()
+            }
         },
-        prediction: scheduler.prediction_type,
+        prediction: scheduler.prediction(class),
         variance,
         loss: if variance == Variance::LearnedRange {
             Loss::Hybrid
@@ -234,7 +246,35 @@ pub(super) fn write_about(folder: &Path, diffusion: &Diffusing, unet: &unet::Con
         fields.insert(NULL_CLASS.to_owned(), null.into());
     }
     save(UNET_CONFIG, &json)?;
-    let scheduler = Scheduler {
+    let process = &diffusion.process;
+    let continuous =
+        Scheduler::of_continuous(&process.kind, process.timesteps, &diffusion.sampling);
+    let (class, scheduler) = continuous.unwrap_or_else(|| (ANCESTRAL, ancestral(diffusion)));
+    let mut json = serde_json::to_value(scheduler).unwrap_or_default();
+    if let Some(fields) = json.as_object_mut() {
+        if let Some(class) = scheduler_classes::ALL.iter().find(|c| c.name == class) {
+            class.keep_own(fields);
+        }
+        fields.insert("_class_name".to_owned(), class.into());
+        fields.insert("_diffusers_version".to_owned(), VERSION.into());
+    }
+    save(SCHEDULER, &json)?;
+    // A DDPMPipeline does not scale what the network sees, as EDM's scheduler would have it.
+    if unet.num_class_embeds.is_none() && !matches!(process.kind, Kind::Edm(_)) {
+        let index = json!({
+            "_class_name": "DDPMPipeline",
+            "_diffusers_version": VERSION,
+            "scheduler": ["diffusers", class],
+            "unet": ["diffusers", "UNet2DModel"],
+        });
+        save(INDEX, &index)?;
+    }
+    Ok(())
+}
+
+/// The scheduler of a variance-preserving process.
+fn ancestral(diffusion: &Diffusing) -> Scheduler {
+    Scheduler {
         num_train_timesteps: diffusion.process.timesteps,
         beta_start: Some(diffusion.process.beta_start),
         beta_end: Some(diffusion.process.beta_end),
@@ -254,22 +294,5 @@ pub(super) fn write_about(folder: &Path, diffusion: &Diffusing, unet: &unet::Con
         steps_offset: diffusion.sampling.steps_offset,
         rescale_betas_zero_snr: diffusion.process.zero_terminal_snr,
         ..Scheduler::default()
-    };
-    let mut json = serde_json::to_value(scheduler).unwrap_or_default();
-    if let Some(fields) = json.as_object_mut() {
-        scheduler_classes::ALL[0].keep_own(fields);
-        fields.insert("_class_name".to_owned(), "DDPMScheduler".into());
-        fields.insert("_diffusers_version".to_owned(), VERSION.into());
     }
-    save(SCHEDULER, &json)?;
-    if unet.num_class_embeds.is_none() {
-        let index = json!({
-            "_class_name": "DDPMPipeline",
-            "_diffusers_version": VERSION,
-            "scheduler": ["diffusers", "DDPMScheduler"],
-            "unet": ["diffusers", "UNet2DModel"],
-        });
-        save(INDEX, &index)?;
-    }
-    Ok(())
 }

@@ -33,6 +33,7 @@ pub mod pace;
 mod pt;
 mod scheduler;
 mod scheduler_classes;
+mod scheduler_continuous;
 pub mod stored;
 mod synced;
 pub mod weights;

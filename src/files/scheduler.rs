@@ -9,7 +9,7 @@ use super::layouts::object;
 use super::scheduler_classes::{self, Class};
 use crate::error::{Error, Result};
 use crate::models::diffusion::keys;
-use crate::models::diffusion::process::{BetaSchedule, Prediction, Variance};
+use crate::models::diffusion::process::{BetaSchedule, Prediction, RHO, Variance};
 use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType};
 use crate::models::diffusion::spacing::{LastSigma, SigmaSpacing, Spacing};
 
@@ -56,6 +56,12 @@ pub(super) struct Scheduler {
     pub(super) predict_x0: bool,
     pub(super) disable_corrector: Vec<usize>,
     pub(super) solver_p: Option<Json>,
+    pub(super) shift: f64,
+    pub(super) invert_sigmas: bool,
+    pub(super) stochastic_sampling: bool,
+    pub(super) sigma_data: f64,
+    pub(super) sigma_schedule: String,
+    pub(super) rho: f64,
 }
 
 /// `final_sigmas_type`.
@@ -108,6 +114,12 @@ impl Default for Scheduler {
             predict_x0: true,
             disable_corrector: Vec::new(),
             solver_p: None,
+            shift: 1.0,
+            invert_sigmas: false,
+            stochastic_sampling: false,
+            sigma_data: 0.5,
+            sigma_schedule: "karras".to_owned(),
+            rho: RHO,
         }
     }
 }
@@ -185,6 +197,15 @@ impl Scheduler {
     /// # Errors
     /// When it has an option that is not supported, with the nearest that is.
     fn sampling(&self, class: &Class) -> Result<SamplerSettings, String> {
+        if class.is_continuous() {
+            let sampler = samplers::find(class.sampler).map_err(|e| e.to_string())?;
+            let usual = SamplerSettings {
+                sampler: sampler.name.to_owned(),
+                steps: sampler.usual_steps(self.num_train_timesteps),
+                ..SamplerSettings::default()
+            };
+            return self.own_levels(class, usual);
+        }
         self.refuse(class)?;
         let unipc = class.name == "UniPCMultistepScheduler";
         let name = match self.algorithm_type.as_str() {
@@ -240,6 +261,7 @@ impl Scheduler {
         let solver = self.solver_type.as_deref().unwrap_or("midpoint");
         let solvers = ["midpoint", "heun", "logrho", "bh1", "bh2"];
         let refused = [
+            ([Prediction::Flow, Prediction::Edm].contains(&self.prediction_type), format!("prediction_type {} is not supported: it is of models that match flows, or of EDM", Json::from(serde_json::to_value(self.prediction_type).unwrap_or_default()))),
             (self.thresholding, "thresholding true is not supported; the nearest is clip_sample true".to_owned()),
             (self.trained_betas.is_some(), "trained_betas are not supported".to_owned()),
             (self.use_beta_sigmas == Some(true), "use_beta_sigmas true is not supported; the nearest is use_karras_sigmas true".to_owned()),

@@ -16,11 +16,23 @@ pub(super) struct Class {
     pub(super) keys: &'static [&'static str],
 }
 
+/// Classes whose processes have no betas.
+pub(super) const FLOW: &str = "FlowMatchEulerDiscreteScheduler";
+pub(super) const EDM: &str = "EDMEulerScheduler";
+
 impl Class {
+    /// Whether its process has no betas.
+    pub(super) fn is_continuous(&self) -> bool {
+        [FLOW, EDM].contains(&self.name)
+    }
+
     /// Leaves the keys that its files have.
     pub(super) fn keep_own(&self, fields: &mut Map<String, Json>) {
         fields.retain(|name, _| {
             let key = name.as_str();
+            if self.is_continuous() {
+                return key == "num_train_timesteps" || self.keys.contains(&key);
+            }
             COMMON.contains(&key) || self.keys.contains(&key) || THRESHOLDS.contains(&key)
         });
     }
@@ -159,6 +171,38 @@ pub(super) const ALL: &[Class] = &[
             "solver_p",
         ],
     },
+    Class {
+        name: FLOW,
+        sampler: "euler",
+        betas: USUAL_BETAS,
+        clips: false,
+        keys: &[
+            "shift",
+            "use_dynamic_shifting",
+            "shift_terminal",
+            "invert_sigmas",
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "time_shift_type",
+            "stochastic_sampling",
+        ],
+    },
+    Class {
+        name: EDM,
+        sampler: "euler",
+        betas: USUAL_BETAS,
+        clips: false,
+        keys: &[
+            "sigma_data",
+            "sigma_min",
+            "sigma_max",
+            "sigma_schedule",
+            "prediction_type",
+            "rho",
+            "final_sigmas_type",
+        ],
+    },
 ];
 
 /// Classes that are not read, and the nearest sampler.
@@ -182,6 +226,12 @@ const NEAREST: &[(&str, &str)] = &[
     ("DDIMParallelScheduler", "DDIMScheduler"),
     ("DDPMParallelScheduler", "DDPMScheduler"),
     ("SASolverScheduler", "DPMSolverMultistepScheduler"),
+    (
+        "FlowMatchHeunDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+    ),
+    ("FlowMatchLCMScheduler", "FlowMatchEulerDiscreteScheduler"),
+    ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"),
 ];
 
 /// Keys of diffusers' schedulers that are read of none, of 0.42.1 and of early releases: to a class that does not have them they
@@ -195,7 +245,6 @@ const OTHERS: &[&str] = &[
     "corrector_order",
     "corrector_steps",
     "eta",
-    "invert_sigmas",
     "max_image_seq_len",
     "max_shift",
     "noise_mode",
@@ -203,20 +252,15 @@ const OTHERS: &[&str] = &[
     "original_inference_steps",
     "predict_epsilon",
     "predictor_order",
-    "rho",
     "s_noise",
     "sampling_eps",
     "scale_factors",
     "scheduler_type",
-    "shift",
-    "sigma_data",
-    "sigma_schedule",
     "skip_prk_steps",
     "snr",
     "snr_shift_scale",
     "stage_range",
     "stages",
-    "stochastic_sampling",
     "tau_func",
     "tensor_format",
     "timestep_scaling",

@@ -9,7 +9,7 @@
 //! use wgen::tensor::Data;
 //!
 //! // Two frequencies by the convention of Ho et al. 2020, 1 and 1/10000, at t = 0 and t = 1.
-//! let kernel = TimestepEmbedding { batch: 2, dim: 4, convention: Convention::DDPM, fraction_bits: 8 };
+//! let kernel = TimestepEmbedding { batch: 2, dim: 4, convention: Convention::DDPM, fraction_bits: 8, real: false };
 //! let mut buffers = [Data::U32(vec![0, 1 << 8]), Data::F64(vec![0.0; 8])];
 //! kernel.reference(&mut buffers);
 //! let expected = [0.0, 0.0, 1.0, 1.0, 1_f64.sin(), 1e-4_f64.sin(), 1_f64.cos(), 1e-4_f64.cos()];
@@ -64,11 +64,14 @@ pub struct TimestepEmbedding {
     pub dim: usize,
     /// How it is laid out.
     pub convention: Convention,
-    /// Timesteps come in units of 2^-this: solvers visit some between the integers that a network is trained at.
+    /// Timesteps come in units of 2^-this: solvers visit some between the integers that a network is trained at. Below 0 they are two's
+    /// complement.
     pub fraction_bits: u32,
+    /// Whether timesteps come as f32, and are rounded to those units here: training draws some of a process without timesteps.
+    pub real: bool,
 }
 
-/// The most bits of a timestep's fraction: what is left of a word holds 4,095.
+/// The most bits of a timestep's fraction: what is left of a word holds -2,048 to 2,047.
 pub const MOST_FRACTION_BITS: u32 = 20;
 
 impl TimestepEmbedding {
@@ -94,6 +97,12 @@ impl TimestepEmbedding {
                     "{} bits of fraction; at most {MOST_FRACTION_BITS} are possible",
                     self.fraction_bits
                 ),
+            ));
+        }
+        if self.real && self.fraction_bits == 0 {
+            return Err(Error::shape(
+                "timestep_embedding",
+                "reals have a fraction; give it bits".to_owned(),
             ));
         }
         if !(self.convention.max_period >= 1.0 && self.convention.max_period.is_finite()) {
@@ -134,12 +143,17 @@ impl Kernel for TimestepEmbedding {
             0 => String::new(),
             bits => format!(", {bits} bits of fraction"),
         };
-        format!("{order} {}{fraction}", self.dim)
+        let real = if self.real { " of reals" } else { "" };
+        format!("{order} {}{fraction}{real}", self.dim)
     }
 
     fn bindings(&self) -> Vec<Binding> {
         vec![
-            Binding::read("t", DType::U32, self.batch),
+            Binding::read(
+                "t",
+                if self.real { DType::F32 } else { DType::U32 },
+                self.batch,
+            ),
             Binding::write("out", DType::F32, self.batch * self.dim),
         ]
     }
@@ -157,6 +171,7 @@ impl Kernel for TimestepEmbedding {
             context: json!({
                 "cosine_first": self.convention.cosine_first,
                 "fraction": self.fraction_bits > 0,
+                "real": self.real,
                 "words": words,
                 "bindings": super::wgsl_bindings(&self.bindings()),
             }),

@@ -2,27 +2,14 @@
 
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::classes_of;
-use super::forward::ForwardArguments;
+use super::reverse::ReverseArguments;
 use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::models::Model;
-use crate::models::diffusion::process::{Prediction, Variance};
-use crate::models::diffusion::samplers::SamplerSettings;
-use crate::models::diffusion::spacing::Spacing;
-use crate::models::diffusion::{self, Config, Loss, Network, mlp, unet};
-use crate::tensor::DType;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LossName {
-    Simple,
-    MinSnr,
-    Vlb,
-    Hybrid,
-}
+use crate::models::diffusion::{self, Config, Network, mlp, unet};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Diffusion {
@@ -56,40 +43,13 @@ pub(in crate::cli) struct Diffusion {
     #[arg(long, default_value_t = 3)]
     blocks: usize,
     #[command(flatten)]
-    process: ForwardArguments,
-    /// What the network predicts
-    #[arg(long, value_enum, default_value_t = Prediction::Epsilon)]
-    prediction: Prediction,
-    /// The variance of ancestral steps
-    #[arg(long, value_enum, default_value_t = Variance::FixedSmall)]
-    variance: Variance,
-    /// What is minimised; a learned variance needs hybrid or vlb [default: simple, or hybrid with learned-range]
-    #[arg(long, value_enum)]
-    loss: Option<LossName>,
-    /// min-snr: gamma
-    #[arg(long, default_value_t = 5.0)]
-    min_snr_gamma: f64,
-    /// Parts that the network sees a batch in, their gradients summed: for batches that do not fit
-    #[arg(long, default_value_t = 1)]
-    accumulate: usize,
-    /// Condition on the data's labels
-    #[arg(long)]
-    conditional: bool,
-    /// Share of examples whose label is replaced by the null class, for guidance; 0 for no null class
-    #[arg(long, default_value_t = 0.1)]
-    null_share: f32,
+    reverse: ReverseArguments,
 }
 
 impl ModelArguments for Diffusion {
     fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
-        let pixels = dataset.dtype() == DType::U8;
+        let twice = self.reverse.twice();
         let shape = dataset.shape;
-        let variance = self.variance;
-        let twice = if variance == Variance::LearnedRange {
-            2
-        } else {
-            1
-        };
         let network = Network::Mlp(mlp::Config {
             width: shape.count(),
             hidden: self.hidden,
@@ -97,41 +57,9 @@ impl ModelArguments for Diffusion {
             outputs: shape.count() * twice,
             classes: 0,
         });
-        let mut config = Config {
-            process: self.process.config(),
-            prediction: self.prediction,
-            variance,
-            accumulate: self.accumulate,
-            loss: match self.loss {
-                None if variance == Variance::LearnedRange => Loss::Hybrid,
-                None | Some(LossName::Simple) => Loss::Simple,
-                Some(LossName::MinSnr) => Loss::MinSnr(self.min_snr_gamma),
-                Some(LossName::Vlb) => Loss::Vlb,
-                Some(LossName::Hybrid) => Loss::Hybrid,
-            },
-            classes: if self.conditional {
-                classes_of(dataset)?
-            } else {
-                0
-            },
-            null_share: if self.conditional {
-                self.null_share
-            } else {
-                0.0
-            },
-            sampling: SamplerSettings {
-                steps: self.process.timesteps.min(50),
-                spacing: if self.process.zero_terminal_snr {
-                    Spacing::Trailing
-                } else {
-                    Spacing::Leading
-                },
-                ..SamplerSettings::default()
-            },
-            ..Config::of(shape, pixels, network)
-        };
+        let mut config = self.reverse.config(dataset, network)?;
         let rows = config.class_rows();
-        if pixels {
+        if config.pixels {
             config.network = Network::Unet(Box::new(self.unet(&config, twice)));
         } else if let Network::Mlp(mlp) = &mut config.network {
             mlp.classes = rows;

@@ -41,6 +41,7 @@ impl ForwardArguments {
             } else {
                 Rounding::F64
             },
+            ..Config::default()
         }
     }
 }

@@ -6,10 +6,14 @@ use super::training::ModelArguments;
 use crate::data::Dataset;
 use crate::data::scene::Camera;
 use crate::error::{Error, Result};
+use crate::models::Model;
+use crate::models::diffusion::{Diffusion, Network};
 
+mod adm;
 mod adm_network;
 mod ae;
 mod classifier;
+mod continuous;
 mod contractive_ae;
 mod corruption;
 mod diffusion;
@@ -17,6 +21,7 @@ mod forward;
 mod gan;
 mod nerf;
 mod ngp;
+mod reverse;
 mod sparse_ae;
 pub(super) mod usual;
 mod vae;
@@ -60,6 +65,8 @@ models! {
     gan::Gan,
     /// A diffusion model (Ho et al. 2020): a U-Net on images, a perceptron on points
     diffusion::Diffusion,
+    /// A diffusion model of images with the U-Net of Dhariwal & Nichol 2021 (guided-diffusion), or its super-resolution
+    adm::Adm,
     /// A radiance field by two networks, coarse and fine (Mildenhall et al. 2020), of posed pictures
     nerf::Nerf,
     /// A radiance field by a hash grid (Müller et al. 2022), of posed pictures
@@ -74,6 +81,15 @@ models! {
 
 /// Models that a command trains where an option asks for them, by their names in configurations, and what is typed for them.
 const VARIANTS: [(&str, &str); 1] = [("noised-classifier", "classifier --noised")];
+
+/// The name of what trains such a model: its own, but for those that other commands than their namesake make.
+pub(super) fn trained_as(model: &dyn Model) -> &'static str {
+    let diffusion = model.as_any().downcast_ref::<Diffusion>();
+    match diffusion.map(|d| &d.config().network) {
+        Some(Network::Adm(_)) => "adm",
+        _ => model.name(),
+    }
+}
 
 /// What is typed behind `wgen train` for the model that configurations call `name`.
 pub(super) fn typed(name: &str) -> &str {

@@ -10,7 +10,7 @@ use crate::real::Real;
 use crate::reference;
 use crate::tensor::{DType, TensorType, Value};
 
-/// The embedding of timesteps `[batch]` as `[batch, dim]`. It has no gradient.
+/// The embedding of timesteps `[batch]` as `[batch, dim]`: words in units of 2^-fraction_bits, or reals. It has no gradient.
 #[derive(Clone, Debug)]
 pub(crate) struct TimestepEmbedding {
     /// Elements of an embedding.
@@ -23,17 +23,22 @@ pub(crate) struct TimestepEmbedding {
 
 impl TimestepEmbedding {
     fn kernel(&self, inputs: &[&TensorType]) -> Result<timestep_embedding::TimestepEmbedding> {
-        let Some((&[batch], DType::U32)) = inputs.first().map(|t| (t.shape.dims(), t.dtype)) else {
-            return Err(Error::shape(
-                "timestep_embedding",
-                format!("takes u32 [batch], got {}", shapes(inputs)),
-            ));
+        let (batch, real) = match inputs.first().map(|t| (t.shape.dims(), t.dtype)) {
+            Some((&[batch], DType::U32)) => (batch, false),
+            Some((&[batch], DType::F32)) => (batch, true),
+            _ => {
+                return Err(Error::shape(
+                    "timestep_embedding",
+                    format!("takes u32 or f32 [batch], got {}", shapes(inputs)),
+                ));
+            }
         };
         let kernel = timestep_embedding::TimestepEmbedding {
             batch,
             dim: self.dim,
             convention: self.convention,
             fraction_bits: self.fraction_bits,
+            real,
         };
         kernel.check()?;
         Ok(kernel)
@@ -57,9 +62,9 @@ impl Op for TimestepEmbedding {
     fn evaluate(&self, inputs: &[&Value], cx: &EvalContext) -> Result<Value> {
         let ty = inputs[0].tensor_type();
         let kernel = self.kernel(&[&ty])?;
-        let t = inputs[0].data.as_u32();
         let data = in_precision!(cx.precision, T => {
-            T::into_data(reference::timestep_embedding::timestep_embedding::<T>(&kernel, t))
+            let t = reference::timestep_embedding::fixed::<T>(&kernel, &inputs[0].data);
+            T::into_data(reference::timestep_embedding::timestep_embedding::<T>(&kernel, &t))
         });
         Value::new(self.infer(&[&ty])?.shape, data)
     }
@@ -96,7 +101,8 @@ impl Op for TimestepEmbedding {
 }
 
 impl<'g> Var<'g> {
-    /// Sines and cosines of self `[batch]` (u32), in units of 2^-`fraction_bits`, times `dim / 2` frequencies: `[batch, dim]`.
+    /// Sines and cosines of self `[batch]` (u32, two's complement), in units of 2^-`fraction_bits`, times `dim / 2` frequencies: `[batch, dim]`.
+    /// Self may be f32: it is rounded to those units.
     pub fn timestep_embedding(
         self,
         dim: usize,

@@ -1,8 +1,9 @@
 //! What is verified and timed of it.
 
 use super::inpainting::{Inpainting, RePaint};
-use super::process::{Prediction, Variance};
+use super::process::{self, Density, Edm, Flow, Kind, Prediction, Variance};
 use super::samplers::SamplerSettings;
+use super::spacing::{SigmaSpacing, Spacing};
 use super::{Config, Diffusion, Loss, Network, adm, mlp, unet};
 use crate::error::Result;
 use crate::kernels::Caps;
@@ -59,6 +60,29 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
                 ..points(IMAGE.count(), 0)
             },
             5,
+        ),
+        (
+            "perceptron, flow",
+            Config {
+                prediction: Prediction::Flow,
+                process: continuous(Kind::Flow(Flow {
+                    shift: 3.0,
+                    density: Density::LogitNormal,
+                })),
+                sampling: own_levels("heun", None),
+                ..points(IMAGE.count(), 0)
+            },
+            5,
+        ),
+        (
+            "perceptron, EDM",
+            Config {
+                prediction: Prediction::Edm,
+                process: continuous(Kind::Edm(Edm::default())),
+                sampling: own_levels("dpmpp-2m", Some(SigmaSpacing::Karras)),
+                ..points(IMAGE.count(), 0)
+            },
+            6,
         ),
     ];
     // guided-diffusion's networks. Groups of two channels: of one, gradients of biases before them would be zero, and rounding all that is left.
@@ -161,6 +185,25 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
         cases.push(Case::sampling(format!("{name}, 3 samples"), model, 3));
     }
     Ok(cases)
+}
+
+/// A process without betas.
+fn continuous(kind: Kind) -> process::Config {
+    process::Config {
+        kind,
+        ..process::Config::default()
+    }
+}
+
+/// How it is sampled.
+fn own_levels(sampler: &str, sigmas: Option<SigmaSpacing>) -> SamplerSettings {
+    SamplerSettings {
+        sampler: sampler.to_owned(),
+        steps: 6,
+        spacing: Spacing::Linspace,
+        sigmas,
+        ..SamplerSettings::default()
+    }
 }
 
 pub(super) fn usual() -> Result<Vec<Usual>> {

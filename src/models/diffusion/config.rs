@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::denoiser::Denoiser;
-use super::process::{self, Prediction, Process, Variance};
+use super::process::{self, Kind, Prediction, Process, Variance};
 use super::samplers::{self, SamplerSettings};
 use super::{adm, mlp, unet};
 use crate::error::{Error, Result};
@@ -231,7 +231,52 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.check_kind()?;
         self.check_sampling(&self.sampling)
+    }
+
+    /// Refuses what a kind of process does not have.
+    fn check_kind(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        let kind = &self.process.kind;
+        let fitting: &[Prediction] = match kind {
+            Kind::VariancePreserving => &[
+                Prediction::Epsilon,
+                Prediction::Sample,
+                Prediction::Velocity,
+            ],
+            // Where S is 1 the noise tells nothing of the image.
+            Kind::Flow(_) => &[Prediction::Flow, Prediction::Sample],
+            Kind::Edm(_) => &[Prediction::Edm],
+        };
+        let shown = |p: &Prediction| serde_json::json!(p).to_string();
+        if !fitting.contains(&self.prediction) {
+            let names: Vec<String> = fitting.iter().map(shown).collect();
+            return wrong(format!(
+                "`prediction` {} is not of the process {}; predict {}",
+                shown(&self.prediction),
+                kind.name(),
+                names.join(" or ")
+            ));
+        }
+        if kind.preserves_variance() {
+            return Ok(());
+        }
+        if self.loss != Loss::Simple {
+            return wrong(format!(
+                "`loss` {}: the process {} has no timesteps to bound or weigh; use the simple loss",
+                serde_json::json!(self.loss),
+                kind.name()
+            ));
+        }
+        if self.variance != Variance::FixedSmall {
+            return wrong(format!(
+                "`variance` {} is of ancestral steps, which the process {} has not; leave it out",
+                serde_json::json!(self.variance),
+                kind.name()
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses a way of sampling that this model does not have.
@@ -240,7 +285,9 @@ impl Config {
     /// Naming the option.
     pub(crate) fn check_sampling(&self, sampling: &SamplerSettings) -> Result<()> {
         let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
-        sampling.check(samplers::find(&sampling.sampler)?)?;
+        let sampler = samplers::find(&sampling.sampler)?;
+        sampling.check(sampler)?;
+        sampling.check_kind(sampler, &self.process.kind)?;
         sampling.levels(&Process::new(&self.process)?, &self.process)?;
         if sampling.guidance != 1.0 && (self.classes == 0 || self.null_share == 0.0) {
             return wrong(format!(

@@ -4,15 +4,15 @@ use std::fmt::Debug;
 
 use crate::graph::Var;
 use crate::graph::layout::Parameter;
-use crate::kernels::timestep_embedding::Convention;
+use crate::kernels::timestep_embedding::{Convention, MOST_FRACTION_BITS};
 use crate::nn::Pass;
 
 /// What a network is told of the noise in its examples.
 #[derive(Clone, Copy, Debug)]
 pub struct Timestep<'g> {
-    /// u32 `[batch]`, or `[1]` for all examples.
+    /// u32 `[batch]`, or `[1]` for all examples; two's complement where it is below 0. Or f32, as it is.
     pub value: Var<'g>,
-    /// In units of 2^-this: solvers visit timesteps between the integers that a network is trained at.
+    /// In units of 2^-this: solvers visit timesteps between the integers that a network is trained at. To this f32 is rounded.
     pub fraction_bits: u32,
 }
 
@@ -26,7 +26,21 @@ impl<'g> From<Var<'g>> for Timestep<'g> {
     }
 }
 
+/// Bits of a timestep's fraction, as many as leave room for `total` timesteps and a sign.
+pub(super) fn fraction_bits(total: usize) -> u32 {
+    let room = (total as u32).leading_zeros().saturating_sub(1);
+    room.min(MOST_FRACTION_BITS)
+}
+
 impl<'g> Timestep<'g> {
+    /// Of reals, f32, in a process of `total` timesteps.
+    pub(super) fn real(value: Var<'g>, total: usize) -> Self {
+        Self {
+            value,
+            fraction_bits: fraction_bits(total),
+        }
+    }
+
     /// `[batch or 1, dim]`: [`Var::timestep_embedding`].
     pub fn embedding(self, dim: usize, convention: Convention) -> Var<'g> {
         self.value

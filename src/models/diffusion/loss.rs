@@ -1,6 +1,7 @@
 //! What a prediction is compared with: the squared error and the terms of the variational bound.
 
-use super::process::{Prediction, Variance, table};
+use super::noised::{At, Noised};
+use super::process::{Kind, Prediction, Variance, table};
 use super::{Conditions, Diffusion, Loss, samplers};
 use crate::graph::{Graph, Var};
 use crate::models::model::Model;
@@ -26,7 +27,7 @@ pub(super) struct Predicted<'g> {
     x0: Var<'g>,
     xt: Var<'g>,
     noise: Var<'g>,
-    t: Var<'g>,
+    at: At<'g>,
     /// `[batch, width]`.
     mean: Var<'g>,
     /// `[batch, width]`, of a learned variance.
@@ -44,6 +45,8 @@ impl Diffusion {
                 Prediction::Epsilon => [0.0, 1.0],
                 Prediction::Sample => [1.0, 0.0],
                 Prediction::Velocity => [-deviation, signal],
+                // Of other processes, which have no table.
+                Prediction::Flow | Prediction::Edm => [-1.0, 1.0],
             };
             let [x0_x, x0_p] = samplers::x0_of(config.prediction, self.process.level(t));
             let posterior = self.process.posterior(t);
@@ -75,27 +78,27 @@ impl Diffusion {
             Prediction::Epsilon => snr.min(gamma) / snr,
             Prediction::Sample => snr.min(gamma),
             Prediction::Velocity => snr.min(gamma) / (snr + 1.0),
+            Prediction::Flow | Prediction::Edm => 1.0,
         }
     }
 
     pub(super) fn predicted<'g>(
         &self,
         pass: &Pass<'g>,
-        x0: Var<'g>,
-        (xt, noise): (Var<'g>, Var<'g>),
-        t: Var<'g>,
+        noised: Noised<'g>,
         told: Conditions<'g>,
     ) -> Predicted<'g> {
+        let Noised { x0, xt, noise, at } = noised;
         let rows = x0.shape().dims()[0];
         let [_, channels] = self.pixels();
-        let prediction = self.predict(pass, xt, t, told);
+        let prediction = self.predict(pass, xt, at.told(), told);
         let flat = |v: Var<'g>| v.reshape([rows, self.width()]);
         let learned = self.config.variance == Variance::LearnedRange;
         Predicted {
             x0,
             xt,
             noise,
-            t,
+            at,
             mean: if learned {
                 flat(prediction.slice(2, 0, channels))
             } else {
@@ -107,13 +110,18 @@ impl Diffusion {
 
     /// The weighted squared error an element of each example: `[batch]`.
     pub(super) fn squared_error<'g>(&self, p: &Predicted<'g>) -> Var<'g> {
-        let of_t = self.entries(p.mean.graph(), p.t);
+        let t = match p.at {
+            At::Timestep(t) => t,
+            // Unweighted: of EDM that is 1 / c_out^2 times the error of x_0 (Karras et al. 2022, table 1).
+            At::Noise { a, s, .. } => {
+                return p.mean.squared_error(self.target(p, a, s)).mean(&[1]);
+            }
+        };
+        let of_t = self.entries(p.mean.graph(), t);
         let target = match self.config.prediction {
             Prediction::Epsilon => p.noise,
             Prediction::Sample => p.x0,
-            Prediction::Velocity => {
-                p.x0 * of_t(entry::TARGET_X0) + p.noise * of_t(entry::TARGET_NOISE)
-            }
+            _ => p.x0 * of_t(entry::TARGET_X0) + p.noise * of_t(entry::TARGET_NOISE),
         };
         let error = p.mean.squared_error(target).mean(&[1]);
         match self.config.loss {
@@ -122,11 +130,29 @@ impl Diffusion {
         }
     }
 
+    /// What the network should have said where x = a x_0 + s epsilon.
+    fn target<'g>(&self, p: &Predicted<'g>, a: Var<'g>, s: Var<'g>) -> Var<'g> {
+        match (self.config.prediction, self.process.kind) {
+            (Prediction::Epsilon, _) => p.noise,
+            (Prediction::Sample, _) => p.x0,
+            // (x_0 - c_skip x / c_in) / c_out.
+            (Prediction::Edm, Kind::Edm(edm)) => {
+                p.x0 * (s * (1.0 / edm.sigma_data)) - p.noise * (a * edm.sigma_data)
+            }
+            (Prediction::Velocity, _) => p.noise * a - p.x0 * s,
+            _ => p.noise - p.x0,
+        }
+    }
+
     /// The term of the variational bound at each example's t, a dimension: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), and at t = 0
     /// -ln p(x_0 | x_1) (Nichol & Dhariwal 2021, eqs. 4 to 7). In bits for pixels, whose likelihood is that of 256 levels, in nats for points.
     /// With `clip`, predictions of x_0 are clipped as sampling does. `[batch]`.
     pub(super) fn bound_term<'g>(&self, p: &Predicted<'g>, clip: bool) -> Var<'g> {
-        let of_t = self.entries(p.mean.graph(), p.t);
+        let At::Timestep(t) = p.at else {
+            // Refused before.
+            return p.mean.mean(&[1]);
+        };
+        let of_t = self.entries(p.mean.graph(), t);
         let mut x0 = of_t(entry::X0_X) * p.xt + of_t(entry::X0_P) * p.mean;
         if let Some(range) = self.config.clip.filter(|_| clip) {
             x0 = x0.clamp(-range, range);

@@ -47,6 +47,7 @@ pub mod inpainting;
 pub(crate) mod keys;
 mod loss;
 pub mod mlp;
+mod noised;
 pub mod process;
 pub mod samplers;
 mod sampling;
@@ -57,6 +58,7 @@ mod unet_config;
 pub use config::{Config, Loss, Network};
 pub use denoiser::{Conditions, Denoiser, Timestep};
 pub use guide::Guide;
+use noised::part_of;
 use process::Process;
 use samplers::ReverseStep;
 pub use sampling::LOW_RES;
@@ -225,8 +227,14 @@ impl Diffusion {
     /// `prior`, KL(q(x_T | x_0) || N(0, I)), all a dimension, in bits for pixels and nats for points. Noise keyed by example and draw.
     ///
     /// # Errors
-    /// When the data does not fit the model.
+    /// When the data does not fit the model, or the process has no timesteps to bound.
     pub fn bound(&self, data: &DataType, batch: usize) -> Result<Graph> {
+        if !self.process.kind.preserves_variance() {
+            return Err(Error::Usage(format!(
+                "diffusion: `bound`: the process {} is continuous in its noise; the bound is of variance-preserving processes",
+                self.process.kind.name()
+            )));
+        }
         let graph = Graph::new(Domain::Validation);
         let x0 = self.batch(&graph, data, batch)?;
         let told = self.told(&graph, data, x0, false)?;
@@ -234,9 +242,9 @@ impl Diffusion {
             .input("t", TensorType::f32([1]))
             .broadcast_to([batch])
             .cast(DType::U32);
-        let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
+        let noised = self.at_timesteps(&graph, x0, t, true);
         let pass = Pass::evaluation(&graph);
-        let predicted = self.predicted(&pass, x0, noised, t, told);
+        let predicted = self.predicted(&pass, noised, told);
         graph.output("term", self.bound_term(&predicted, true));
         graph.output("squared_error", self.squared_error(&predicted));
         let abar = self.process.alphas_cumprod[self.process.len() - 1];
@@ -247,15 +255,6 @@ impl Diffusion {
             .mean(&[1]);
         graph.output("prior", prior * self.unit());
         Ok(graph)
-    }
-}
-
-/// `count` rows from `first` on; all where there are no more.
-fn part_of(v: Var<'_>, first: usize, count: usize) -> Var<'_> {
-    if v.shape().dims()[0] == count {
-        v
-    } else {
-        v.slice(0, first, first + count)
     }
 }
 
@@ -291,16 +290,13 @@ impl Model for Diffusion {
         }
     }
 
-    /// Each example at a t of its own, uniform (Ho et al. 2020, algorithm 1). The gradient is that of the mean over examples.
+    /// Each example at a t of its own, uniform (Ho et al. 2020, algorithm 1), or at an S of its own as the process draws it. The gradient is that of the mean over examples.
     fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
         let batch = update.batch;
         let x0 = self.batch(&graph, data, batch)?;
         let told = self.told(&graph, data, x0, true)?;
-        let t = self
-            .process
-            .drawn(graph.random("t", Distribution::Uniform, [batch]));
-        let noised = x0.q_sample("q_sample", t, self.process.jumps(&graph));
+        let noised = self.on_the_way(&graph, x0, false);
         // The last part may be smaller.
         let each = batch.div_ceil(self.config.accumulate).max(1);
         let vars = trained(&graph, self, update);
@@ -308,10 +304,10 @@ impl Model for Diffusion {
         let mut gradients: Vec<Var<'_>> = Vec::new();
         for (part, first) in (0..batch).step_by(each).enumerate() {
             // Each part's forward and backward pass before the next one's: what they kept is free again.
-            let of = |v| part_of(v, first, each.min(batch - first));
+            let count = each.min(batch - first);
             let pass = Pass::training_part(&graph, part);
-            let noised = (of(noised.0), of(noised.1));
-            let predicted = self.predicted(&pass, of(x0), noised, of(t), told.map(of));
+            let told = told.map(|v| part_of(v, first, count));
+            let predicted = self.predicted(&pass, noised.part(first, count), told);
             let (loss, metrics) = self.losses(predicted);
             let own = graph.scaled_gradients(loss * (1.0 / batch as f64), &vars, update);
             if part == 0 {
@@ -334,11 +330,9 @@ impl Model for Diffusion {
         let graph = Graph::new(Domain::Validation);
         let x0 = self.batch(&graph, data, batch)?;
         let told = self.told(&graph, data, x0, false)?;
-        let uniform = graph.random_by_example("t", Distribution::Uniform, 1, batch, 1);
-        let t = self.process.drawn(uniform.reshape([batch]));
-        let noised = x0.q_sample_by_example("q_sample", t, self.process.jumps(&graph));
+        let noised = self.on_the_way(&graph, x0, true);
         let pass = Pass::evaluation(&graph);
-        let predicted = self.predicted(&pass, x0, noised, t, told);
+        let predicted = self.predicted(&pass, noised, told);
         graph.output("squared_error", self.squared_error(&predicted));
         Ok(graph)
     }

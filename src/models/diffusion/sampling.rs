@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use super::Diffusion;
 use super::config::Config;
-use super::denoiser::{Conditions, Timestep};
+use super::denoiser::{Conditions, Timestep, fraction_bits};
 use super::guide::Guide;
 use super::inpainting::{KNOWN, MASK};
-use super::process::{Process, Variance, table};
+use super::process::{Kind, Process, Variance, table};
 use super::samplers::{self, Needs, Reverse, ReverseStep, SamplerSettings};
-use super::spacing::{Grid, Spacing};
+use super::spacing::{Grid, SigmaSpacing, Spacing};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, StepInputs, Var};
 use crate::kernels::philox::Domain;
 use crate::kernels::reverse_step::{COLUMNS, column};
-use crate::kernels::timestep_embedding::MOST_FRACTION_BITS;
 use crate::models::model::Model;
 use crate::nn::Pass;
 use crate::program::sampling::{Begin, Given, STEP, Sampling, State, Step, normal};
@@ -71,7 +70,7 @@ impl Diffusion {
     }
 
     /// How the sampler called `name` samples this model where nothing else is asked for: with the spacing of its class in diffusers, but trailing
-    /// where the terminal SNR is zero. Guidance stays.
+    /// where the terminal SNR is zero, and with the levels of a process that has its own. Guidance stays.
     ///
     /// # Errors
     /// When there is no such sampler, saying which there are.
@@ -82,11 +81,14 @@ impl Diffusion {
         Ok(SamplerSettings {
             sampler: entry.name.to_owned(),
             steps: entry.usual_steps(process.timesteps),
-            spacing: if process.zero_terminal_snr {
-                Spacing::Trailing
-            } else {
-                entry.spacing
+            spacing: match process.kind {
+                Kind::VariancePreserving if process.zero_terminal_snr => Spacing::Trailing,
+                Kind::VariancePreserving => entry.spacing,
+                Kind::Flow(_) | Kind::Edm(_) => Spacing::Linspace,
             },
+            sigmas: matches!(process.kind, Kind::Edm(_)).then_some(SigmaSpacing::Karras),
+            shift: now.shift,
+            shift_twice: now.shift_twice,
             guidance: now.guidance,
             classifier_scale: now.classifier_scale,
             clip_guided: now.clip_guided,
@@ -260,11 +262,12 @@ impl Diffusion {
     }
 
     /// The deviation of the noise that its sampler begins with: 1, or that of the first level in the samplers of k-diffusion, but for leading
-    /// timesteps, as diffusers has it.
+    /// timesteps, as diffusers has it; of the first level in flows and EDM (of EDM diffusers' own is larger by sqrt(S^2 + 1) / S, 8e-5 at S = 80).
     pub fn first_noise(&self) -> f32 {
         let settings = &self.config.sampling;
         let of_k = samplers::find(&settings.sampler).is_ok_and(|e| e.grid == Grid::Reals);
         match self.steps.first() {
+            Some(row) if !self.process.kind.preserves_variance() => row.level.s as f32,
             Some(row) if of_k && settings.spacing != Spacing::Leading => row.level.s as f32,
             _ => 1.0,
         }
@@ -411,10 +414,13 @@ fn current<'g>(
     let fraction_bits = if steps.iter().all(|s| s.timestep.fract() == 0.0) {
         0
     } else {
-        (total as u32).leading_zeros().min(MOST_FRACTION_BITS)
+        fraction_bits(total)
     };
     let unit = f64::from(1_u32 << fraction_bits);
-    let words = steps.iter().map(|s| (s.timestep * unit).round() as u32);
+    // Two's complement.
+    let words = steps
+        .iter()
+        .map(|s| (s.timestep * unit).round() as i32 as u32);
     let timesteps = graph.table(
         "sampler.timesteps",
         Value {

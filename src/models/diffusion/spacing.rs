@@ -25,7 +25,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{BetaSchedule, Level, Process};
+use super::process::{BetaSchedule, Edm, Flow, Kind, Level, Process, RHO};
 use crate::error::{Error, Result};
 
 /// Which timesteps a sampler visits. The names are diffusers'.
@@ -95,10 +95,11 @@ pub struct Visits {
     pub last: LastSigma,
     /// Levels of a smaller lambda are not visited (of [`Grid::DpmSolver`]).
     pub lambda_min: Option<f64>,
+    /// The shift of a flow's levels, in place of the process's.
+    pub shift: Option<f64>,
+    /// Whether the ends of a flow's levels are shifted before all of them are, as diffusers 0.42.1 has it.
+    pub shift_twice: bool,
 }
-
-/// Karras' root.
-const RHO: f64 = 7.0;
 
 /// `count` numbers evenly from `first` to `last`; one number is the first.
 fn evenly(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {
@@ -118,6 +119,8 @@ impl Visits {
             sigma_max: None,
             last: LastSigma::Zero,
             lambda_min: None,
+            shift: None,
+            shift_twice: false,
         }
     }
 
@@ -131,14 +134,11 @@ impl Visits {
         schedule: BetaSchedule,
         grid: Grid,
     ) -> Result<Vec<Level>> {
-        let timesteps = self.timesteps(process, grid)?;
-        let mut levels = match self.sigmas {
-            None => timesteps.iter().map(|&t| process.level_at(t)).collect(),
-            Some(spacing) => self.by_sigma(process, spacing, schedule, grid, &timesteps)?,
+        let mut levels = match process.kind {
+            Kind::VariancePreserving => self.of_timesteps(process, schedule, grid)?,
+            Kind::Flow(flow) => self.of_flow(process, flow)?,
+            Kind::Edm(edm) => self.of_edm(edm)?,
         };
-        if grid != Grid::Integers {
-            levels.iter_mut().for_each(|l| *l = l.finite());
-        }
         levels.push(match self.last {
             LastSigma::Zero => Level::IMAGE,
             LastSigma::SigmaMin => process.level(0),
@@ -156,6 +156,62 @@ impl Visits {
             )));
         }
         Ok(levels)
+    }
+
+    /// Levels of a variance-preserving process.
+    fn of_timesteps(
+        &self,
+        process: &Process,
+        schedule: BetaSchedule,
+        grid: Grid,
+    ) -> Result<Vec<Level>> {
+        let timesteps = self.timesteps(process, grid)?;
+        let mut levels = match self.sigmas {
+            None => timesteps.iter().map(|&t| process.level_at(t)).collect(),
+            Some(spacing) => self.by_sigma(process, spacing, schedule, grid, &timesteps)?,
+        };
+        if grid != Grid::Integers {
+            levels.iter_mut().for_each(|l| *l = l.finite());
+        }
+        Ok(levels)
+    }
+
+    /// S evenly from 1 to 1 / T, then shifted: `FlowMatchEulerDiscreteScheduler` of diffusers, which shifts the ends 1 and 1 / T before that too.
+    fn of_flow(&self, process: &Process, flow: Flow) -> Result<Vec<Level>> {
+        let total = process.len();
+        check_steps(self.steps, total)?;
+        let shifted = |noise: f64| Flow::shifted(self.shift.unwrap_or(flow.shift), noise);
+        let least = 1.0 / total as f64;
+        let least = if self.shift_twice {
+            shifted(least)
+        } else {
+            least
+        };
+        let level = |noise: f64| Flow::level(total, shifted(noise));
+        Ok(evenly(1.0, least, self.steps).map(level).collect())
+    }
+
+    /// Karras' levels between the ends of the process or of these visits, or levels whose logarithms are evenly apart.
+    fn of_edm(&self, edm: Edm) -> Result<Vec<Level>> {
+        if self.steps == 0 {
+            return check_steps(0, usize::MAX).map(|()| Vec::new());
+        }
+        let ends = Edm {
+            sigma_min: self.sigma_min.unwrap_or(edm.sigma_min),
+            sigma_max: self.sigma_max.unwrap_or(edm.sigma_max),
+            ..edm
+        };
+        check_ends(ends.sigma_min, ends.sigma_max)?;
+        let sigma = |share: f64| match self.sigmas {
+            Some(SigmaSpacing::Exponential) => {
+                let (most, least) = (ends.sigma_max.ln(), ends.sigma_min.ln());
+                (most + share * (least - most)).exp()
+            }
+            _ => ends.spaced(share),
+        };
+        Ok(evenly(0.0, 1.0, self.steps)
+            .map(|share| edm.level(sigma(share)))
+            .collect())
     }
 
     /// Timesteps, falling.
@@ -222,11 +278,7 @@ impl Visits {
         };
         let most = self.sigma_max.unwrap_or_else(|| sigma(first));
         let least = self.sigma_min.unwrap_or_else(|| sigma(last));
-        if !(least > 0.0 && most > least && most.is_finite()) {
-            return Err(Error::Usage(format!(
-                "diffusion: sigma_min {least} must be above 0 and below sigma_max {most}"
-            )));
-        }
+        check_ends(least, most)?;
         let karras = spacing == SigmaSpacing::Karras;
         let sigmas: Vec<f64> = if karras {
             evenly(most.powf(1.0 / RHO), least.powf(1.0 / RHO), self.steps)
@@ -256,6 +308,15 @@ fn check_steps(steps: usize, most: usize) -> Result<()> {
     if steps == 0 || steps > most {
         return Err(Error::Usage(format!(
             "diffusion: {steps} sampling steps; from 1 to {most} are possible"
+        )));
+    }
+    Ok(())
+}
+
+fn check_ends(least: f64, most: f64) -> Result<()> {
+    if !(least > 0.0 && most > least && most.is_finite()) {
+        return Err(Error::Usage(format!(
+            "diffusion: sigma_min {least} must be above 0 and below sigma_max {most}"
         )));
     }
     Ok(())

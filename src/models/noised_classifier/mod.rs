@@ -123,6 +123,12 @@ impl Config {
             ));
         }
         self.process.check()?;
+        if !self.process.kind.preserves_variance() {
+            return wrong(format!(
+                "the process {} is of diffusion models alone; a classifier is trained on a variance-preserving one",
+                self.process.kind.name()
+            ));
+        }
         self.network.check(self.image)?;
         let network = &self.network;
         if self.pool == Pool::Attention && network.num_head_channels.is_none() {

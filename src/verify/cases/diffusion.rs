@@ -43,15 +43,30 @@ pub(super) fn timestep_embedding(cases: &mut Vec<Case>) {
                     dim,
                     convention,
                     fraction_bits,
+                    real: false,
                 };
                 let name = match fraction_bits {
                     0 => format!("{batch} x {dim}, {convention:?}"),
                     bits => format!("{batch} x {dim}, {convention:?}, {bits} bits of fraction"),
                 };
-                // With a fraction all of a word is used.
+                // With a fraction all of a word is used, the half of it that is below 0 too.
                 let most = if fraction_bits == 0 { 1000 } else { u32::MAX };
                 let steps = move |inputs: &mut [Data]| inputs[0] = integers(5, most, batch);
                 cases.push(case(name, kernel, Values::Normal).changed(steps));
+            }
+            // On both sides of 0, as ln(sigma) / 4 is, and beyond.
+            for (fraction_bits, values) in [(20, Values::Normal), (7, Values::Large)] {
+                let kernel = TimestepEmbedding {
+                    batch,
+                    dim,
+                    convention,
+                    fraction_bits,
+                    real: true,
+                };
+                let name = format!(
+                    "{batch} x {dim}, {convention:?}, reals, {fraction_bits} bits of fraction"
+                );
+                cases.push(case(name, kernel, values));
             }
         }
     }

@@ -3,6 +3,8 @@
 use super::entry::Entry;
 use super::settings::SamplerSettings;
 use crate::error::{Error, Result};
+use crate::models::diffusion::process::Kind;
+use crate::models::diffusion::spacing::{LastSigma, Spacing};
 
 impl SamplerSettings {
     /// Refuses numbers that are none, and options of other samplers.
@@ -60,6 +62,11 @@ impl SamplerSettings {
         if self.stride && self.sigmas.is_some() {
             return wrong("`stride` counts timesteps; it goes with no spacing by noise".to_owned());
         }
+        if let Some(shift) = self.shift
+            && !(shift > 0.0 && shift.is_finite())
+        {
+            return wrong(format!("`shift` {shift} must be above 0"));
+        }
         if self.sigmas.is_none() && (self.sigma_min.is_some() || self.sigma_max.is_some()) {
             return wrong(
                 "`sigma_min` and `sigma_max` are the ends of karras and exponential spacing"
@@ -73,6 +80,55 @@ impl SamplerSettings {
             );
         }
         Ok(())
+    }
+
+    /// Refuses samplers and options that mean nothing to a kind of process.
+    ///
+    /// # Errors
+    /// Naming the option.
+    pub(crate) fn check_kind(&self, entry: &Entry, kind: &Kind) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        let is_flow = matches!(kind, Kind::Flow(_));
+        if !is_flow && (self.shift.is_some() || self.shift_twice) {
+            return wrong(format!(
+                "`shift` is of a flow, the process is {}",
+                kind.name()
+            ));
+        }
+        if kind.preserves_variance() {
+            return Ok(());
+        }
+        if entry.only_variance_preserving {
+            let others = super::ALL.iter().filter(|e| !e.only_variance_preserving);
+            let names: Vec<&str> = others.map(|e| e.name).collect();
+            return wrong(format!(
+                "sampler {} is of variance-preserving processes, the process is {}; there is {}",
+                entry.name,
+                kind.name(),
+                names.join(", ")
+            ));
+        }
+        let of_timesteps = [
+            ("`steps_offset`", self.steps_offset != 0),
+            ("`stride`", self.stride),
+            ("`lambda_min_clipped`", self.lambda_min_clipped.is_some()),
+            (
+                "`last_sigma` sigma-min",
+                self.last_sigma == LastSigma::SigmaMin,
+            ),
+            (
+                "`spacing` by timesteps other than linspace",
+                self.spacing != Spacing::Linspace,
+            ),
+            ("`spacing` by noise", is_flow && self.sigmas.is_some()),
+        ];
+        match of_timesteps.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => wrong(format!(
+                "{name} means nothing to the process {}, which has its own levels",
+                kind.name()
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "first order, with noise where eta is above 0 (Song et al. 2021)",
     scheduler: "DDIMScheduler",
     own: &["eta", "use_clipped_model_output", "stride", "last_sigma"],
+    only_variance_preserving: false,
     every_timestep: false,
     grid: Grid::Integers,
     spacing: Spacing::Leading,

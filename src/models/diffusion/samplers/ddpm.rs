@@ -12,6 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "ancestral, with the variance that the model was made for (Ho et al. 2020)",
     scheduler: "DDPMScheduler",
     own: &[],
+    only_variance_preserving: true,
     every_timestep: true,
     grid: Grid::Integers,
     spacing: Spacing::Leading,

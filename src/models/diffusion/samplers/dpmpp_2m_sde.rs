@@ -13,6 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "second order, with noise (Lu et al. 2022)",
     scheduler: "DPMSolverMultistepScheduler",
     own: OWN,
+    only_variance_preserving: false,
     every_timestep: false,
     grid: Grid::DpmSolver,
     spacing: Spacing::Linspace,

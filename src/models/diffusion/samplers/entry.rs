@@ -17,6 +17,8 @@ pub struct Entry {
     pub scheduler: &'static str,
     /// Fields of [`SamplerSettings`] that only it, or it and some others, take.
     pub own: &'static [&'static str],
+    /// Whether its rows are of variance-preserving processes alone.
+    pub only_variance_preserving: bool,
     /// Whether it visits every timestep where no number of steps is asked for.
     pub every_timestep: bool,
     /// How it reads a spacing.

@@ -12,6 +12,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "first order (k-diffusion)",
     scheduler: "EulerDiscreteScheduler",
     own: &["last_sigma"],
+    only_variance_preserving: false,
     every_timestep: false,
     grid: Grid::Reals,
     spacing: Spacing::Linspace,

@@ -13,6 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "ancestral, with the small variance (k-diffusion)",
     scheduler: "EulerAncestralDiscreteScheduler",
     own: &[],
+    only_variance_preserving: true,
     every_timestep: false,
     grid: Grid::Reals,
     spacing: Spacing::Linspace,

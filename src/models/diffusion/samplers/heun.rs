@@ -3,7 +3,7 @@
 
 use super::entry::Entry;
 use super::step::{Combination, Reverse, ReverseStep, Sampler};
-use crate::models::diffusion::process::Level;
+use crate::models::diffusion::process::{Kind, Level};
 use crate::models::diffusion::spacing::{Grid, Spacing};
 
 /// Among the samplers.
@@ -13,6 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "second order, two calls a step (Karras et al. 2022)",
     scheduler: "HeunDiscreteScheduler",
     own: &[],
+    only_variance_preserving: false,
     every_timestep: false,
     grid: Grid::Reals,
     spacing: Spacing::Linspace,
@@ -20,7 +21,8 @@ pub(super) const ENTRY: Entry = Entry {
     build: |_| Box::new(Heun),
 };
 
-/// The mean of the tangents at both ends of a step, in x / a over sigma.
+/// The mean of the tangents at both ends of a step, in x / a over sigma; of a flow in x over S, where the way is straight and begins at sigma's
+/// infinity.
 #[derive(Clone, Copy, Debug)]
 pub struct Heun;
 
@@ -35,13 +37,21 @@ impl Sampler for Heun {
                 rows.push(predictor);
                 continue;
             }
-            let (sigma, sigma_next) = (now.sigma(), next.sigma());
+            let straight = matches!(reverse.process.kind, Kind::Flow(_));
+            let of = |level: Level| if straight { level.s } else { level.sigma() };
+            let (sigma, sigma_next) = (of(now), of(next));
             let half = 0.5 * (sigma_next - sigma);
+            // x in the units that the tangents are in.
+            let (ratio, scale) = if straight {
+                (1.0, 1.0)
+            } else {
+                (next.a / now.a, next.a)
+            };
             // x' less what the second tangent adds, in the units of the next level.
             rows.push(ReverseStep {
                 keep: Combination {
-                    x: next.a / now.a * (1.0 + half / sigma),
-                    x0: -next.a * half / sigma,
+                    x: ratio * (1.0 + half / sigma),
+                    x0: -scale * half / sigma,
                     ..Combination::default()
                 },
                 ..predictor
@@ -50,7 +60,7 @@ impl Sampler for Heun {
                 mean: Combination {
                     kept: 1.0,
                     x: half / sigma_next,
-                    x0: -next.a * half / sigma_next,
+                    x0: -scale * half / sigma_next,
                     ..Combination::default()
                 },
                 ..reverse.step(i, next)

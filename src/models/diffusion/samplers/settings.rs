@@ -64,6 +64,12 @@ pub struct SamplerSettings {
     /// Whether x_0 is clipped again after a classifier has moved it. `None`: where x_0 is clipped at all.
     #[serde(default)]
     pub clip_guided: Option<bool>,
+    /// Of a flow: the shift of the levels, in place of the process's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
+    /// Of a flow: whether the ends of the levels, 1 and 1 / T, are shifted before all levels are: what diffusers 0.42.1 makes of its own folders.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shift_twice: bool,
 }
 
 /// How a solver of second order uses the prediction before (Lu et al. 2022, "DPM-Solver++", appendix B).
@@ -76,6 +82,10 @@ pub enum SolverType {
     Midpoint,
     /// At its end.
     Heun,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn two() -> usize {
@@ -122,6 +132,8 @@ impl SamplerSettings {
             sigma_max: self.sigma_max,
             last: self.last_sigma,
             lambda_min: self.lambda_min_clipped,
+            shift: self.shift,
+            shift_twice: self.shift_twice,
         };
         let grid = super::find(&self.sampler)?.grid;
         visits.levels(process, config.beta_schedule, grid)
@@ -151,6 +163,8 @@ impl Default for SamplerSettings {
             lambda_min_clipped: None,
             classifier_scale: 0.0,
             clip_guided: None,
+            shift: None,
+            shift_twice: false,
         }
     }
 }

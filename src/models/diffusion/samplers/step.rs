@@ -202,7 +202,18 @@ pub fn x0_of(prediction: Prediction, level: Level) -> [f64; 2] {
         Prediction::Epsilon => [1.0 / a, -s / a],
         Prediction::Sample => [0.0, 1.0],
         Prediction::Velocity => [a, -s],
+        // a + s is 1 in a flow.
+        Prediction::Flow => [1.0 / (a + s), -s / (a + s)],
+        Prediction::Edm => {
+            let of_data = deviation_of_data(level);
+            [of_data * of_data * a, s * of_data]
+        }
     }
+}
+
+/// sigma_data at a level of [`Kind::Edm`](crate::models::diffusion::process::Kind::Edm), where (sigma_data a)^2 + s^2 = 1.
+fn deviation_of_data(Level { a, s, .. }: Level) -> f64 {
+    ((1.0 - s) * (1.0 + s)).max(0.0).sqrt() / a
 }
 
 /// The noise as `[x, p]`.
@@ -212,5 +223,7 @@ pub fn epsilon_of(prediction: Prediction, level: Level) -> [f64; 2] {
         Prediction::Epsilon => [0.0, 1.0],
         Prediction::Sample => [1.0 / s, -a / s],
         Prediction::Velocity => [s, a],
+        Prediction::Flow => [1.0 / (a + s), a / (a + s)],
+        Prediction::Edm => [s, -a * deviation_of_data(level)],
     }
 }

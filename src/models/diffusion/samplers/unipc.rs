@@ -13,6 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     what: "second order, corrected to the third, one call a step (Zhao et al. 2023)",
     scheduler: "UniPCMultistepScheduler",
     own: &["lower_order_final", "last_sigma"],
+    only_variance_preserving: false,
     every_timestep: false,
     grid: Grid::UniPc,
     spacing: Spacing::Linspace,
