@@ -72,16 +72,19 @@ def main():
         _, seconds, memory = run(arguments.wgen, "-q", *sample[:1], file, *sample[1:])
         print(f"wgen, {file}, {cold}: {count} parameters, one step of one image in {seconds:.1f} s, at most {memory:.2f} GiB")
     abar = math.cos((1 / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
-    a, s = math.sqrt(abar), math.sqrt(1 - abar)
+    # The folder's process is that of diffusers, whose tables are in f32: at t = 0 that is a thousandth of s.
+    beta = torch.tensor(1 - abar, dtype=torch.float64)
+    of_f32 = (1 - beta.float().double()).float().item()
 
-    def eps_of():
+    def eps_of(abar):
+        a, s = math.sqrt(abar), math.sqrt(1 - abar)
         return (x.double() - a * load_file(drawn)["x"].double()) / s
 
-    ours = eps_of()
+    ours = eps_of(abar)
     _, seconds, memory = run(arguments.wgen, "-q", "convert", file, "--out", converted)
     print(f"wgen convert: {seconds:.1f} s, at most {memory:.2f} GiB (of all runs so far)")
     run(arguments.wgen, "-q", *sample[:1], converted, *sample[1:])
-    of_folder = eps_of()
+    of_folder = eps_of(of_f32)
     t, y = torch.tensor([0]), torch.tensor([CLASS])
     with torch.no_grad():
         reference = net(x, t, y)[:, :3].double()

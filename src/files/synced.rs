@@ -137,8 +137,17 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(super) fn write_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let io = |e| Error::io(path, e);
     let temporary = Temporary::beside(path).map_err(io)?;
+    let permissions = temporary.file.as_file().metadata().map_err(io)?;
     fill(temporary.file.path())?;
-    temporary.become_file(path, &[], None).map_err(io)
+    // What fills it may have put a file of its own in its place.
+    let sync = || {
+        let file = OpenOptions::new().write(true).open(temporary.file.path())?;
+        file.set_permissions(permissions.permissions())?;
+        file.sync_all()
+    };
+    sync().map_err(io)?;
+    temporary.file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
 }
 
 /// Whether a file must be written where it is: its folder is not ours, it is a mount, its owner is another.
