@@ -1,5 +1,7 @@
 //! A reverse process, live: each frame the application records one reverse step of a diffusion model into its encoder, and its render pass
-//! draws from the very buffer that the step wrote. In a window when there is a display, to PNGs otherwise. After the last step new noise comes.
+//! draws from the very buffer that the step wrote. In a window when there is a display, to PNGs otherwise. After the last step new noise comes;
+//! where the mouse is dragged over the pictures they are drawn anew, and fit to what is left of them (inpainting). The right button brings new ones.
+//! Without a display one stroke is drawn across the pictures when they are done.
 //!
 //! cargo run --release --example live_diffusion -- [--run DIR] [--steps 150] [--sampler unipc] [--sampling-steps 20] [--frames N] [--out DIR]
 //!
@@ -13,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 use wgen::data::digits::digits;
 use wgen::files::{Config, Training};
 use wgen::gpu::Gpu;
+use wgen::models::diffusion::inpainting::{Inpainting, KNOWN, MASK};
 use wgen::models::diffusion::samplers::SamplerSettings;
 use wgen::models::diffusion::{Config as Diffusing, Diffusion, Network, unet};
 use wgen::plan::{Plan, Sampler};
@@ -21,7 +24,7 @@ use wgen::session::Device;
 use wgen::tensor::ImageShape;
 use wgen::train::Trainer;
 use winit::application::ApplicationHandler;
-use winit::event::WindowEvent;
+use winit::event::{ElementState, MouseButton, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, EventLoop};
 use winit::window::{Window, WindowId};
 
@@ -39,6 +42,8 @@ const DRAW: &str = "
 struct Grid { side: u32, height: u32, width: u32, channels: u32 }
 @group(0) @binding(0) var<storage, read> images: array<f32>;
 @group(0) @binding(1) var<uniform> grid: Grid;
+@group(0) @binding(2) var<storage, read> known: array<f32>;
+@group(0) @binding(3) var<storage, read> mask: array<f32>;
 
 struct Corner {
     @builtin(position) position: vec4<f32>,
@@ -51,6 +56,11 @@ fn corner(@builtin(vertex_index) i: u32) -> Corner {
     return Corner(vec4<f32>(uv.x * 2.0 - 1.0, 1.0 - uv.y * 2.0, 0.0, 1.0), uv);
 }
 
+// Of what is kept the picture, not what the process has of it under its noise.
+fn shown(i: u32) -> f32 {
+    return mix(images[i], known[i], mask[i]);
+}
+
 // The images lie as wgen has them: [image, row, column, channel].
 @fragment
 fn shade(in: Corner) -> @location(0) vec4<f32> {
@@ -60,7 +70,7 @@ fn shade(in: Corner) -> @location(0) vec4<f32> {
     let image = cell.y * grid.side + cell.x;
     let first = ((image * grid.height + pixel.y) * grid.width + pixel.x) * grid.channels;
     let last = grid.channels - 1u;
-    return vec4<f32>(images[first], images[first + min(1u, last)], images[first + min(2u, last)], 1.0);
+    return vec4<f32>(shown(first), shown(first + min(1u, last)), shown(first + min(2u, last)), 1.0);
 }
 ";
 
@@ -69,7 +79,15 @@ struct Live {
     sampler: Sampler,
     pipeline: wgpu::RenderPipeline,
     group: wgpu::BindGroup,
+    image: ImageShape,
     seed: u64,
+    /// How much of each value is kept: 1, and 0 where the mouse was.
+    mask: Vec<f32>,
+    /// Whether the mouse was anywhere since the process began.
+    marked: bool,
+    /// Whether there are pictures that are kept, and whether they are complete.
+    kept: bool,
+    complete: bool,
 }
 
 impl Live {
@@ -97,6 +115,8 @@ impl Live {
         };
         println!("{}, {} steps", settings.sampler, settings.steps);
         let run = run.with_sampler_settings(&settings)?;
+        // Nothing is known until it is given: the sampler as it would be without.
+        let run = run.inpainting(Inpainting::default())?;
         let mut sampler = run.sampler(gpu, (SIDE * SIDE) as usize)?;
         sampler.begin(1, 0, None)?;
         let (pipeline, group) = drawing(gpu.device(), sampler.plan(), run.image(), target)?;
@@ -104,8 +124,67 @@ impl Live {
             sampler,
             pipeline,
             group,
+            image: run.image(),
             seed: 1,
+            mask: vec![1.0; (SIDE * SIDE) as usize * run.image().count()],
+            marked: false,
+            kept: false,
+            complete: false,
         })
+    }
+
+    /// A touch of the brush at a place of the window, both from 0 to 1: what lies under it is drawn anew.
+    fn mark(&mut self, u: f32, v: f32) {
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = self.image;
+        let side = SIDE as f32;
+        let place = |x: f32| (x * side).clamp(0.0, side - 0.001);
+        let (x, y) = (place(u), place(v));
+        let picture = (y as usize * SIDE as usize + x as usize) * self.image.count();
+        let at = [y.fract() * height as f32, x.fract() * width as f32];
+        let radius = height.max(width) as f32 / 7.0;
+        for (i, value) in self.mask[picture..picture + self.image.count()]
+            .iter_mut()
+            .enumerate()
+        {
+            let pixel = i / channels;
+            let (row, column) = ((pixel / width) as f32, (pixel % width) as f32);
+            if (row + 0.5 - at[0]).hypot(column + 0.5 - at[1]) < radius {
+                *value = 0.0;
+            }
+        }
+        self.marked = true;
+    }
+
+    /// New pictures everywhere.
+    fn renew(&mut self) -> Result<(), Failure> {
+        self.sampler.give(MASK, &vec![0.0; self.mask.len()])?;
+        self.mask.fill(1.0);
+        (self.marked, self.kept, self.complete) = (false, false, false);
+        self.begin()
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.seed += 1;
+        Ok(self.sampler.begin(self.seed, 0, None)?)
+    }
+
+    /// What is shown now becomes what is known: on the device, from the sampler's output to its input.
+    fn keep(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Failure> {
+        let plan = self.sampler.plan();
+        let (images, known) = (plan.buffer("images")?, plan.buffer(KNOWN)?);
+        encoder.copy_buffer_to_buffer(
+            &images.buffer,
+            images.offset,
+            &known.buffer,
+            known.offset,
+            Some(images.size),
+        );
+        self.kept = true;
+        Ok(())
     }
 
     /// One reverse step, and the picture of where the process stands, into the application's encoder.
@@ -114,11 +193,25 @@ impl Live {
         encoder: &mut wgpu::CommandEncoder,
         target: &wgpu::TextureView,
     ) -> Result<(), Failure> {
-        if self.sampler.is_done() {
-            self.seed += 1;
-            self.sampler.begin(self.seed, 0, None)?;
+        let done = self.sampler.is_done();
+        if self.marked && (self.kept || done) {
+            if !self.kept {
+                self.keep(encoder)?;
+            }
+            self.sampler.give(MASK, &self.mask)?;
+            (self.marked, self.complete) = (false, false);
+            self.begin()?;
+        } else if done && !self.kept {
+            self.begin()?;
+        } else if done && !self.complete {
+            self.keep(encoder)?;
+            self.mask.fill(1.0);
+            self.sampler.give(MASK, &self.mask)?;
+            self.complete = true;
         }
-        self.sampler.record(encoder);
+        if !self.complete {
+            self.sampler.record(encoder);
+        }
         paint(encoder, target, &self.pipeline, &self.group);
         Ok(())
     }
@@ -147,23 +240,28 @@ fn drawing(
     grid.get_mapped_range_mut(..)?
         .copy_from_slice(bytemuck::cast_slice(&words));
     grid.unmap();
-    let images = plan.buffer("images")?;
+    let buffer = |binding: u32, name: &str| -> Result<wgpu::BindGroupEntry<'_>, Failure> {
+        let slice = plan.buffer(name)?;
+        Ok(wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &slice.buffer,
+                offset: slice.offset,
+                size: std::num::NonZeroU64::new(slice.size),
+            }),
+        })
+    };
     let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("images"),
         layout: &pipeline.get_bind_group_layout(0),
         entries: &[
-            wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &images.buffer,
-                    offset: images.offset,
-                    size: std::num::NonZeroU64::new(images.size),
-                }),
-            },
+            buffer(0, "images")?,
             wgpu::BindGroupEntry {
                 binding: 1,
                 resource: grid.as_entire_binding(),
             },
+            buffer(2, KNOWN)?,
+            buffer(3, MASK)?,
         ],
     });
     Ok((pipeline, group))
@@ -278,6 +376,8 @@ struct Application {
     shown: Option<Shown>,
     frames: u64,
     drawn: u64,
+    /// Whether the left button is down.
+    brush: bool,
     failure: Option<String>,
 }
 
@@ -306,6 +406,23 @@ impl ApplicationHandler for Application {
                 (shown.configuration.width, shown.configuration.height) =
                     (size.width.max(1), size.height.max(1));
                 shown.surface.configure(&shown.device, &shown.configuration);
+            }
+            WindowEvent::MouseInput { state, button, .. } => match button {
+                MouseButton::Left => self.brush = state == ElementState::Pressed,
+                MouseButton::Right if state == ElementState::Pressed => {
+                    if let Err(error) = shown.live.renew() {
+                        return self.end(events, Some(error));
+                    }
+                }
+                _ => {}
+            },
+            WindowEvent::CursorMoved { position, .. } if self.brush => {
+                let size = shown.window.inner_size();
+                let share = |at: f64, of: u32| (at / f64::from(of.max(1))) as f32;
+                shown.live.mark(
+                    share(position.x, size.width),
+                    share(position.y, size.height),
+                );
             }
             WindowEvent::RedrawRequested => match shown.draw() {
                 Ok(drawn) => {
@@ -336,6 +453,15 @@ fn headless() -> Result<(), Failure> {
     let mut live = Live::new(&gpu, Pngs::FORMAT)?;
     let pngs = Pngs::new(&device, SIZE);
     for frame in 0..frames {
+        if live.complete {
+            live.renew()?;
+        }
+        if live.sampler.is_done() && !live.kept {
+            for i in 0..=100 {
+                let along = i as f32 / 100.0;
+                live.mark(along, 0.25 + 0.5 * along);
+            }
+        }
         let mut encoder = device.create_command_encoder(&Default::default());
         live.record(&mut encoder, &pngs.view)?;
         pngs.copy(&mut encoder);

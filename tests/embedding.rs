@@ -138,22 +138,33 @@ fn the_window_example_draws_under_xvfb() {
 fn the_live_diffusion_example_draws_a_reverse_process() {
     let dir = tempfile::tempdir().unwrap();
     let out = example("live_diffusion")
-        .args(["--frames", "7", "--steps", "3", "--sampling-steps", "5"])
+        .args(["--frames", "12", "--steps", "3", "--sampling-steps", "5"])
         .arg("--out")
         .arg(dir.path())
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY")
         .output()
         .unwrap();
-    assert!(succeeded(&out).contains("7 frames in"));
+    assert!(succeeded(&out).contains("12 frames in"));
     let frame = |i: usize| {
         let path = dir.path().join(format!("{i:04}.png"));
         image::open(path).unwrap().into_rgba8()
     };
     assert_ne!(frame(0), frame(4), "the process moves");
-    // After the last step there is new noise: another process, not the same one again.
-    assert_ne!(frame(0), frame(5));
+    // After the last step what a stroke goes over is made anew, in another process; the rest stays as it is.
+    let (done, anew) = (frame(4), frame(10));
     assert_ne!(frame(5), frame(6));
+    let pixels = done.width() * done.height();
+    let differ = |a: &image::RgbaImage, b: &image::RgbaImage| {
+        a.pixels().zip(b.pixels()).filter(|(a, b)| a != b).count() as u32
+    };
+    for i in 5..11 {
+        let changed = differ(&done, &frame(i));
+        assert!(changed > pixels / 100 && changed < pixels / 3, "{changed}");
+        assert_eq!(done.get_pixel(500, 20), frame(i).get_pixel(500, 20));
+    }
+    // Then there are new ones everywhere.
+    assert!(differ(&anew, &frame(11)) > pixels / 2);
 }
 
 /// In a window, where there is one.

@@ -38,7 +38,7 @@ use crate::gpu::Gpu;
 use crate::graph::interpreter::{Known, evaluate};
 use crate::graph::layout::Layout;
 use crate::graph::op::EvalContext;
-use crate::graph::ops::leaf::LeafKind;
+use crate::graph::ops::leaf::{Leaf, LeafKind};
 use crate::graph::{Graph, Node, NodeId, Sink};
 use crate::kernels::Access;
 use crate::kernels::philox::RandomState;
@@ -330,7 +330,20 @@ fn input_value(
 ) -> Result<Option<Value>> {
     let origin = &compiled.program.buffers[buffer.0].origin;
     let Node { op, ty, .. } = compiled.nodes[node.index()].as_ref();
-    let data = match (origin, op.as_leaf().map(|l| l.kind)) {
+    // The run has replaced what it feeds back.
+    let replaced = |name: &str| {
+        let sinks = setup.graph.sinks();
+        let fed_back = |(sink, _): &(Sink, NodeId)| matches!(sink, Sink::Input(n) if n == name);
+        let given = setup.inputs.iter().find(|(n, _)| *n == name);
+        given.filter(|_| sinks.iter().any(fed_back))
+    };
+    let is_input = |l: &&Leaf| matches!(l.kind, LeafKind::Input);
+    let leaf = op.as_leaf();
+    if let Some((_, value)) = leaf.filter(is_input).and_then(|l| replaced(&l.name)) {
+        let data = value.data.clone().in_precision(Precision::Tracked);
+        return Ok(Some(Value::new(ty.shape.clone(), data)?));
+    }
+    let data = match (origin, leaf.map(|l| l.kind)) {
         (Origin::Schedule, Some(LeafKind::Schedule(column))) => {
             Data::F32(vec![setup.schedule[0][column]])
         }
