@@ -214,8 +214,11 @@ impl Overlays {
             let visited = |(i, visit): (usize, &Visit)| {
                 let mut overlay = each[visit.step];
                 if let Some(back) = visit.back_to {
-                    let of_x = levels[back].a / overlay.level.a;
-                    overlay.jump = [of_x, (1.0 - of_x * of_x).max(0.0).sqrt()];
+                    let (up, at) = (levels[back], overlay.level);
+                    let of_x = up.a / at.a;
+                    // What the noise there has beyond this one's: in a process that keeps variances 1 - of_x^2.
+                    let variance = up.s * up.s - (of_x * at.s).powi(2);
+                    overlay.jump = [of_x, variance.max(0.0).sqrt()];
                 }
                 let row = ReverseStep {
                     draw: from + i,
