@@ -360,8 +360,8 @@ fn folders_of_diffusers_that_lack_something_are_refused() {
     for (what, text, words) in [
         (
             "thresholding",
-            r#"{"_class_name": "DDPMScheduler", "thresholding": true}"#,
-            "thresholding",
+            r#"{"_class_name": "DDPMScheduler", "thresholding": true, "dynamic_thresholding_ratio": 1.5}"#,
+            "`threshold` 1.5",
         ),
         (
             "schedule",

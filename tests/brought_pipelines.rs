@@ -253,7 +253,6 @@ fn keys_of_the_first_schedulers_mean_what_they_meant() {
 fn what_would_change_results_is_refused_by_name() {
     let (_dir, folder) = temporary();
     for (key, value, words) in [
-        ("thresholding", json!(true), "thresholding true"),
         ("trained_betas", json!([0.1, 0.2]), "trained_betas"),
         (
             "beta_schedule",

@@ -331,6 +331,10 @@ fn a_process_begins_where_a_step_does() {
 fn every_sampler_gives_the_same_on_the_gpu_and_the_cpu() {
     for entry in samplers::ALL {
         for sigmas in [None, Some(SigmaSpacing::Karras)] {
+            // Its model was distilled at some timesteps.
+            if sigmas.is_some() && entry.name == "lcm" {
+                continue;
+            }
             let model = points(SamplerSettings {
                 sampler: entry.name.to_owned(),
                 spacing: entry.spacing,

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::calls::{done, refused};
 use common::laws::{Law, Mixture, Normal, STARTS};
 use common::sampled::{named, rows_of, sampled};
 use common::{gpu, relative_difference};
@@ -675,4 +676,91 @@ fn a_configuration_keeps_its_process() {
     // The layout of a model is that of its network alone.
     let flowing = Diffusion::new(points(flow(1.0))).unwrap();
     assert!(Layout::new(flowing.parameters(), 1 << 27).is_ok());
+}
+
+/// A step of training, samples, and the folder again without what is ours in it: as diffusers would have saved it.
+#[test]
+fn commands_train_and_sample_such_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    for (kind, more, class, pipeline) in [
+        (
+            "flow",
+            ["--shift", "3"],
+            "FlowMatchEulerDiscreteScheduler",
+            true,
+        ),
+        ("edm", ["--sigma-data", "0.6"], "EDMEulerScheduler", false),
+    ] {
+        let folder = path(kind);
+        let network = "--data digits:8 --steps 1 --batch 2 --channels 4,8 --groups 2 --head-channels 4 --no-previews";
+        let mut arguments = vec!["train", "diffusion", "--process", kind, "--out", &folder];
+        arguments.extend(network.split(' '));
+        arguments.extend(more);
+        done(&arguments);
+        let picture = path("out.png");
+        let sample = ["sample", &folder, "--n", "2", "--out", &picture];
+        for how in [
+            &["--steps", "3"][..],
+            &["--sampler", "dpmpp-2m", "--steps", "3"],
+            &["--threshold", "0.9", "--steps", "2"],
+        ] {
+            done(&[&sample[..], how].concat());
+        }
+        for (how, words) in [
+            (&["--sampler", "ddpm"][..], "variance-preserving processes"),
+            (&["--spacing", "trailing"], "--spacing by timesteps"),
+            (&["--threshold", "2"], "--threshold 2 must be"),
+        ] {
+            refused(&[&sample[..], how].concat(), &[words]);
+        }
+        let scheduler = dir
+            .path()
+            .join(kind)
+            .join("scheduler/scheduler_config.json");
+        let text = std::fs::read_to_string(scheduler).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["_class_name"], class);
+        assert!(json.get("beta_start").is_none(), "{text}");
+        assert_eq!(
+            dir.path().join(kind).join("model_index.json").exists(),
+            pipeline
+        );
+        std::fs::remove_file(dir.path().join(kind).join("config.json")).unwrap();
+        let run = wgen::Run::open(&folder).unwrap();
+        let model = run.model().as_any().downcast_ref::<Diffusion>().unwrap();
+        let config = model.config();
+        match config.process.kind {
+            Kind::Flow(flow) => {
+                assert_eq!((flow.shift, config.prediction), (3.0, Prediction::Flow))
+            }
+            Kind::Edm(edm) => {
+                assert_eq!((edm.sigma_data, config.prediction), (0.6, Prediction::Edm))
+            }
+            Kind::VariancePreserving => panic!("{text}"),
+        }
+        assert_eq!(config.sampling.shift_twice, kind == "flow");
+    }
+    let other = path("other");
+    let train = ["train", "diffusion", "--data", "toy:ring8", "--out", &other];
+    for (more, words) in [
+        (
+            ["--process", "edm", "--shift", "3"],
+            "--shift is of --process flow",
+        ),
+        (
+            ["--process", "flow", "--sigma-data", "1"],
+            "--sigma-data is of --process edm",
+        ),
+        (
+            ["--process", "flow", "--prediction", "epsilon"],
+            "--prediction \"epsilon\" is not of the process flow",
+        ),
+        (
+            ["--process", "edm", "--schedule", "cosine"],
+            "beta_schedule is of variance-preserving processes",
+        ),
+    ] {
+        refused(&[&train[..], &more].concat(), &[words]);
+    }
 }

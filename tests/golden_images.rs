@@ -63,6 +63,10 @@ fn build<'g>(name: &str, tensors: &Tensors, x: &[Var<'g>]) -> Var<'g> {
             x[0].cross_entropy(x[0].graph().input("labels", labels.tensor_type()))
         }
         "keep_top_k" => x[0].keep_top_k(1, 3),
+        "quantile_37" => x[0].quantile(0.37),
+        "quantile_995" => x[0].quantile(0.995),
+        "quantile_ties" => x[0].quantile(0.25),
+        "quantile_most" => x[0].quantile(1.0),
         other => panic!("no case '{other}'"),
     }
 }

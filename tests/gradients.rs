@@ -323,6 +323,8 @@ fn middles() -> Vec<(&'static str, Middle)> {
             (a + b).reshape([8, 3]).spherical_harmonics()
         }),
         ("keep_top_k", |_, a, b| (a * b).keep_top_k(1, 2)),
+        ("quantile", |_, a, b| (a * b).quantile(0.37) * 2.0),
+        ("the largest by quantile", |_, a, b| (a * b).quantile(1.0)),
         ("dropout", |_, a, _| a.dropout("drop", 0.4)),
         ("random mask", |g, a, _| {
             a * g.random("mask", Distribution::Bernoulli(0.6), [4, 6])

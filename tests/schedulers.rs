@@ -113,6 +113,13 @@ fn absent_keys_have_their_class_own_defaults() {
             None,
             [1e-4, 0.02],
         ),
+        (
+            "LCMScheduler",
+            "lcm",
+            Spacing::Leading,
+            None,
+            [0.00085, 0.012],
+        ),
     ] {
         let config = of(json!({"_class_name": class})).unwrap();
         let usual = SamplerSettings {
@@ -133,7 +140,7 @@ fn absent_keys_have_their_class_own_defaults() {
         assert_eq!(find(sampler).unwrap().scheduler, class);
     }
     // All samplers are some class's.
-    assert_eq!(ALL.len(), 8);
+    assert_eq!(ALL.len(), 9);
 }
 
 #[test]
@@ -170,6 +177,22 @@ fn keys_are_honoured() {
         json!({"_class_name": "HeunDiscreteScheduler", "clip_sample": true, "clip_sample_range": 2.0}),
     );
     assert_eq!(clipped.unwrap().clip, Some(2.0));
+    let lcm = of(json!({"_class_name": "LCMScheduler", "original_inference_steps": 25})).unwrap();
+    assert_eq!(lcm.process.beta_schedule, BetaSchedule::ScaledLinear);
+    assert_eq!(lcm.sampling.original_steps, Some(25));
+    assert_eq!(lcm.sampling.steps, 4);
+    for class in ["DDPMScheduler", "DDIMScheduler", "UniPCMultistepScheduler"] {
+        let limits = of(
+            json!({"_class_name": class, "thresholding": true, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 3.0}),
+        )
+        .unwrap();
+        let sampling = &limits.sampling;
+        assert_eq!(
+            (sampling.threshold, sampling.threshold_max),
+            (Some(0.9), Some(3.0)),
+            "{class}"
+        );
+    }
     let ddim = of(json!({"_class_name": "DDIMScheduler", "set_alpha_to_one": false})).unwrap();
     assert_eq!(ddim.sampling.last_sigma, LastSigma::SigmaMin);
 }
@@ -236,7 +259,6 @@ fn what_changes_results_is_refused_with_the_nearest() {
             json!("flow_prediction"),
             "prediction_type \"flow_prediction\"",
         ),
-        (solver, "thresholding", json!(true), "thresholding true"),
         (solver, "trained_betas", json!([0.1, 0.2]), "trained_betas"),
         (
             solver,
@@ -306,6 +328,11 @@ fn what_changes_results_is_refused_with_the_nearest() {
             "{class}, {key}: {said}"
         );
     }
+    let said = of(json!({"_class_name": solver, "thresholding": true, "sample_max_value": 0.5}));
+    assert!(
+        said.unwrap_err()
+            .contains("`threshold_max` 0.5 must be at least 1")
+    );
     let said = of(
         json!({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous", "prediction_type": "v_prediction"}),
     );
@@ -422,6 +449,12 @@ fn what_changes_the_results_of_such_processes_is_refused() {
             "prediction_type",
             json!("v_prediction"),
             "with the sign turned",
+        ),
+        (
+            "LCMScheduler",
+            "timestep_scaling",
+            json!(5.0),
+            "timestep_scaling 5 is not supported; the nearest is 10",
         ),
         (
             edm,

@@ -9,6 +9,7 @@ use super::sampling::SampleArguments;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::models::diffusion::samplers::{ALL, Entry, SamplerSettings};
+use crate::models::diffusion::spacing::Grid;
 use crate::report::grid;
 use crate::run::Run;
 use crate::session::Device;
@@ -63,7 +64,9 @@ pub(super) fn draw(
     };
     let steps = &arguments.every_sampler;
     let columns = n * steps.len();
-    let fits = |e: &&Entry| run.is_sampled_by(e.name);
+    // Of a model that was not distilled LCM makes nothing.
+    let distilled = |e: &Entry| e.grid != Grid::Consistency || asked.sampler == e.name;
+    let fits = |e: &&Entry| run.is_sampled_by(e.name) && distilled(e);
     let fitting: Vec<&Entry> = ALL.iter().filter(fits).collect();
     outputs::check_size(
         arguments.out(),

@@ -88,6 +88,16 @@ pub(super) struct SamplingArguments {
     /// Diffusion, with --spacing karras or exponential: the most
     #[arg(long)]
     sigma_max: Option<f64>,
+    /// Diffusion, lcm: the timesteps that the model was distilled at [default: 50]
+    #[arg(long)]
+    original_steps: Option<usize>,
+    /// Diffusion: instead of clipping x_0, divide each sample's by this quantile of its magnitudes where that is above 1, 0.995 say (dynamic
+    /// thresholding, Saharia et al. 2022)
+    #[arg(long, value_name = "RATIO")]
+    threshold: Option<f64>,
+    /// Diffusion, with a threshold: the most that is divided by [default: any]
+    #[arg(long, value_name = "X")]
+    threshold_max: Option<f64>,
     /// Diffusion, of a flow: the shift of the levels, in place of the process's
     #[arg(long)]
     shift: Option<f64>,
@@ -169,6 +179,9 @@ impl SamplingArguments {
             self.sigma_min.is_some(),
             self.sigma_max.is_some(),
             self.shift.is_some(),
+            self.original_steps.is_some(),
+            self.threshold.is_some(),
+            self.threshold_max.is_some(),
             self.last_sigma.is_some(),
             self.solver_type.is_some(),
             self.stride,
@@ -214,6 +227,9 @@ impl SamplingArguments {
         settings.sigma_min = self.sigma_min.or(settings.sigma_min);
         settings.sigma_max = self.sigma_max.or(settings.sigma_max);
         settings.shift = self.shift.or(settings.shift);
+        settings.original_steps = self.original_steps.or(settings.original_steps);
+        settings.threshold = self.threshold.or(settings.threshold);
+        settings.threshold_max = self.threshold_max.or(settings.threshold_max);
         settings.last_sigma = self.last_sigma.unwrap_or(settings.last_sigma);
         settings.solver_type = self.solver_type.unwrap_or(settings.solver_type);
         settings.stride |= self.stride;

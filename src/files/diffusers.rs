@@ -153,7 +153,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Config> {
         } else {
             process::Config {
                 timesteps,
-                beta_schedule: scheduler.beta_schedule,
+                beta_schedule: scheduler.beta_schedule.unwrap_or(class.beta_schedule()),
                 beta_start: scheduler.beta_start.unwrap_or(class.betas[0]),
                 beta_end: scheduler.beta_end.unwrap_or(class.betas[1]),
                 zero_terminal_snr: scheduler.rescale_betas_zero_snr,
@@ -278,7 +278,7 @@ fn ancestral(diffusion: &Diffusing) -> Scheduler {
         num_train_timesteps: diffusion.process.timesteps,
         beta_start: Some(diffusion.process.beta_start),
         beta_end: Some(diffusion.process.beta_end),
-        beta_schedule: diffusion.process.beta_schedule,
+        beta_schedule: Some(diffusion.process.beta_schedule),
         variance_type: Some(
             match diffusion.variance {
                 Variance::FixedSmall => "fixed_small",

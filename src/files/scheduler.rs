@@ -10,7 +10,7 @@ use super::scheduler_classes::{self, Class};
 use crate::error::{Error, Result};
 use crate::models::diffusion::keys;
 use crate::models::diffusion::process::{BetaSchedule, Prediction, RHO, Variance};
-use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType};
+use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType, TIMESTEP_SCALING};
 use crate::models::diffusion::spacing::{LastSigma, SigmaSpacing, Spacing};
 
 /// What diffusers' schedulers may be told, under their names; what has no value has its class's own default.
@@ -20,7 +20,7 @@ pub(super) struct Scheduler {
     pub(super) num_train_timesteps: usize,
     pub(super) beta_start: Option<f64>,
     pub(super) beta_end: Option<f64>,
-    pub(super) beta_schedule: BetaSchedule,
+    pub(super) beta_schedule: Option<BetaSchedule>,
     pub(super) trained_betas: Option<Vec<f64>>,
     pub(super) variance_type: Option<String>,
     pub(super) clip_sample: Option<bool>,
@@ -56,6 +56,8 @@ pub(super) struct Scheduler {
     pub(super) predict_x0: bool,
     pub(super) disable_corrector: Vec<usize>,
     pub(super) solver_p: Option<Json>,
+    pub(super) original_inference_steps: Option<usize>,
+    pub(super) timestep_scaling: f64,
     pub(super) shift: f64,
     pub(super) invert_sigmas: bool,
     pub(super) stochastic_sampling: bool,
@@ -78,7 +80,7 @@ impl Default for Scheduler {
             num_train_timesteps: 1000,
             beta_start: None,
             beta_end: None,
-            beta_schedule: BetaSchedule::Linear,
+            beta_schedule: None,
             trained_betas: None,
             variance_type: None,
             clip_sample: None,
@@ -114,6 +116,8 @@ impl Default for Scheduler {
             predict_x0: true,
             disable_corrector: Vec::new(),
             solver_p: None,
+            original_inference_steps: None,
+            timestep_scaling: TIMESTEP_SCALING,
             shift: 1.0,
             invert_sigmas: false,
             stochastic_sampling: false,
@@ -246,6 +250,9 @@ impl Scheduler {
             lower_order_final: self.lower_order_final,
             euler_at_final: self.euler_at_final,
             lambda_min_clipped: self.lambda_min_clipped,
+            original_steps: self.original_inference_steps,
+            threshold: self.thresholding.then_some(self.dynamic_thresholding_ratio),
+            threshold_max: self.thresholding.then_some(self.sample_max_value),
             ..SamplerSettings::default()
         })
     }
@@ -262,7 +269,7 @@ impl Scheduler {
         let solvers = ["midpoint", "heun", "logrho", "bh1", "bh2"];
         let refused = [
             ([Prediction::Flow, Prediction::Edm].contains(&self.prediction_type), format!("prediction_type {} is not supported: it is of models that match flows, or of EDM", Json::from(serde_json::to_value(self.prediction_type).unwrap_or_default()))),
-            (self.thresholding, "thresholding true is not supported; the nearest is clip_sample true".to_owned()),
+            (self.timestep_scaling != TIMESTEP_SCALING, format!("timestep_scaling {} is not supported; the nearest is {TIMESTEP_SCALING}", self.timestep_scaling)),
             (self.trained_betas.is_some(), "trained_betas are not supported".to_owned()),
             (self.use_beta_sigmas == Some(true), "use_beta_sigmas true is not supported; the nearest is use_karras_sigmas true".to_owned()),
             (self.use_lu_lambdas == Some(true), "use_lu_lambdas true is not supported; the nearest is use_exponential_sigmas true".to_owned()),

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::models::diffusion::process::BetaSchedule;
+
 /// A class of diffusers.
 #[derive(Debug)]
 pub(super) struct Class {
@@ -20,7 +22,19 @@ pub(super) struct Class {
 pub(super) const FLOW: &str = "FlowMatchEulerDiscreteScheduler";
 pub(super) const EDM: &str = "EDMEulerScheduler";
 
+/// Distilled models'.
+const LCM: &str = "LCMScheduler";
+
 impl Class {
+    /// How betas grow where its file does not say.
+    pub(super) fn beta_schedule(&self) -> BetaSchedule {
+        if self.name == LCM {
+            BetaSchedule::ScaledLinear
+        } else {
+            BetaSchedule::Linear
+        }
+    }
+
     /// Whether its process has no betas.
     pub(super) fn is_continuous(&self) -> bool {
         [FLOW, EDM].contains(&self.name)
@@ -172,6 +186,20 @@ pub(super) const ALL: &[Class] = &[
         ],
     },
     Class {
+        name: LCM,
+        sampler: "lcm",
+        betas: [0.00085, 0.012],
+        clips: false,
+        keys: &[
+            "rescale_betas_zero_snr",
+            "clip_sample",
+            "clip_sample_range",
+            "thresholding",
+            "original_inference_steps",
+            "timestep_scaling",
+        ],
+    },
+    Class {
         name: FLOW,
         sampler: "euler",
         betas: USUAL_BETAS,
@@ -249,7 +277,6 @@ const OTHERS: &[&str] = &[
     "max_shift",
     "noise_mode",
     "num_inference_steps",
-    "original_inference_steps",
     "predict_epsilon",
     "predictor_order",
     "s_noise",
@@ -263,7 +290,6 @@ const OTHERS: &[&str] = &[
     "stages",
     "tau_func",
     "tensor_format",
-    "timestep_scaling",
     "timestep_values",
     "timesteps",
 ];

@@ -50,6 +50,7 @@ pub mod pool;
 pub mod predict_x0;
 pub mod present;
 pub mod q_sample;
+pub mod quantile;
 pub mod ray_budget;
 pub mod ray_of;
 pub mod rearrange;

@@ -57,6 +57,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "predict_x0",
     "present",
     "q_sample",
+    "quantile",
     "ray_budget",
     "ray_of",
     "rearrange",

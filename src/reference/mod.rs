@@ -60,6 +60,7 @@ pub(crate) mod pool;
 pub(crate) mod predict_x0;
 pub(crate) mod present;
 pub(crate) mod q_sample;
+pub(crate) mod quantile;
 pub(crate) mod random;
 pub(crate) mod ray_budget;
 pub(crate) mod ray_of;

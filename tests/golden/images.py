@@ -133,11 +133,28 @@ def running_statistics(out):
     out["running/y"] = last(norm(xs[0]))
 
 
+def quantiles(out):
+    def case(name, x, ratio, ties=False):
+        y = torch.quantile(x, ratio, dim=-1)
+        g = normal(*y.shape)
+        y.backward(g)
+        out[f"{name}/x0"], out[f"{name}/y"], out[f"{name}/g"] = x.detach(), y.detach(), g
+        # Among equals PyTorch's gradient goes to one, ours to all in equal shares.
+        if not ties:
+            out[f"{name}/d0"] = x.grad
+
+    case("quantile_37", normal(4, 9).requires_grad_(), 0.37)
+    case("quantile_995", normal(2, 3, 50).requires_grad_(), 0.995)
+    case("quantile_most", normal(5, 1).requires_grad_(), 1.0)
+    case("quantile_ties", (normal(4, 12).round() / 2).requires_grad_(), 0.25, True)
+
+
 def main():
     out = {}
     count = convolutions(out)
     others(out)
     running_statistics(out)
+    quantiles(out)
     save_file(out, os.path.join(HERE, "images.safetensors"))
     print(count, "convolutions")
 

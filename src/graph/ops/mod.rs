@@ -21,6 +21,7 @@ pub(crate) mod occupancy;
 pub(crate) mod pool;
 pub(crate) mod predict_x0;
 pub(crate) mod q_sample;
+pub(crate) mod quantile;
 pub(crate) mod random;
 pub(crate) mod ray_budget;
 pub(crate) mod ray_of;

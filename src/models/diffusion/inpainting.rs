@@ -203,12 +203,6 @@ impl Overlays {
         }
         if let Some(repaint) = how.repaint {
             repaint.check(count)?;
-            if !process.kind.preserves_variance() {
-                return Err(Error::Usage(format!(
-                    "diffusion: RePaint's jumps are of variance-preserving processes, this one is {}; complete pictures without `jump_length`",
-                    process.kind.name()
-                )));
-            }
             check_sampler(settings, steps)?;
             let visits = visits(count, repaint);
             let visited = |(i, visit): (usize, &Visit)| {

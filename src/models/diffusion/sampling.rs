@@ -42,7 +42,8 @@ pub(super) fn reverse_steps(
     let reverse = Reverse {
         process,
         prediction: config.prediction,
-        clip: config.clip,
+        // A threshold takes the place of clipping.
+        clip: config.clip.filter(|_| settings.threshold.is_none()),
         clip_guided: settings.clip_guided.unwrap_or(true),
         variance: config.variance,
     };
@@ -328,6 +329,11 @@ impl Diffusion {
         let shaped_x = x.reshape(sizes);
         let in_mean = self.steps.iter().any(|row| row.guides_mean);
         let x0 = shaped_x.predict_x0(prediction, row, gradient.filter(|_| !in_mean));
+        let x0 = match settings.threshold {
+            Some(ratio) => samplers::thresholded(x0.reshape(flat), ratio, settings.threshold_max)
+                .reshape(sizes),
+            None => x0,
+        };
         let learned = self.config.variance == Variance::LearnedRange;
         let needs = Needs::of(&self.steps, learned);
         let state = |name: &str| graph.input(name, TensorType::f32(flat)).reshape(sizes);

@@ -74,6 +74,8 @@ pub enum Grid {
     DpmSolver,
     /// Of UniPC: the same, t of Karras' levels always rounded.
     UniPc,
+    /// Of LCM: some of the timesteps that a model was distilled at.
+    Consistency,
 }
 
 /// Which levels a sampler visits, in full.
@@ -95,11 +97,16 @@ pub struct Visits {
     pub last: LastSigma,
     /// Levels of a smaller lambda are not visited (of [`Grid::DpmSolver`]).
     pub lambda_min: Option<f64>,
+    /// The timesteps that a model was distilled at (of [`Grid::Consistency`]); `None`: 50.
+    pub original: Option<usize>,
     /// The shift of a flow's levels, in place of the process's.
     pub shift: Option<f64>,
     /// Whether the ends of a flow's levels are shifted before all of them are, as diffusers 0.42.1 has it.
     pub shift_twice: bool,
 }
+
+/// Timesteps that a latent consistency model is distilled at where nothing else is said.
+const ORIGINAL: usize = 50;
 
 /// `count` numbers evenly from `first` to `last`; one number is the first.
 fn evenly(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {
@@ -119,6 +126,7 @@ impl Visits {
             sigma_max: None,
             last: LastSigma::Zero,
             lambda_min: None,
+            original: None,
             shift: None,
             shift_twice: false,
         }
@@ -227,6 +235,7 @@ impl Visits {
                 timesteps.reverse();
                 Ok(timesteps)
             }
+            Grid::Consistency => Ok(whole(self.distilled(total)?)),
             Grid::Reals => Ok(whole(spacing.timesteps(total, steps, self.offset)?)),
             Grid::DpmSolver | Grid::UniPc => {
                 let lambda_min = self.lambda_min.unwrap_or(f64::NEG_INFINITY);
@@ -254,6 +263,21 @@ impl Visits {
                 Ok(whole(falling))
             }
         }
+    }
+
+    /// Some of the last of each k timesteps, k = T / (those that a model was distilled at): `LCMScheduler` of diffusers.
+    fn distilled(&self, total: usize) -> Result<Vec<usize>> {
+        let original = self.original.unwrap_or(ORIGINAL);
+        if original == 0 || original > total {
+            return Err(Error::Usage(format!(
+                "diffusion: `original_steps` {original}; from 1 to {total} are possible"
+            )));
+        }
+        check_steps(self.steps, original)?;
+        let stride = total / original;
+        let apart = original as f64 / self.steps as f64;
+        let at = |i: usize| (original - (i as f64 * apart).floor() as usize) * stride - 1;
+        Ok((0..self.steps).map(at).collect())
     }
 
     /// Levels between the least and the most noise.
@@ -291,7 +315,7 @@ impl Visits {
         };
         // What diffusers' classes do to t; sigma stays what it is.
         let told = |t: f64| match grid {
-            Grid::Integers | Grid::Reals => t,
+            Grid::Integers | Grid::Reals | Grid::Consistency => t,
             Grid::DpmSolver if karras && schedule == BetaSchedule::Cosine => t.floor(),
             Grid::DpmSolver | Grid::UniPc if karras => t.round_ties_even(),
             Grid::DpmSolver | Grid::UniPc => t.floor(),

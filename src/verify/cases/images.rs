@@ -3,6 +3,7 @@
 use super::{Case, Values, case};
 use crate::kernels::Caps;
 use crate::kernels::pool::{Mode, Pool, Windows};
+use crate::kernels::quantile::Quantile;
 use crate::kernels::resize::{Interpolation, Resize};
 use crate::kernels::top_k::{Kept, TopK};
 use crate::tensor::Data;
@@ -85,6 +86,50 @@ pub(super) fn top_k(caps: &Caps, cases: &mut Vec<Case>) {
                     let steps = (0..inputs[0].len()).map(|i| match i * 7 % 6 {
                         0 => -0.0,
                         1 => 0.0,
+                        n => (n / 2) as f32 - 1.5,
+                    });
+                    inputs[0] = Data::F32(steps.collect());
+                }));
+            }
+        }
+    }
+}
+
+pub(super) fn quantile(caps: &Caps, cases: &mut Vec<Case>) {
+    // Rows of one element, of one more and one less than a workgroup has, of many times as many; more rows than one.
+    let sizes = [
+        [3, 1],
+        [5, 2],
+        [2, 17],
+        [3, 63],
+        [2, 65],
+        [2, 784],
+        [1, 4099],
+    ];
+    for size in sizes {
+        for ratio in [0.0, 0.37, 0.5, 0.995, 1.0] {
+            let Ok(usual) = Quantile::new(caps, size, ratio) else {
+                continue;
+            };
+            for workgroup in [usual.workgroup, 64] {
+                let kernel = Quantile {
+                    workgroup,
+                    ..usual.clone()
+                };
+                let name = format!("{ratio} of {size:?}, {workgroup} a row");
+                let values = if size[1] % 2 == 0 {
+                    Values::Large
+                } else {
+                    Values::Normal
+                };
+                cases.push(case(name.clone(), kernel.clone(), values));
+                // Many equals, both zeros among them, and numbers that differ in their last byte alone.
+                let ties = case(format!("{name} with ties"), kernel, values);
+                cases.push(ties.changed(|inputs| {
+                    let steps = (0..inputs[0].len()).map(|i| match i * 7 % 6 {
+                        0 => -0.0,
+                        1 => 0.0,
+                        2 => f32::from_bits(0xbf80_0000 + (i % 5) as u32),
                         n => (n / 2) as f32 - 1.5,
                     });
                     inputs[0] = Data::F32(steps.collect());

@@ -78,6 +78,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     nerf_composite::composite(quick, &mut cases);
     nerf_march::all(quick, &mut cases);
     ceilings::ceilings(&mut cases);
+    images::quantile(caps, &mut cases);
     if caps.f16 {
         in_f16(&mut cases);
     }

@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::settings::SamplerSettings;
 use crate::error::{Error, Result};
 use crate::models::diffusion::process::Kind;
-use crate::models::diffusion::spacing::{LastSigma, Spacing};
+use crate::models::diffusion::spacing::{Grid, LastSigma, Spacing};
 
 impl SamplerSettings {
     /// Refuses numbers that are none, and options of other samplers.
@@ -42,6 +42,7 @@ impl SamplerSettings {
             ("euler_at_final", self.euler_at_final),
             ("lambda_min_clipped", self.lambda_min_clipped.is_some()),
             ("last_sigma", self.last_sigma != usual.last_sigma),
+            ("original_steps", self.original_steps.is_some()),
         ];
         if let Some((name, _)) = of_some
             .into_iter()
@@ -62,6 +63,13 @@ impl SamplerSettings {
         if self.stride && self.sigmas.is_some() {
             return wrong("`stride` counts timesteps; it goes with no spacing by noise".to_owned());
         }
+        if entry.grid == Grid::Consistency && self.sigmas.is_some() {
+            return wrong(format!(
+                "{} visits timesteps that its model was distilled at; it goes with no `spacing` by noise",
+                entry.name
+            ));
+        }
+        self.check_threshold()?;
         if let Some(shift) = self.shift
             && !(shift > 0.0 && shift.is_finite())
         {
@@ -80,6 +88,26 @@ impl SamplerSettings {
             );
         }
         Ok(())
+    }
+
+    /// Refuses a threshold that is none.
+    fn check_threshold(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::Usage(format!("diffusion: {why}")));
+        if let Some(ratio) = self.threshold
+            && !(ratio > 0.0 && ratio <= 1.0)
+        {
+            return wrong(format!("`threshold` {ratio} must be above 0 and at most 1"));
+        }
+        match self.threshold_max {
+            Some(_) if self.threshold.is_none() => wrong(
+                "`threshold_max` is the most that `threshold` divides by; it goes with that"
+                    .to_owned(),
+            ),
+            Some(most) if !(most >= 1.0 && most.is_finite()) => {
+                wrong(format!("`threshold_max` {most} must be at least 1"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses samplers and options that mean nothing to a kind of process.

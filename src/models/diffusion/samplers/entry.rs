@@ -36,6 +36,7 @@ impl Entry {
     pub(crate) fn usual_steps(&self, timesteps: usize) -> usize {
         match self.order {
             _ if self.every_timestep => timesteps,
+            _ if self.grid == Grid::Consistency => timesteps.min(4),
             1 => timesteps.min(50),
             _ => timesteps.saturating_sub(1).clamp(1, 20),
         }

@@ -32,8 +32,10 @@ mod entry;
 mod euler;
 mod euler_a;
 mod heun;
+mod lcm;
 mod settings;
 mod step;
+mod threshold;
 mod unipc;
 
 pub use ddim::Ddim;
@@ -45,8 +47,10 @@ pub use entry::Entry;
 pub use euler::Euler;
 pub use euler_a::EulerAncestral;
 pub use heun::Heun;
+pub use lcm::{Lcm, TIMESTEP_SCALING};
 pub use settings::{SamplerSettings, SolverType};
 pub use step::{Combination, Needs, Reverse, ReverseStep, Sampler, epsilon_of, x0_of};
+pub use threshold::thresholded;
 pub use unipc::UniPc;
 
 /// All samplers.
@@ -59,6 +63,7 @@ pub const ALL: &[Entry] = &[
     dpmpp_2m::ENTRY,
     dpmpp_2m_sde::ENTRY,
     unipc::ENTRY,
+    lcm::ENTRY,
 ];
 
 /// The sampler called `name`.

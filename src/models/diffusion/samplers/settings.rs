@@ -64,6 +64,16 @@ pub struct SamplerSettings {
     /// Whether x_0 is clipped again after a classifier has moved it. `None`: where x_0 is clipped at all.
     #[serde(default)]
     pub clip_guided: Option<bool>,
+    /// LCM: the timesteps that the model was distilled at, of which its own are some; `None`: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_steps: Option<usize>,
+    /// Dynamic thresholding (Saharia et al. 2022, "Photorealistic text-to-image diffusion models", section 2.3): instead of being clipped, x_0 of
+    /// each sample is clipped to the quantile of this ratio of its magnitudes, where that is above 1, and divided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// The most that x_0 is so divided by; `None`: no bound. With 1 it is clipped to 1, as diffusers does where nothing else is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold_max: Option<f64>,
     /// Of a flow: the shift of the levels, in place of the process's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shift: Option<f64>,
@@ -132,6 +142,7 @@ impl SamplerSettings {
             sigma_max: self.sigma_max,
             last: self.last_sigma,
             lambda_min: self.lambda_min_clipped,
+            original: self.original_steps,
             shift: self.shift,
             shift_twice: self.shift_twice,
         };
@@ -163,6 +174,9 @@ impl Default for SamplerSettings {
             lambda_min_clipped: None,
             classifier_scale: 0.0,
             clip_guided: None,
+            original_steps: None,
+            threshold: None,
+            threshold_max: None,
             shift: None,
             shift_twice: false,
         }
