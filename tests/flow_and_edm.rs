@@ -732,10 +732,10 @@ fn commands_train_and_sample_such_processes() {
         let config = model.config();
         match config.process.kind {
             Kind::Flow(flow) => {
-                assert_eq!((flow.shift, config.prediction), (3.0, Prediction::Flow))
+                assert_eq!((flow.shift, config.prediction), (3.0, Prediction::Flow));
             }
             Kind::Edm(edm) => {
-                assert_eq!((edm.sigma_data, config.prediction), (0.6, Prediction::Edm))
+                assert_eq!((edm.sigma_data, config.prediction), (0.6, Prediction::Edm));
             }
             Kind::VariancePreserving => panic!("{text}"),
         }

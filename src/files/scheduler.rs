@@ -268,7 +268,7 @@ impl Scheduler {
         let solver = self.solver_type.as_deref().unwrap_or("midpoint");
         let solvers = ["midpoint", "heun", "logrho", "bh1", "bh2"];
         let refused = [
-            ([Prediction::Flow, Prediction::Edm].contains(&self.prediction_type), format!("prediction_type {} is not supported: it is of models that match flows, or of EDM", Json::from(serde_json::to_value(self.prediction_type).unwrap_or_default()))),
+            ([Prediction::Flow, Prediction::Edm].contains(&self.prediction_type), format!("prediction_type {} is not supported: it is of models that match flows, or of EDM", serde_json::json!(self.prediction_type))),
             (self.timestep_scaling != TIMESTEP_SCALING, format!("timestep_scaling {} is not supported; the nearest is {TIMESTEP_SCALING}", self.timestep_scaling)),
             (self.trained_betas.is_some(), "trained_betas are not supported".to_owned()),
             (self.use_beta_sigmas == Some(true), "use_beta_sigmas true is not supported; the nearest is use_karras_sigmas true".to_owned()),
