@@ -12,7 +12,6 @@ use wgen::Run;
 use wgen::data::digits::digits;
 use wgen::evaluate::{Evaluator, Start};
 use wgen::files::weights::read_tensors;
-use wgen::models::Model;
 use wgen::models::diffusion::{Diffusion, LOW_RES};
 use wgen::session::Device;
 use wgen::tensor::ImageShape;
@@ -60,7 +59,7 @@ fn small_pictures_come_from_files_and_data() {
     let picture = |side: u32, name: &str, value: u8| {
         let path = dir.path().join(name);
         image::GrayImage::from_fn(side, side, |x, y| {
-            image::Luma([if (14 * x / side + 14 * y / side) % 3 == 0 {
+            image::Luma([if (14 * x / side + 14 * y / side).is_multiple_of(3) {
                 value
             } else {
                 0

@@ -202,7 +202,8 @@ pub fn model(
     ];
     let open: Vec<String> = open
         .into_iter()
-        .filter_map(|(name, open)| open.then(|| format!("`{name}`")))
+        .filter(|(_, open)| *open)
+        .map(|(name, _)| format!("`{name}`"))
         .collect();
     let (Some(size), Some(new_order), Some(beta_schedule), []) = (
         untold.image_size,
