@@ -116,6 +116,13 @@ impl Live {
         println!("{}, {} steps", settings.sampler, settings.steps);
         let run = run.with_sampler_settings(&settings)?;
         // Nothing is known until it is given: the sampler as it would be without.
+        let model = run.model().as_any().downcast_ref::<Diffusion>();
+        if model.is_some_and(|m| m.low_res().is_some()) {
+            return Err(
+                "a model of super-resolution makes pictures of small ones, which nobody draws here"
+                    .into(),
+            );
+        }
         let run = run.inpainting(Inpainting::default())?;
         let mut sampler = run.sampler(gpu, (SIDE * SIDE) as usize)?;
         sampler.begin(1, 0, None)?;

@@ -399,7 +399,7 @@ fn a_converted_network_predicts_as_its_file_does() {
     }
 }
 
-/// A published classifier whose tensors are all views of one storage: the file itself is opened, and guides.
+/// A published classifier whose tensors are all views of one storage: the file itself is opened.
 #[test]
 fn a_published_file_opens_as_it_is() {
     let dir = tempdir().unwrap();
@@ -548,4 +548,36 @@ fn files_of_other_networks_and_broken_ones_are_refused() {
     assert!(said.contains("'out.2.bias' holds NaN at 3"), "{said}");
     // Nothing is left, and the next attempt finds the place free.
     assert!(!out.exists());
+}
+
+/// A network and the classifier of its process, both folders, of which diffusers' keeps its tables in f32.
+#[test]
+fn a_converted_classifier_guides_a_converted_network() {
+    let dir = tempdir().unwrap();
+    let mut config = small();
+    config.num_classes = None;
+    let parameters = UNetModel::new(config).unwrap().parameters();
+    let unet = file(dir.path(), Container::Zip, "unet", &parameters);
+    let network = small().network;
+    let config = noised_classifier::Config {
+        network,
+        ..noised_classifier::Config::of(square(16, 3), 4)
+    };
+    let parameters = NoisedClassifier::new(config).unwrap().parameters();
+    let classifier = file(dir.path(), Container::Legacy, "classifier", &parameters);
+    let folders = ["a", "b"].map(|name| dir.path().join(name));
+    convert(&unet, told(), &folders[0]).unwrap();
+    let deeper = Untold {
+        num_res_blocks: Some(1),
+        ..told()
+    };
+    let message = convert(&classifier, told(), &folders[1]).unwrap_err();
+    assert!(
+        message.to_string().contains("`num_res_blocks`"),
+        "{message}"
+    );
+    convert(&classifier, deeper, &folders[1]).unwrap();
+    let [network, classifier] = folders.map(|folder| Run::open(&folder).unwrap());
+    let guided = network.guided_by(&classifier, 2.0).unwrap();
+    assert_eq!(guided.classes(), 4);
 }

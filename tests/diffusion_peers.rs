@@ -85,6 +85,7 @@ fn variances_agree_with_diffusers_and_the_posterior_with_guided_diffusion() {
         eta: 1.0,
         use_clipped_model_output: false,
         stride: false,
+        steps: 50,
     };
     let expected = tensors["variance/ddim"].data.to_f64();
     let steps = |count: usize| {
@@ -316,6 +317,7 @@ fn steps_agree_with_diffusers_schedulers() {
             eta,
             use_clipped_model_output: name.starts_with("ddim_clipped"),
             stride: true,
+            steps: count,
         };
         let visits = Visits {
             spacing,

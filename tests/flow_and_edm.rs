@@ -758,9 +758,44 @@ fn commands_train_and_sample_such_processes() {
         ),
         (
             ["--process", "edm", "--schedule", "cosine"],
-            "beta_schedule is of variance-preserving processes",
+            "--beta-schedule is of variance-preserving processes",
         ),
     ] {
         refused(&[&train[..], &more].concat(), &[words]);
     }
+}
+
+/// EDM has levels of its own, by their noise; those of a spacing by timesteps would be Karras' all the same.
+#[test]
+fn edm_is_not_spaced_by_timesteps() {
+    let network = Network::Mlp(mlp::Config {
+        width: 2,
+        hidden: 8,
+        blocks: 1,
+        outputs: 2,
+        classes: 0,
+    });
+    let image = ImageShape {
+        height: 1,
+        width: 2,
+        channels: 1,
+    };
+    let config = |sigmas| Config {
+        process: process::Config {
+            kind: Kind::Edm(Edm::default()),
+            ..process::Config::default()
+        },
+        prediction: Prediction::Edm,
+        sampling: SamplerSettings {
+            sampler: "heun".to_owned(),
+            steps: 6,
+            spacing: Spacing::Linspace,
+            sigmas,
+            ..SamplerSettings::default()
+        },
+        ..Config::of(image, false, network.clone())
+    };
+    assert!(Diffusion::new(config(Some(SigmaSpacing::Karras))).is_ok());
+    let said = Diffusion::new(config(None)).unwrap_err().to_string();
+    assert!(said.contains("`spacing` by timesteps"), "{said}");
 }

@@ -10,13 +10,16 @@ const FLAGS: &[(&str, &str)] = &[
     ("beta", "--beta"),
     ("beta1", "--beta1"),
     ("beta2", "--beta2"),
+    ("beta_end", "--beta-end"),
     ("beta_schedule", "--beta-schedule"),
+    ("beta_start", "--beta-start"),
     ("bound", "--bound"),
     ("channel_mult", "--channel-mult"),
     ("channels", "--channels"),
     ("class", "--class"),
     ("classifier_scale", "--classifier-scale"),
     ("clip", "--clip"),
+    ("clip_guided", "--clip-guided"),
     ("crop", "--crop"),
     ("data", "--data"),
     ("device", "--device"),
@@ -79,6 +82,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("variance", "--variance"),
     ("weight_decay", "--weight-decay"),
     ("write_share", "--write-share"),
+    ("zero_terminal_snr", "--zero-terminal-snr"),
 ];
 
 fn flag(field: &str) -> Option<&'static str> {

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::common::Output;
-use super::reading::ReadingArguments;
-use super::reverse::examples;
+use super::reading::{ReadingArguments, examples};
 use super::said::shown;
 use crate::data::images;
 use crate::data::{Dataset, Spec};
@@ -47,7 +46,7 @@ pub(super) fn read(
     if let [one] = asked
         && let Some(spec) = one.to_str().and_then(|text| text.parse::<Spec>().ok())
     {
-        let data = examples(output, &spec, run, n)?;
+        let data = examples(output, ("--low-res", &spec), run, n)?;
         return Ok(Small {
             values: model.means(&data.scaled())?,
             data: Some(data),

@@ -195,6 +195,10 @@ fn is_of_run(folder: &Path, key: &Path) -> bool {
     let Ok(folder) = std::fs::canonicalize(folder) else {
         return false;
     };
+    // A file of weights that is opened as it is.
+    if key == folder {
+        return true;
+    }
     let Ok(inside) = key.strip_prefix(&folder) else {
         return false;
     };

@@ -417,3 +417,23 @@ fn how(options: &Options) -> String {
 fn of_run(image: ImageShape) -> String {
     format!("the run was trained on {}", shown(image))
 }
+
+/// The first held-out examples of a data set.
+pub(super) fn examples(
+    output: &Output,
+    (flag, spec): (&str, &Spec),
+    run: &Run,
+    n: usize,
+) -> Result<Dataset> {
+    let arguments = ReadingArguments::default();
+    let given = given(output, spec, &arguments, run, Part::Test)?;
+    output.say(&format!("data: {}", given.words(run)));
+    let dataset = given.data;
+    if dataset.rows() < n {
+        return Err(Error::Usage(format!(
+            "{flag} has {} examples; {n} are wanted",
+            dataset.rows()
+        )));
+    }
+    Ok(dataset.select(&(0..n).collect::<Vec<_>>()))
+}

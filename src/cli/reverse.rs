@@ -6,10 +6,8 @@ use super::common::Output;
 use super::inpainting;
 use super::low_res;
 use super::outputs;
-use super::reading::{ReadingArguments, class_of, given};
+use super::reading::{class_of, examples};
 use super::sampling::{ProcessArguments, SampleArguments};
-use crate::data::idx::Part;
-use crate::data::{Dataset, Spec};
 use crate::error::{Error, Result};
 use crate::evaluate::reverse::{forward, is_moment};
 use crate::evaluate::{Evaluator, FEWEST, Start};
@@ -170,6 +168,11 @@ fn begin(
         None => None,
     };
     if !process.low_res.is_empty() || model.low_res().is_some() {
+        if process.data.is_some() || !process.init_image.is_empty() {
+            return Err(Error::Usage(
+                "--data and --init-image: this model makes large pictures of small ones, which --low-res gives".to_owned(),
+            ));
+        }
         let small = low_res::read(output, &process.low_res, run, model, n)?;
         let mut begun = noise(init_noise);
         begun.start = begun.start.beside(model, &small.values)?;
@@ -182,7 +185,7 @@ fn begin(
         return Ok(noise(init_noise));
     }
     let data = match &process.data {
-        Some(spec) => Some(examples(output, spec, run, n)?),
+        Some(spec) => Some(examples(output, ("--data", spec), run, n)?),
         None => None,
     };
     let examples = match &data {
@@ -210,19 +213,4 @@ fn begin(
         }
     }
     Ok(begun)
-}
-
-/// The first held-out examples of a data set.
-pub(super) fn examples(output: &Output, spec: &Spec, run: &Run, n: usize) -> Result<Dataset> {
-    let arguments = ReadingArguments::default();
-    let given = given(output, spec, &arguments, run, Part::Test)?;
-    output.say(&format!("data: {}", given.words(run)));
-    let dataset = given.data;
-    if dataset.rows() < n {
-        return Err(Error::Usage(format!(
-            "--data has {} examples; {n} are wanted",
-            dataset.rows()
-        )));
-    }
-    Ok(dataset.select(&(0..n).collect::<Vec<_>>()))
 }

@@ -8,6 +8,7 @@ use super::reading::class_of;
 use super::sampling::SampleArguments;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::{ALL, Entry, SamplerSettings};
 use crate::models::diffusion::spacing::Grid;
 use crate::report::grid;
@@ -62,6 +63,16 @@ pub(super) fn draw(
             "--every-sampler is for diffusion models".to_owned(),
         ));
     };
+    if run
+        .model()
+        .as_any()
+        .downcast_ref::<Diffusion>()
+        .is_some_and(|model| model.low_res().is_some())
+    {
+        return Err(Error::Usage(
+            "--every-sampler: this model makes large pictures of small ones; draw with one sampler at a time, and --low-res".to_owned(),
+        ));
+    }
     let steps = &arguments.every_sampler;
     let columns = n * steps.len();
     // Of a model that was not distilled LCM makes nothing.
@@ -82,6 +93,11 @@ pub(super) fn draw(
                 sigmas: asked.sigmas,
                 sigma_min: asked.sigma_min,
                 sigma_max: asked.sigma_max,
+                threshold: asked.threshold,
+                threshold_max: asked.threshold_max,
+                original_steps: asked
+                    .original_steps
+                    .filter(|_| entry.own.contains(&"original_steps")),
                 ..run.settings_of_sampler(entry.name)?
             };
             let sampled = run.clone().with_sampler_settings(&settings)?;

@@ -9,7 +9,7 @@ use super::inpainting::InpaintingArguments;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::samplers::{self, SamplerSettings, SolverType};
-use crate::models::diffusion::spacing::{LastSigma, SigmaSpacing, Spacing};
+use crate::models::diffusion::spacing::{Grid, LastSigma, SigmaSpacing, Spacing};
 use crate::run::Run;
 
 #[derive(Debug, Args)]
@@ -220,6 +220,12 @@ impl SamplingArguments {
             } else if self.steps.is_none() && entry.every_timestep {
                 settings.steps = process.timesteps;
             }
+        }
+        if self.spacing.is_some() && samplers::find(&settings.sampler)?.grid == Grid::Consistency {
+            return Err(Error::Usage(format!(
+                "--spacing: {} visits some of the timesteps that its model was distilled at, and no others",
+                settings.sampler
+            )));
         }
         if let Some(spacing) = self.spacing {
             spacing.apply(&mut settings);

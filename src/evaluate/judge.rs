@@ -333,7 +333,7 @@ pub fn made_by(
         ));
     }
     let start = Start::of_examples(model, held_out, count)?;
-    let own = (!start.given.is_empty()).then_some(&held_out.labels);
+    let own = (!start.given.is_empty() && class.is_none()).then_some(&held_out.labels);
     let mut nothing = |_, _: &dyn Executable| Ok(());
     let drawn = evaluator.samples_from(model, count, class, &start, &mut nothing)?;
     let Samples { images, labels, .. } = drawn;

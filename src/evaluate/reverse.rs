@@ -110,7 +110,8 @@ impl Start {
             ));
         }
         let each = mask.iter().copied().cycle().take(pictures.len());
-        self.given = vec![(KNOWN, pictures.to_vec()), (MASK, each.collect())];
+        let given = [(KNOWN, pictures.to_vec()), (MASK, each.collect())];
+        self.given.extend(given);
         Ok(self)
     }
 

@@ -14,7 +14,7 @@ use super::weights::{Tensors, write_tensors};
 use super::{Config, Training, found};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
-use crate::models::diffusion::process::{self, Kind, Rounding, Variance};
+use crate::models::diffusion::process::{self, Kind, Prediction, Rounding, Variance};
 use crate::models::diffusion::{Config as Diffusing, Diffusion, Loss, Network, unet};
 
 pub(crate) use super::layouts::is_pipeline;
@@ -225,6 +225,11 @@ pub(crate) fn write(folder: &Path, config: &Config, tensors: &Tensors) -> Result
     let Network::Unet(unet) = &diffusion.network else {
         return Ok(());
     };
+    // diffusers' flows have one prediction.
+    let flow = matches!(diffusion.process.kind, Kind::Flow(_));
+    if flow && diffusion.prediction != Prediction::Flow {
+        return Ok(());
+    }
     write_about(folder, diffusion, unet)?;
     write_tensors(&folder.join(UNET_WEIGHTS), tensors)
 }

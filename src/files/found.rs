@@ -301,11 +301,34 @@ fn bare(name: &str) -> String {
 }
 
 impl Found {
-    /// Names without wrappers, and shapes.
-    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let each = self.tensors.iter();
-        each.map(|(name, &file)| (bare(name), self.files[file].table()[name].shape.clone()))
-            .collect()
+    /// The tensors that are weights, being floats and not empty, by their names without wrappers: which file, and under which name there.
+    ///
+    /// # Errors
+    /// When two have one name.
+    fn places(&self) -> Result<BTreeMap<String, (usize, String)>> {
+        let mut places = BTreeMap::new();
+        for (name, &file) in &self.tensors {
+            let entry = &self.files[file].table()[name];
+            if !entry.holds_floats(name) || entry.count() == 0 {
+                continue;
+            }
+            let bare = bare(name);
+            if places.insert(bare.clone(), (file, name.clone())).is_some() {
+                let why = format!("holds tensor '{bare}' twice, also as '{name}'");
+                return Err(Error::format(&self.path, why));
+            }
+        }
+        Ok(places)
+    }
+
+    /// Shapes of the tensors that are weights, by their names without wrappers.
+    ///
+    /// # Errors
+    /// When two have one name.
+    pub(super) fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>> {
+        let places = self.places()?.into_iter();
+        let shape = |(file, name): &(usize, String)| self.files[*file].table()[name].shape.clone();
+        Ok(places.map(|(bare, at)| (bare, shape(&at))).collect())
     }
 
     /// Checks the names and shapes against a layout, and what is read of them then: the values of one tensor at a time, in the order of files.
@@ -313,16 +336,14 @@ impl Found {
     /// # Errors
     /// As [`Found::fit`], but for values.
     pub(super) fn checked(self, layout: &Layout) -> Result<Values> {
-        let shapes = self.shapes();
+        let places = self.places()?;
+        let shapes = self.shapes()?;
         let named = shapes.iter().map(|(name, shape)| (&name[..], &shape[..]));
         check_names(&self.path, &named.collect(), layout, "")?;
-        let places = self.tensors.into_iter();
         Ok(Values {
             path: self.path,
             files: self.files,
-            places: places
-                .map(|(name, file)| (bare(&name), (file, name)))
-                .collect(),
+            places,
         })
     }
 

@@ -1,22 +1,35 @@
 //! Files of guided-diffusion (Dhariwal & Nichol 2021): a `.pt` of weights that says nothing of its model. [`crate::Run::open`] takes such a file
 //! itself where it is one of those that were published; [`convert`] makes a folder of any, which diffusers opens too where it has such a network.
 //!
-//! ```no_run
-//! use std::path::Path;
+//! ```
+//! use wgen::Run;
 //! use wgen::files::guided_diffusion::{Untold, convert};
+//! # use wgen::files::weights::{to_file, write_tensors};
+//! # use wgen::models::diffusion::process::BetaSchedule;
+//! # use wgen::models::diffusion::{Denoiser, adm::{Config, UNetConfig, UNetModel}};
+//! # use wgen::nn::init::draw;
+//! # use wgen::tensor::ImageShape;
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let (file, folder) = (dir.path().join("ema_0.9999_300000.pt"), dir.path().join("mine"));
+//! # let network = Config { channel_mult: vec![1.0, 2.0], num_res_blocks: 1, attention_resolutions: vec![], ..Config::of(32) };
+//! # let image = ImageShape { height: 16, width: 16, channels: 3 };
+//! # let net = UNetModel::new(UNetConfig::of(image, network))?;
+//! # let weights: Vec<_> = net.parameters().iter().map(|p| draw(p, 0)).collect();
+//! # write_tensors(&file, &to_file(&net.parameters(), &weights, ""))?;
 //!
 //! // One's own network: what its names and shapes leave open has to be said.
+//! let error = convert(&file, Untold::default(), &folder).unwrap_err().to_string();
+//! assert!(error.contains("saying `image_size`, `num_head_channels` or `num_heads`"), "{error}");
 //! let untold = Untold {
-//!     image_size: Some(64),
+//!     image_size: Some(16),
 //!     num_heads: Some(4),
 //!     use_new_attention_order: Some(false),
-//!     beta_schedule: Some(wgen::models::diffusion::process::BetaSchedule::Linear),
+//!     beta_schedule: Some(BetaSchedule::Linear),
 //!     ..Untold::default()
 //! };
-//! let converted = convert(Path::new("ema_0.9999_300000.pt"), untold, Path::new("mine"))?;
-//! if let Err(why) = &converted.for_diffusers {
-//!     println!("diffusers has no such network: {why}");
-//! }
+//! let converted = convert(&file, untold, &folder)?;
+//! assert_eq!((converted.published, converted.for_diffusers), (None, Ok(())));
+//! assert_eq!(Run::open(&folder)?.image(), image);
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
@@ -58,7 +71,7 @@ fn words(known: Option<&Published>) -> String {
 }
 
 fn model(path: &Path, untold: Untold) -> Result<(Arc<dyn Model>, Option<&'static Published>)> {
-    let shapes = found::file(path.to_owned())?.shapes();
+    let shapes = found::file(path.to_owned())?.shapes()?;
     let named: BTreeMap<&str, &[usize]> = shapes.iter().map(|(n, s)| (&n[..], &s[..])).collect();
     if !published::is_adm(&named) {
         return Err(Error::format(
@@ -110,7 +123,8 @@ pub struct Converted {
     pub for_diffusers: std::result::Result<(), String>,
 }
 
-/// Makes a folder of a file: one that diffusers opens too, with diffusers' names, where it has such a network, else a run folder with guided-diffusion's names. Tensors are read and written one at a time.
+/// Makes a folder of a file: one that diffusers opens too, with diffusers' names, where it has such a network, else a run folder with
+/// guided-diffusion's names. Tensors are read and written one at a time.
 ///
 /// # Errors
 /// When the file cannot be read or is no network of guided-diffusion; when something that its names and shapes leave open is known neither of
@@ -122,6 +136,7 @@ pub fn convert(path: &Path, untold: Untold, folder: &Path) -> Result<Converted> 
             folder.display()
         )));
     }
+    let was_there = folder.exists();
     let (model, known) = model(path, untold)?;
     let layout = Layout::new(model.parameters(), u64::MAX)?;
     let values = found::file(path.to_owned())?.checked(&layout)?;
@@ -159,7 +174,8 @@ pub fn convert(path: &Path, untold: Untold, folder: &Path) -> Result<Converted> 
     };
     // Last what makes it a model's folder.
     write(&to, values, &pieces).inspect_err(|_| {
-        for made in to.ancestors().skip(1).take_while(|p| p.starts_with(folder)) {
+        let inside = |p: &&Path| p.starts_with(folder) && !(was_there && *p == folder);
+        for made in to.ancestors().skip(1).take_while(inside) {
             fs::remove_dir(made).ok();
         }
     })?;

@@ -184,27 +184,7 @@ pub fn model(
     let of_unet = tensors
         .keys()
         .any(|name| name.starts_with("output_blocks."));
-    let open = [
-        ("image_size", untold.image_size.is_none()),
-        (
-            "num_head_channels` or `num_heads",
-            untold.num_head_channels.is_none() && untold.num_heads.is_none(),
-        ),
-        (
-            "use_new_attention_order",
-            untold.use_new_attention_order.is_none(),
-        ),
-        ("beta_schedule", untold.beta_schedule.is_none()),
-        (
-            "num_res_blocks",
-            untold.num_res_blocks.is_none() && !of_unet,
-        ),
-    ];
-    let open: Vec<String> = open
-        .into_iter()
-        .filter(|(_, open)| *open)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
+    let open = left_open(&untold, of_unet);
     let (Some(size), Some(new_order), Some(beta_schedule), []) = (
         untold.image_size,
         untold.use_new_attention_order,
@@ -250,33 +230,60 @@ pub fn model(
                         .to_owned(),
                 ));
             }
-            let image = image(shapes.inputs / beside);
             let unet = adm::UNetConfig {
                 out_channels: outputs,
                 num_classes: (classes > 0).then_some(classes),
                 low_res: untold.low_res.map(|small| [small; 2]),
-                ..adm::UNetConfig::of(image, network)
+                ..adm::UNetConfig::of(image(shapes.inputs / beside), network)
             };
-            let learned = outputs == 2 * image.channels;
-            let (variance, loss) = match learned {
-                true => (Variance::LearnedRange, Loss::Hybrid),
-                false => (Variance::FixedLarge, Loss::Simple),
-            };
-            Arc::new(Diffusion::new(diffusion::Config {
-                process,
-                variance,
-                loss,
-                classes,
-                // As it samples with `--timestep_respacing 250`.
-                sampling: SamplerSettings {
-                    sampler: "ddpm".to_owned(),
-                    steps: 250,
-                    spacing: Spacing::Linspace,
-                    ..SamplerSettings::default()
-                },
-                ..diffusion::Config::of(image, true, Network::Adm(Box::new(unet)))
-            })?)
+            Arc::new(Diffusion::new(diffusing(unet, process))?)
         }
     };
     Ok((model, known))
+}
+
+/// What is asked of who knows how a network was made, as messages name it.
+fn left_open(untold: &Untold, of_unet: bool) -> Vec<String> {
+    let open = [
+        ("image_size", untold.image_size.is_none()),
+        (
+            "num_head_channels` or `num_heads",
+            untold.num_head_channels.is_none() && untold.num_heads.is_none(),
+        ),
+        (
+            "use_new_attention_order",
+            untold.use_new_attention_order.is_none(),
+        ),
+        ("beta_schedule", untold.beta_schedule.is_none()),
+        (
+            "num_res_blocks",
+            untold.num_res_blocks.is_none() && !of_unet,
+        ),
+    ];
+    open.into_iter()
+        .filter(|(_, open)| *open)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect()
+}
+
+/// The model of a network along a process, sampled as guided-diffusion does with `--timestep_respacing 250`.
+fn diffusing(unet: adm::UNetConfig, process: process::Config) -> diffusion::Config {
+    let learned = unet.out_channels == 2 * unet.image.channels;
+    let (variance, loss) = match learned {
+        true => (Variance::LearnedRange, Loss::Hybrid),
+        false => (Variance::FixedLarge, Loss::Simple),
+    };
+    diffusion::Config {
+        process,
+        variance,
+        loss,
+        classes: unet.num_classes.unwrap_or(0),
+        sampling: SamplerSettings {
+            sampler: "ddpm".to_owned(),
+            steps: 250,
+            spacing: Spacing::Linspace,
+            ..SamplerSettings::default()
+        },
+        ..diffusion::Config::of(unet.image, true, Network::Adm(Box::new(unet)))
+    }
 }

@@ -28,16 +28,16 @@ pub(in crate::cli) struct Classifier {
     #[arg(long)]
     noised: bool,
     #[command(flatten)]
-    network: NoisedArguments,
+    network: AdmArguments,
+    #[command(flatten)]
+    pooling: NoisedArguments,
     #[command(flatten)]
     process: ForwardArguments,
 }
 
-/// The network of a noised classifier.
+/// What a noised classifier has beside its network.
 #[derive(Debug, Args)]
 struct NoisedArguments {
-    #[command(flatten)]
-    adm: AdmArguments,
     /// How pixels become one row
     #[arg(long, value_enum, default_value_t = Pool::Attention)]
     pool: Pool,
@@ -52,8 +52,8 @@ impl ModelArguments for Classifier {
                 pixels: dataset.dtype() == DType::U8,
                 classes,
                 process: self.process.config(),
-                pool: self.network.pool,
-                network: self.network.adm.network(),
+                pool: self.pooling.pool,
+                network: self.network.network(),
             };
             return Ok(Arc::new(NoisedClassifier::new(config)?));
         }

@@ -25,6 +25,7 @@
 //! ```
 
 use super::config::Config;
+pub use super::given::{KNOWN, MASK};
 use super::process::{Level, Process, table};
 use super::samplers::{self, Needs, ReverseStep, SamplerSettings, strided};
 use super::{Diffusion, sampling};
@@ -33,12 +34,6 @@ use crate::graph::{Graph, StepInputs, Var};
 use crate::kernels::reverse_step::{COLUMNS, column};
 use crate::models::model::Model;
 use crate::tensor::{DType, TensorType};
-
-/// The input that is known of the pictures, `[count, width]` in the range of the data.
-pub const KNOWN: &str = "known";
-
-/// The input that says how much of each value is kept, `[count, width]`: 1 all of it, 0 nothing.
-pub const MASK: &str = "mask";
 
 /// How known values are kept while the others are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +177,7 @@ impl Overlays {
         let count = levels.len() - 1;
         let arrival = |step: usize| match step - from {
             last if last + 1 == count => Level::IMAGE,
-            i if settings.stride => strided(process, levels, i),
+            i if settings.stride => strided(process, levels, i, settings.steps),
             i => levels[i + 1],
         };
         let mut kept = [0.0; 2];

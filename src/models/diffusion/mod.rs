@@ -42,6 +42,7 @@ pub(super) mod blocks;
 mod cases;
 mod config;
 mod denoiser;
+mod given;
 mod guide;
 pub mod inpainting;
 pub(crate) mod keys;
@@ -57,11 +58,11 @@ mod unet_config;
 
 pub use config::{Config, Loss, Network};
 pub use denoiser::{Conditions, Denoiser, Timestep};
+pub use given::LOW_RES;
 pub use guide::Guide;
 use noised::part_of;
 use process::Process;
 use samplers::ReverseStep;
-pub use sampling::LOW_RES;
 
 /// Among all models.
 pub(crate) const ENTRY: Entry = Entry {

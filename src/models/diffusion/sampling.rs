@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::Diffusion;
 use super::config::Config;
 use super::denoiser::{Conditions, Timestep, fraction_bits};
+use super::given::LOW_RES;
 use super::guide::Guide;
-use super::inpainting::{KNOWN, MASK};
-use super::process::{Kind, Process, Variance, table};
+use super::process::{self, Kind, Process, Variance, table};
 use super::samplers::{self, Needs, Reverse, ReverseStep, SamplerSettings};
 use super::spacing::{Grid, SigmaSpacing, Spacing};
 use crate::error::{Error, Result};
@@ -16,14 +16,11 @@ use crate::kernels::philox::Domain;
 use crate::kernels::reverse_step::{COLUMNS, column};
 use crate::models::model::Model;
 use crate::nn::Pass;
-use crate::program::sampling::{Begin, Given, STEP, Sampling, State, Step, normal};
+use crate::program::sampling::{Begin, STEP, Sampling, State, Step, normal};
 use crate::tensor::{DType, Data, Shape, TensorType, Value};
 
 /// The stream of the noise that a sampler begins with.
 pub(super) const PRIOR: &str = "prior";
-
-/// The input of small images beside x.
-pub const LOW_RES: &str = "low_res";
 
 /// The rows of a configuration's sampler from step `from` on.
 pub(super) fn reverse_steps(
@@ -150,7 +147,13 @@ impl Diffusion {
                 config.classes
             ));
         }
-        if guide.process() != &config.process {
+        // How tables are rounded is how a folder keeps them, not what the noise is.
+        let rounding = config.process.rounding;
+        let its = process::Config {
+            rounding,
+            ..guide.process().clone()
+        };
+        if its != config.process {
             return wrong(format!(
                 "was trained on another process, {}, and not the model's, {}: it would take one noise for another",
                 serde_json::json!(guide.process()),
@@ -274,23 +277,8 @@ impl Diffusion {
         }
     }
 
-    /// What its sampler is given: of a model that completes pictures the pictures and their mask, of super-resolution the small images.
-    fn given(&self, count: usize) -> Vec<Given> {
-        let given = |name, width| Given {
-            name,
-            shape: Shape::from([count, width]),
-        };
-        let completes = self.completes().map(|_| [KNOWN, MASK]);
-        let completes = completes.into_iter().flatten();
-        let low_res = self.low_res();
-        completes
-            .map(|name| given(name, self.width()))
-            .chain(low_res.map(|small| given(LOW_RES, small.count())))
-            .collect()
-    }
-
     /// One row of the sampler a run: from inputs `x` `[count, width]` and `step` `[1]`, the number of the row, to the x and step of the next,
-    /// which they become; inputs `previous` and `kept`, as x, of samplers that look back. Output `images` is x in the range of the data,
+    /// which they become; inputs `previous` and `kept`, as x, of samplers that look back. Output `images` is x in the range of the data (of EDM between steps scaled as its network sees it),
     /// `x0` what the network takes for the image, in the process's. Input `classes` `[count, class rows]` of a conditional model; `known` and
     /// `mask`, as x, of one that completes pictures: `images` is x with the known over it, `next` also what a jump makes of it. Input `low_res`
     /// of super-resolution, `[count, its width]` in the range of the data.

@@ -1,5 +1,29 @@
 //! guided-diffusion's U-Net as diffusers' `UNet2DModel`: the same network under other names, where its sizes are such that diffusers has them.
+//!
+//! ```
+//! use wgen::models::diffusion::adm::names::{as_unet2d, renamed};
+//! use wgen::models::diffusion::adm::{Config, UNetConfig};
+//! use wgen::tensor::ImageShape;
+//!
+//! let image = ImageShape { height: 64, width: 64, channels: 3 };
+//! let config = UNetConfig::of(image, Config::of(64));
+//! assert_eq!(as_unet2d(&config)?.down_block_types[0], "ResnetDownsampleBlock2D");
+//! let tensors = renamed(&config);
+//! let query = tensors.iter().find(|t| t.name == "mid_block.attentions.0.to_q.weight").unwrap();
+//! assert_eq!(query.source, "middle_block.1.qkv.weight");
+//! // Of two heads of two channels each, head by head: rows 0, 1 and 6, 7 of twelve.
+//! let rows = wgen::models::diffusion::adm::names::Rows { part: 0, head: 2, by_head: true };
+//! let numbers: Vec<f32> = (0..12).map(|i| i as f32).collect();
+//! assert_eq!(rows.of(&numbers, 4), [0.0, 1.0, 6.0, 7.0]);
+//!
+//! // Heads by their number have other channels in each level.
+//! let four = Config { num_head_channels: None, num_heads: 4, ..Config::of(64) };
+//! let why = as_unet2d(&UNetConfig::of(image, four)).unwrap_err();
+//! assert!(why.contains("heads by their number"), "{why}");
+//! # Ok::<(), String>(())
+//! ```
 
+use super::config::Config;
 use super::unet::UNetConfig;
 use crate::models::diffusion::unet::{self, SampleSize};
 
@@ -121,14 +145,16 @@ enum Layer {
     Attention,
 }
 
+/// guided-diffusion's layer, diffusers', what it is, its channels where that matters.
+type Named = (String, String, Layer, usize);
+
 /// Each tensor of diffusers' network of [`as_unet2d`].
 pub fn renamed(config: &UNetConfig) -> Vec<Renamed> {
     let network = &config.network;
     let (levels, blocks) = (network.channel_mult.len(), network.num_res_blocks);
     let channels = network.channels().unwrap_or_default();
     let attends = |level: usize| network.attention_resolutions.contains(&(1 << level));
-    // (guided-diffusion's layer, diffusers', what it is, its channels where that matters)
-    let mut layers: Vec<(String, String, Layer, usize)> = Vec::new();
+    let mut layers: Vec<Named> = Vec::new();
     let plain = |from: &str, to: &str| (from.to_owned(), to.to_owned(), Layer::Plain, 0);
     layers.push(plain("time_embed.0", "time_embedding.linear_1"));
     layers.push(plain("time_embed.2", "time_embedding.linear_2"));
@@ -197,8 +223,15 @@ pub fn renamed(config: &UNetConfig) -> Vec<Renamed> {
     }
     layers.push(plain("out.0", "conv_norm_out"));
     layers.push(plain("out.2", "conv_out"));
-    let by_head = !network.use_new_attention_order;
-    let of_layer = |(from, to, what, own): (String, String, Layer, usize)| match what {
+    layers
+        .into_iter()
+        .flat_map(|layer| tensors(layer, network))
+        .collect()
+}
+
+/// The tensors of a layer.
+fn tensors((from, to, what, own): Named, network: &Config) -> Vec<Renamed> {
+    let own = match what {
         Layer::Plain => vec![(from, to, None)],
         Layer::Residual => RESIDUAL
             .iter()
@@ -206,11 +239,10 @@ pub fn renamed(config: &UNetConfig) -> Vec<Renamed> {
             .collect(),
         Layer::Attention => {
             let part = |(part, name): (usize, &&str)| {
-                let head = network.head(own);
                 let rows = Rows {
                     part,
-                    head,
-                    by_head,
+                    head: network.head(own),
+                    by_head: !network.use_new_attention_order,
                 };
                 (format!("{from}.qkv"), format!("{to}.{name}"), Some(rows))
             };
@@ -221,18 +253,14 @@ pub fn renamed(config: &UNetConfig) -> Vec<Renamed> {
             all
         }
     };
-    let tensors = |(from, to, rows): (String, String, Option<Rows>)| {
+    let both = |(from, to, rows): (String, String, Option<Rows>)| {
         ["weight", "bias"].map(|what| Renamed {
             name: format!("{to}.{what}"),
             source: format!("{from}.{what}"),
             rows,
         })
     };
-    layers
-        .into_iter()
-        .flat_map(of_layer)
-        .flat_map(tensors)
-        .collect()
+    own.into_iter().flat_map(both).collect()
 }
 
 /// Layers of a residual block, here and there. Which of them has a shortcut its file says.

@@ -107,7 +107,7 @@ impl Shapes {
                 let means = (1..count).filter(|i| !down.contains(i)).count();
                 1 + doubling.max(means)
             }
-            (Kind::Encoder { .. }, Some(blocks)) => count / (blocks + 1).max(1),
+            (Kind::Encoder { .. }, Some(blocks)) => count / blocks.saturating_add(1),
             (Kind::Encoder { .. }, None) => {
                 return Err(wrong(
                     "of a classifier the names do not say where a level ends; give `num_res_blocks`"

@@ -178,7 +178,7 @@ impl Config {
         ];
         if let Some((name, _)) = of_betas.into_iter().find(|(_, given)| *given) {
             return wrong(format!(
-                "{name} is of variance-preserving processes; {} has no betas, leave it out",
+                "`{name}` is of variance-preserving processes; {} has no betas, leave it out",
                 self.kind.name()
             ));
         }

@@ -98,6 +98,12 @@ impl SamplerSettings {
         {
             return wrong(format!("`threshold` {ratio} must be above 0 and at most 1"));
         }
+        if self.threshold.is_some() && self.clip_guided == Some(true) {
+            return wrong(
+                "`clip_guided` true: with `threshold` x_0 is not clipped, after a classifier neither"
+                    .to_owned(),
+            );
+        }
         match self.threshold_max {
             Some(_) if self.threshold.is_none() => wrong(
                 "`threshold_max` is the most that `threshold` divides by; it goes with that"
@@ -149,6 +155,10 @@ impl SamplerSettings {
                 self.spacing != Spacing::Linspace,
             ),
             ("`spacing` by noise", is_flow && self.sigmas.is_some()),
+            (
+                "`spacing` by timesteps",
+                matches!(kind, Kind::Edm(_)) && self.sigmas.is_none(),
+            ),
         ];
         match of_timesteps.into_iter().find(|(_, given)| *given) {
             Some((name, _)) => wrong(format!(

@@ -22,6 +22,7 @@ pub(super) const ENTRY: Entry = Entry {
             eta: settings.eta,
             use_clipped_model_output: settings.clipped_model_output(),
             stride: settings.stride,
+            steps: settings.steps,
         })
     },
 };
@@ -36,13 +37,15 @@ pub struct Ddim {
     pub use_clipped_model_output: bool,
     /// Whether steps go T / steps timesteps down, not to the next of the list: as diffusers, and so of a process that is not respaced.
     pub stride: bool,
+    /// Steps of the whole process, by which [`Ddim::stride`] goes.
+    pub steps: usize,
 }
 
 impl Sampler for Ddim {
     fn steps(&self, reverse: &Reverse<'_>, levels: &[Level]) -> Vec<ReverseStep> {
         let next = |i: usize| {
             if self.stride {
-                strided(reverse.process, levels, i)
+                strided(reverse.process, levels, i, self.steps)
             } else {
                 levels[i + 1]
             }
@@ -53,14 +56,15 @@ impl Sampler for Ddim {
     }
 }
 
-/// Where step i of [`Ddim::stride`] goes.
+/// Where step i of [`Ddim::stride`] goes, of a process of `steps` steps, of which `levels` may be the last.
 pub(in crate::models::diffusion) fn strided(
     process: &Process,
     levels: &[Level],
     i: usize,
+    steps: usize,
 ) -> Level {
     let count = levels.len() - 1;
-    let distance = process.len() / count.max(1);
+    let distance = process.len() / steps.max(1);
     let next = (levels[i].timestep as usize).checked_sub(distance);
     next.map_or(levels[count], |t| process.level(t))
 }
