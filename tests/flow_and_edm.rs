@@ -600,9 +600,9 @@ fn what_such_a_process_does_not_have_is_refused() {
             ),
             (
                 &|c| c.process.zero_terminal_snr = true,
-                "zero_terminal_snr is of variance-preserving",
+                "`zero_terminal_snr` is of variance-preserving",
             ),
-            (&|c| c.process.beta_end = 0.5, "beta_end is of"),
+            (&|c| c.process.beta_end = 0.5, "`beta_end` is of"),
             (
                 &|c| c.sampling.sampler = "ddpm".to_owned(),
                 "sampler ddpm is of variance-preserving processes",
