@@ -15,9 +15,11 @@ def time_embedding(t, width):
 
 
 class Residual(nn.Module):
-    def __init__(self, inputs, outputs, time, groups, scale_shift, down=False, dropout=0.0):
+    """`resample` is None, "down" or "up"."""
+
+    def __init__(self, inputs, outputs, time, groups, scale_shift, resample=None, dropout=0.0):
         super().__init__()
-        self.scale_shift, self.down = scale_shift, down
+        self.scale_shift, self.resample = scale_shift, resample
         self.in_layers = nn.Sequential(nn.GroupNorm(groups, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time, outputs * (2 if scale_shift else 1)))
         self.out_layers = nn.Sequential(nn.GroupNorm(groups, outputs), nn.SiLU(), nn.Dropout(dropout),
@@ -26,8 +28,9 @@ class Residual(nn.Module):
 
     def forward(self, x, emb):
         h = self.in_layers[1](self.in_layers[0](x))
-        if self.down:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        if self.resample:
+            size = {"down": lambda v: F.avg_pool2d(v, 2), "up": lambda v: F.interpolate(v, scale_factor=2, mode="nearest")}[self.resample]
+            h, x = size(h), size(x)
         h = self.in_layers[2](h)
         emb = self.emb_layers(emb)[:, :, None, None]
         if self.scale_shift:
@@ -93,37 +96,51 @@ class AttentionPool(nn.Module):
         return self.c_proj(attend(self.qkv_proj(x), self.head, False))[:, :, 0]
 
 
-class EncoderUNet(nn.Module):
+class Half(nn.Module):
+    """The embedding of time, and of `classes`, the way down and the middle, from images of `inputs` channels. Keeps what the way up is built from."""
+
+    def __init__(self, inputs, model_channels, channel_mult, num_res_blocks, attention_resolutions, num_head_channels, num_heads,
+                 use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order, groups, dropout, classes=None):
+        super().__init__()
+        self.model_channels = model_channels
+        time = 4 * model_channels
+        self.residual = lambda a, b, resample=None: Residual(a, b, time, groups, use_scale_shift_norm, resample, dropout)
+        head = lambda channels: num_head_channels or channels // num_heads
+        self.attention = lambda channels: Attention(channels, head(channels), groups, not use_new_attention_order)
+        self.time_embed = nn.Sequential(nn.Linear(model_channels, time), nn.SiLU(), nn.Linear(time, time))
+        if classes:
+            self.label_emb = nn.Embedding(classes, time)
+        before = int(channel_mult[0] * model_channels)
+        self.input_blocks = nn.ModuleList([nn.ModuleList([Plain(inputs, before, 3, padding=1)])])
+        self.widths, self.ds = [before], 1
+        for level, mult in enumerate(channel_mult):
+            own = int(mult * model_channels)
+            for _ in range(num_res_blocks):
+                entry = [self.residual(before, own)]
+                if self.ds in attention_resolutions:
+                    entry.append(self.attention(own))
+                self.input_blocks.append(nn.ModuleList(entry))
+                self.widths.append(own)
+                before = own
+            if level < len(channel_mult) - 1:
+                halving = self.residual(own, own, "down") if resblock_updown else Down(own, conv_resample)
+                self.input_blocks.append(nn.ModuleList([halving]))
+                self.widths.append(own)
+                self.ds *= 2
+        self.middle_block = nn.ModuleList([self.residual(before, before), self.attention(before), self.residual(before, before)])
+
+
+class EncoderUNet(Half):
     """`image` is (channels, height, width)."""
 
     def __init__(self, image, classes, model_channels=32, channel_mult=(1, 2, 2), num_res_blocks=1, attention_resolutions=(),
                  num_head_channels=32, num_heads=1, use_scale_shift_norm=True, resblock_updown=True, conv_resample=True,
                  use_new_attention_order=False, groups=32, dropout=0.0, pool="attention"):
-        super().__init__()
-        self.model_channels, self.pool = model_channels, pool
-        time = 4 * model_channels
-        residual = lambda a, b, down=False: Residual(a, b, time, groups, use_scale_shift_norm, down, dropout)
-        head = lambda channels: num_head_channels or channels // num_heads
-        attention = lambda channels: Attention(channels, head(channels), groups, not use_new_attention_order)
-        self.time_embed = nn.Sequential(nn.Linear(model_channels, time), nn.SiLU(), nn.Linear(time, time))
-        before = int(channel_mult[0] * model_channels)
-        self.input_blocks = nn.ModuleList([nn.ModuleList([Plain(image[0], before, 3, padding=1)])])
-        widths, ds = [before], 1
-        for level, mult in enumerate(channel_mult):
-            own = int(mult * model_channels)
-            for _ in range(num_res_blocks):
-                entry = [residual(before, own)]
-                if ds in attention_resolutions:
-                    entry.append(attention(own))
-                self.input_blocks.append(nn.ModuleList(entry))
-                widths.append(own)
-                before = own
-            if level < len(channel_mult) - 1:
-                self.input_blocks.append(nn.ModuleList([residual(own, own, True) if resblock_updown else Down(own, conv_resample)]))
-                widths.append(own)
-                ds *= 2
-        self.middle_block = nn.ModuleList([residual(before, before), attention(before), residual(before, before)])
-        features = sum(widths) + before
+        super().__init__(image[0], model_channels, channel_mult, num_res_blocks, attention_resolutions, num_head_channels, num_heads,
+                         use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order, groups, dropout)
+        self.pool = pool
+        before, ds = self.widths[-1], self.ds
+        features = sum(self.widths) + before
         if pool == "attention":
             pooled = AttentionPool(image[1] // ds * (image[2] // ds), before, num_head_channels, classes)
             self.out = nn.Sequential(nn.GroupNorm(groups, before), nn.SiLU(), pooled)

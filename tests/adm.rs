@@ -5,17 +5,14 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::networks::{assert_gradients, images, placed, waves, weight};
-use common::{drawn, golden, gpu, relative_difference};
+use common::networks::{assert_gradients, images, placed, planned, waves};
+use common::{drawn, golden, relative_difference};
 use wgen::graph::Graph;
-use wgen::graph::layout::Layout;
 use wgen::graph::op::EvalContext;
 use wgen::kernels::philox::{Domain, RandomState};
 use wgen::models::diffusion::adm::{Config, UNetConfig, UNetModel};
 use wgen::models::diffusion::{Conditions, Denoiser};
 use wgen::nn::Pass;
-use wgen::plan::{Plan, Store, StoreOptions};
-use wgen::program::{Flat, PlanOptions};
 use wgen::real::Precision;
 use wgen::tensor::{Data, ImageShape, TensorType, Value};
 
@@ -50,7 +47,6 @@ fn model(json: &serde_json::Value) -> UNetModel {
 /// The prediction, and the gradients of its product with an upstream by x, the small images and every parameter, on the GPU.
 #[test]
 fn networks_agree_with_pytorch() {
-    let gpu = gpu();
     let tensors = golden("adm");
     let text = include_str!("golden/adm.json");
     let cases: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
@@ -93,15 +89,7 @@ fn networks_agree_with_pytorch() {
             graph.output_gradient(&p.name, gradient);
         }
 
-        let options = StoreOptions {
-            training: true,
-            ema: false,
-        };
-        let layout = Layout::new(parameters.clone(), 128 << 20).unwrap();
-        let store = Store::new(&gpu, layout, options).unwrap();
-        let weights: Vec<Vec<f32>> = parameters.iter().map(|p| weight(&name, p)).collect();
-        store.write(Flat::Parameters, &weights).unwrap();
-        let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+        let (store, plan) = planned(&name, &graph, &parameters);
         let write = |input: &str, image: ImageShape, scale: f64| {
             let values = drawn(
                 &format!("{name}/{input}"),

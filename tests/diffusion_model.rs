@@ -363,3 +363,18 @@ fn every_sampler_gives_the_same_on_the_gpu_and_the_cpu() {
         }
     }
 }
+
+/// As diffusers strides, however many steps are left (img2img).
+#[test]
+fn a_stride_is_of_the_whole_process() {
+    let base = small_unet(1);
+    let settings = SamplerSettings {
+        steps: 10,
+        stride: true,
+        ..base.config().sampling.clone()
+    };
+    let whole = base.with_sampling(&settings).unwrap();
+    let rest = whole.from_step(5).unwrap();
+    assert_eq!(rest.steps(), &whole.steps()[5..]);
+    assert_eq!(rest.steps().len(), 5);
+}

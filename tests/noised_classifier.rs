@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::networks::{assert_gradients, images, placed, range, waves, weight};
+use common::networks::{assert_gradients, images, placed, planned, range, waves};
 use common::{drawn, golden, gpu, relative_difference};
 use wgen::data::digits::digits;
 use wgen::evaluate::Evaluator;
@@ -54,7 +54,6 @@ fn model(json: &serde_json::Value) -> NoisedClassifier {
 /// Logits, and the gradients of the sum of log p(y | x_t, t) by x and by every parameter, on the GPU.
 #[test]
 fn networks_agree_with_pytorch() {
-    let gpu = gpu();
     let tensors = golden("noised_classifier");
     let text = include_str!("golden/noised_classifier.json");
     let cases: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
@@ -81,15 +80,7 @@ fn networks_agree_with_pytorch() {
         for (p, gradient) in parameters.iter().zip(gradients) {
             graph.output_gradient(&p.name, gradient);
         }
-        let options = StoreOptions {
-            training: true,
-            ema: false,
-        };
-        let layout = Layout::new(parameters.clone(), 128 << 20).unwrap();
-        let store = Store::new(&gpu, layout, options).unwrap();
-        let weights: Vec<Vec<f32>> = parameters.iter().map(|p| weight(&name, p)).collect();
-        store.write(Flat::Parameters, &weights).unwrap();
-        let plan = Plan::compile(&graph, &store, &[], PlanOptions::default()).unwrap();
+        let (store, plan) = planned(&name, &graph, &parameters);
         let border = images(BATCH, image);
         let input = drawn(&format!("{name}/x"), BATCH * image.count(), 1.5, 0.0);
         plan.write("x", &Data::F32(border.from_border(&input)))

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::pictures;
 use super::reading::ReadingArguments;
 use super::said::shown;
-use crate::data::images::{self, Options};
+use crate::data::images::Options;
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
 use crate::models::diffusion::inpainting::{Inpainting, RePaint};
@@ -103,7 +104,7 @@ fn of_file(path: &Path, image: ImageShape) -> Result<Vec<f32>> {
         grey: true,
         ..Options::default()
     };
-    let (shape, greys) = images::from_bytes(path, &read(path)?, &options)?;
+    let (shape, greys) = pictures::read(path, &options)?;
     if (shape.height, shape.width) != (image.height, image.width) {
         return Err(Error::Usage(format!(
             "--mask {}: is {} x {}, the model's pictures are {} x {}; make a mask of that size",
@@ -117,27 +118,18 @@ fn of_file(path: &Path, image: ImageShape) -> Result<Vec<f32>> {
     Ok(greys.into_iter().map(|g| f32::from(g) / 255.0).collect())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::io(path, e))
-}
-
 /// Pictures of files for a run, in turn for `n` samples, in the range of models: read as the run read its own.
-pub(super) fn pictures(files: &[PathBuf], run: &Run, n: usize) -> Result<Vec<f32>> {
+pub(super) fn known(files: &[PathBuf], run: &Run, n: usize) -> Result<Vec<f32>> {
     let (options, _) = ReadingArguments::default().of_run(run.config())?;
-    let mut each = Vec::new();
-    for path in files.iter().take(n) {
-        let bytes = read(path)?;
-        let (shape, bytes) = images::from_bytes(path, &bytes, &options)?;
-        if shape != run.image() {
-            return Err(Error::Usage(format!(
-                "--init-image {}: is {}; the run was trained on {}",
-                path.display(),
-                shown(shape),
-                shown(run.image())
-            )));
+    pictures::in_turn(files, n, &options, |path, shape, values| {
+        if shape == run.image() {
+            return Ok(values);
         }
-        let values = bytes.into_iter().map(|b| f32::from(b) * (1.0 / 255.0));
-        each.push(values.collect::<Vec<f32>>());
-    }
-    Ok(each.iter().cycle().take(n).flatten().copied().collect())
+        Err(Error::Usage(format!(
+            "--init-image {}: is {}; the run was trained on {}",
+            path.display(),
+            shown(shape),
+            shown(run.image())
+        )))
+    })
 }

@@ -1,16 +1,15 @@
 //! `wgen sample --low-res`: the small pictures that a model of super-resolution makes large ones of.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::common::Output;
+use super::pictures;
 use super::reading::{ReadingArguments, examples};
 use super::said::shown;
-use crate::data::images;
 use crate::data::{Dataset, Spec};
 use crate::error::{Error, Result};
 use crate::models::diffusion::Diffusion;
 use crate::run::Run;
-use crate::tensor::ImageShape;
 
 /// Small pictures.
 pub(super) struct Small {
@@ -52,38 +51,24 @@ pub(super) fn read(
             data: Some(data),
         });
     }
-    let mut each = Vec::new();
-    for path in asked.iter().take(n) {
-        each.push(of_file(path, run, model, small)?);
-    }
-    Ok(Small {
-        values: each.iter().cycle().take(n).flatten().copied().collect(),
-        data: None,
-    })
-}
-
-/// One picture, in the model's colours, as large as it is.
-fn of_file(path: &Path, run: &Run, model: &Diffusion, small: ImageShape) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let (mut options, _) = ReadingArguments::default().of_run(run.config())?;
+    // As large as they are, in the model's colours.
     options.size = None;
     options.grey = small.channels == 1;
-    let (shape, bytes) = images::from_bytes(path, &bytes, &options)?;
-    let values: Vec<f32> = bytes
-        .into_iter()
-        .map(|b| f32::from(b) * (1.0 / 255.0))
-        .collect();
-    if shape == small {
-        Ok(values)
-    } else if shape == run.image() {
-        model.means(&values)
-    } else {
-        Err(Error::Usage(format!(
-            "--low-res {}: is {}; the model makes {} of {}, and takes either",
-            path.display(),
-            shown(shape),
-            shown(run.image()),
-            shown(small)
-        )))
-    }
+    let values = pictures::in_turn(asked, n, &options, |path, shape, values| {
+        if shape == small {
+            Ok(values)
+        } else if shape == run.image() {
+            model.means(&values)
+        } else {
+            Err(Error::Usage(format!(
+                "--low-res {}: is {}; the model makes {} of {}, and takes either",
+                path.display(),
+                shown(shape),
+                shown(run.image()),
+                shown(small)
+            )))
+        }
+    })?;
+    Ok(Small { values, data: None })
 }

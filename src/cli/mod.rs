@@ -26,6 +26,7 @@ mod low_res;
 mod measuring;
 mod models;
 mod outputs;
+mod pictures;
 mod previews;
 mod progress;
 mod reading;

@@ -191,7 +191,7 @@ fn begin(
     let examples = match &data {
         Some(data) => data.scaled(),
         None if process.init_image.is_empty() => return Ok(noise(None)),
-        None => inpainting::pictures(&process.init_image, run, n)?,
+        None => inpainting::known(&process.init_image, run, n)?,
     };
     // All steps of pictures that are completed begin with noise alone: nothing is left of what is to be made anew.
     let mut begun = if asked.mask.is_some() && asked.strength == 1.0 {

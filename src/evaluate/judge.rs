@@ -333,14 +333,14 @@ pub fn made_by(
         ));
     }
     let start = Start::of_examples(model, held_out, count)?;
-    let own = (!start.given.is_empty() && class.is_none()).then_some(&held_out.labels);
     let mut nothing = |_, _: &dyn Executable| Ok(());
     let drawn = evaluator.samples_from(model, count, class, &start, &mut nothing)?;
     let Samples { images, labels, .. } = drawn;
     // What is made of an example is of the example's class.
-    let labels = match own {
-        Some(Some(own)) => own.iter().copied().cycle().take(count).collect(),
-        _ => labels,
+    let of_examples = !start.given.is_empty() && class.is_none();
+    let labels = match held_out.labels.as_ref().filter(|_| of_examples) {
+        Some(own) => own.iter().copied().cycle().take(count).collect(),
+        None => labels,
     };
     let made = as_images(&images, shape, "samples");
     Ok((

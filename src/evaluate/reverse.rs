@@ -177,12 +177,12 @@ impl Start {
                 self.classes.len()
             )));
         }
-        let needed = one.given.iter().find(|g| g.name == LOW_RES);
-        if needed.is_some() && !self.given.iter().any(|(name, _)| *name == LOW_RES) {
-            return Err(Error::Usage(
-                "diffusion: `low_res`: this model makes large pictures of small ones: give it some"
-                    .to_owned(),
-            ));
+        let given = |name: &str| self.given.iter().any(|(own, _)| *own == name);
+        if let Some(needed) = one.given.iter().find(|g| g.needed && !given(g.name)) {
+            return Err(Error::Usage(format!(
+                "`{}`: this model makes samples of what it is given: give it some",
+                needed.name
+            )));
         }
         for (name, values) in &self.given {
             let Some(given) = one.given.iter().find(|g| g.name == *name) else {

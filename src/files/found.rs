@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::stored::Stored;
-use super::weights::{check_names, to_device};
+use super::weights::{check_finite, check_names};
 use crate::error::{Error, Result};
 use crate::graph::layout::Layout;
 
@@ -179,31 +179,29 @@ pub(super) fn file(path: PathBuf) -> Result<Found> {
     })
 }
 
+/// Which of the files, and under which name there.
+type Place = (usize, String);
+
 /// Tensors of a file whose names and shapes were checked.
 pub(super) struct Values {
     path: PathBuf,
     files: Vec<Stored<'static>>,
-    /// By name: which file, and under which name there.
-    places: BTreeMap<String, (usize, String)>,
+    /// By the model's names.
+    places: BTreeMap<String, Place>,
 }
 
 impl Values {
-    /// The values of a tensor, as files have them.
+    /// The values of a tensor of the model's, as files have them.
     ///
     /// # Errors
     /// When they cannot be read, or one is no number.
     pub(super) fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let Some((file, own)) = self.places.get(name) else {
+        let Some((file, there)) = self.places.get(name) else {
             return Err(Error::format(&self.path, format!("has no tensor '{name}'")));
         };
-        let values = self.files[*file].floats(own)?;
-        match values.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::format(
-                &self.path,
-                format!("tensor '{name}' holds {} at {i}", values[i]),
-            )),
-            None => Ok(values),
-        }
+        let values = self.files[*file].floats(there)?;
+        check_finite(&self.path, there, &values)?;
+        Ok(values)
     }
 }
 
@@ -301,24 +299,36 @@ fn bare(name: &str) -> String {
 }
 
 impl Found {
-    /// The tensors that are weights, being floats and not empty, by their names without wrappers: which file, and under which name there.
+    /// The tensors by the model's names, and which file has each under which name: names as they are where `own` says they are the model's, else
+    /// without wrappers and as `today` has them. Others that are no weights, being empty or of whole numbers (counters of steps), are passed over,
+    /// and their names are given too.
     ///
     /// # Errors
-    /// When two have one name.
-    fn places(&self) -> Result<BTreeMap<String, (usize, String)>> {
+    /// When two have one name, or one of the model's is none of floats.
+    fn places(
+        &self,
+        own: impl Fn(&str) -> bool,
+        today: impl Fn(String) -> String,
+    ) -> Result<(BTreeMap<String, Place>, Vec<&str>)> {
         let mut places = BTreeMap::new();
+        let mut passed = Vec::new();
         for (name, &file) in &self.tensors {
+            let now = match own(name) {
+                true => name.clone(),
+                false => today(bare(name)),
+            };
             let entry = &self.files[file].table()[name];
-            if !entry.holds_floats(name) || entry.count() == 0 {
-                continue;
-            }
-            let bare = bare(name);
-            if places.insert(bare.clone(), (file, name.clone())).is_some() {
-                let why = format!("holds tensor '{bare}' twice, also as '{name}'");
+            let floats = entry.holds_floats(name);
+            if !own(&now) && (!floats || entry.count() == 0) {
+                passed.push(&name[..]);
+            } else if !floats {
+                return Err(Error::format(&self.path, entry.no_floats(name)));
+            } else if places.insert(now.clone(), (file, name.clone())).is_some() {
+                let why = format!("holds tensor '{now}' twice, also as '{name}'");
                 return Err(Error::format(&self.path, why));
             }
         }
-        Ok(places)
+        Ok((places, passed))
     }
 
     /// Shapes of the tensors that are weights, by their names without wrappers.
@@ -326,20 +336,35 @@ impl Found {
     /// # Errors
     /// When two have one name.
     pub(super) fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>> {
-        let places = self.places()?.into_iter();
-        let shape = |(file, name): &(usize, String)| self.files[*file].table()[name].shape.clone();
-        Ok(places.map(|(bare, at)| (bare, shape(&at))).collect())
+        let (places, _) = self.places(|_| false, |name| name)?;
+        let shape = |(file, name): Place| self.files[file].table()[&name].shape.clone();
+        let each = places.into_iter();
+        Ok(each.map(|(now, place)| (now, shape(place))).collect())
     }
 
-    /// Checks the names and shapes against a layout, and what is read of them then: the values of one tensor at a time, in the order of files.
+    /// The same where it is a layout's, to be read one tensor at a time; `today` gives a tensor's name of now for one of before.
     ///
     /// # Errors
-    /// As [`Found::fit`], but for values.
-    pub(super) fn checked(self, layout: &Layout) -> Result<Values> {
-        let places = self.places()?;
-        let shapes = self.shapes()?;
-        let named = shapes.iter().map(|(name, shape)| (&name[..], &shape[..]));
-        check_names(&self.path, &named.collect(), layout, "")?;
+    /// When a tensor is missing, misshapen, superfluous, or of a type that is none of floats.
+    pub(super) fn checked(
+        self,
+        layout: &Layout,
+        today: impl Fn(String) -> String,
+    ) -> Result<Values> {
+        let own = |name: &str| layout.find(name).is_some();
+        let (places, passed) = self.places(own, today)?;
+        if !passed.is_empty() {
+            log::warn!(
+                "{}: tensors that are no weights are passed over: {}",
+                self.path.display(),
+                passed.join(", ")
+            );
+        }
+        let shapes = places.iter().map(|(now, (file, name))| {
+            let entry = &self.files[*file].table()[name];
+            (&now[..], &entry.shape[..])
+        });
+        check_names(&self.path, &shapes.collect(), layout, "")?;
         Ok(Values {
             path: self.path,
             files: self.files,
@@ -347,58 +372,18 @@ impl Found {
         })
     }
 
-    /// The weights in the layout's order, as they lie on the device; `today` gives a tensor's name of now for one of before.
-    ///
-    /// Tensors beside the model's that are no weights, being empty or of whole numbers (counters of steps), are passed over with a word.
+    /// The weights in the layout's order, as they lie on the device.
     ///
     /// # Errors
-    /// When a tensor is missing, misshapen, superfluous, of a type that is none of floats, or not finite.
+    /// As [`Found::checked`], and when a value is not finite.
     pub(super) fn fit(
         self,
         layout: &Layout,
         today: impl Fn(String) -> String,
     ) -> Result<Vec<Vec<f32>>> {
-        let (path, mut files) = (self.path, self.files);
-        // By the model's names: which file, and under which name there.
-        let mut known: BTreeMap<String, (usize, String)> = BTreeMap::new();
-        let mut passed = Vec::new();
-        for (name, file) in self.tensors {
-            let own = |name: &str| layout.find(name).is_some();
-            let now = if own(&name) {
-                name.clone()
-            } else {
-                today(bare(&name))
-            };
-            let entry = &files[file].table()[&name];
-            let floats = entry.holds_floats(&name);
-            if !own(&now) && (!floats || entry.count() == 0) {
-                passed.push(name);
-            } else if !floats {
-                return Err(Error::format(path, entry.no_floats(&name)));
-            } else if known.insert(now.clone(), (file, name.clone())).is_some() {
-                return Err(Error::format(
-                    path,
-                    format!("holds tensor '{now}' twice, also as '{name}'"),
-                ));
-            }
-        }
-        if !passed.is_empty() {
-            log::warn!(
-                "{}: tensors that are no weights are passed over: {}",
-                path.display(),
-                passed.join(", ")
-            );
-        }
-        let shapes = known.iter().map(|(now, (file, name))| {
-            let entry = &files[*file].table()[name];
-            (&now[..], &entry.shape[..])
-        });
-        check_names(&path, &shapes.collect(), layout, "")?;
-        let each = layout.parameters.iter().map(|parameter| {
-            let (file, name) = &known[&parameter.name];
-            let values = files[*file].floats(name)?;
-            to_device(&path, name, parameter, &values)
-        });
-        each.collect()
+        let mut values = self.checked(layout, today)?;
+        let each = layout.parameters.iter();
+        each.map(|p| Ok(p.from_border(&values.read(&p.name)?)))
+            .collect()
     }
 }

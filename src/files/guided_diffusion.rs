@@ -139,7 +139,7 @@ pub fn convert(path: &Path, untold: Untold, folder: &Path) -> Result<Converted> 
     let was_there = folder.exists();
     let (model, known) = model(path, untold)?;
     let layout = Layout::new(model.parameters(), u64::MAX)?;
-    let values = found::file(path.to_owned())?.checked(&layout)?;
+    let values = found::file(path.to_owned())?.checked(&layout, |name| name)?;
     let config = config_of(path, model, known)?;
     let diffusion = config.model.as_any().downcast_ref::<Diffusion>();
     let network = diffusion.map(|d| (d.config(), &d.config().network));

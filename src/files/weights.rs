@@ -127,7 +127,9 @@ pub fn from_file(
     check_names(path, &shapes.collect(), layout, prefix)?;
     let each = layout.parameters.iter().map(|parameter| {
         let name = format!("{prefix}{}", parameter.name);
-        to_device(path, &name, parameter, &tensors[&name].1)
+        let values = &tensors[&name].1;
+        check_finite(path, &name, values)?;
+        Ok(parameter.from_border(values))
     });
     each.collect()
 }
@@ -168,22 +170,17 @@ pub(super) fn check_names(
     }
 }
 
-/// The values of tensor `name` of a file, which is of the parameter's shape there, as they lie on the device.
+/// Refuses values of tensor `name` of a file that are no numbers.
 ///
 /// # Errors
 /// When there is a NaN or an infinity among them.
-pub(super) fn to_device(
-    path: &Path,
-    name: &str,
-    parameter: &Parameter,
-    values: &[f32],
-) -> Result<Vec<f32>> {
+pub(super) fn check_finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {
         Some(i) => Err(Error::format(
             path,
             format!("tensor '{name}' holds {} at {i}", values[i]),
         )),
-        None => Ok(parameter.from_border(values)),
+        None => Ok(()),
     }
 }
 

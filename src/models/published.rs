@@ -166,10 +166,13 @@ pub const ALL: &[Published] = &[
 
 /// Whether tensors of these names and shapes are those of a network of guided-diffusion.
 pub fn is_adm(tensors: &BTreeMap<&str, &[usize]>) -> bool {
-    adm::is_adm(tensors)
+    ["time_embed.0.weight", "input_blocks.0.0.weight"]
+        .iter()
+        .all(|name| tensors.contains_key(name))
 }
 
-/// The model whose weights are tensors of these names and shapes, and the published file that they are, as far as it is one. What `untold` says counts before what is known of that file.
+/// The model whose weights are tensors of these names and shapes, and the published file that they are, as far as it is one. What
+/// `untold` says counts before what is known of that file.
 ///
 /// # Errors
 /// When something is left open, naming all of it; when a network so told does not fit together.

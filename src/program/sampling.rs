@@ -68,6 +68,8 @@ pub struct Given {
     pub name: &'static str,
     /// Its sizes; axis 0 is the sample.
     pub shape: Shape,
+    /// Whether 0 everywhere is nothing that anybody means.
+    pub needed: bool,
 }
 
 /// What a fed back input begins with.

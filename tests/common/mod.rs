@@ -22,6 +22,7 @@ use wgen::tensor::{Data, TensorType, Value};
 use wgen::train::{Summary, Trainer};
 
 pub(crate) mod calls;
+pub(crate) mod continuous;
 #[cfg(unix)]
 pub(crate) mod fields;
 pub(crate) mod folder;

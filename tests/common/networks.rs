@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use wgen::graph::layout::{Init, Parameter};
-use wgen::plan::Store;
-use wgen::program::Flat;
+use wgen::graph::Graph;
+use wgen::graph::layout::{Init, Layout, Parameter};
+use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::program::{Flat, PlanOptions};
 use wgen::tensor::{Data, ImageShape, Value};
 
-use super::drawn;
+use super::{drawn, gpu};
 
 /// A parameter's values as the device has them: `weight` of the scripts.
 pub(crate) fn weight(case: &str, parameter: &Parameter) -> Vec<f32> {
@@ -32,6 +33,20 @@ pub(crate) fn images(batch: usize, image: ImageShape) -> Parameter {
 /// The largest absolute value.
 pub(crate) fn range(values: &[f64]) -> f64 {
     values.iter().fold(0.0_f64, |m, x| m.max(x.abs()))
+}
+
+/// A graph that gives gradients, compiled for a store of the scripts' weights.
+pub(crate) fn planned(case: &str, graph: &Graph, parameters: &[Parameter]) -> (Store, Plan) {
+    let options = StoreOptions {
+        training: true,
+        ema: false,
+    };
+    let layout = Layout::new(parameters.to_vec(), 128 << 20).unwrap();
+    let store = Store::new(&gpu(), layout, options).unwrap();
+    let weights: Vec<Vec<f32>> = parameters.iter().map(|p| weight(case, p)).collect();
+    store.write(Flat::Parameters, &weights).unwrap();
+    let plan = Plan::compile(graph, &store, &[], PlanOptions::default()).unwrap();
+    (store, plan)
 }
 
 /// Asserts that a store's gradients are a golden file's, `NAME/grad/PARAMETER`, of which it has about `most` elements a tensor: within 1e-4 of

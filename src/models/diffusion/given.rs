@@ -20,6 +20,8 @@ impl Diffusion {
         let given = |name, width| Given {
             name,
             shape: Shape::from([count, width]),
+            // With nothing known samples are made as ever; of no small picture there is no large one.
+            needed: name == LOW_RES,
         };
         let completes = self.completes().map(|_| [KNOWN, MASK]);
         let completes = completes.into_iter().flatten();

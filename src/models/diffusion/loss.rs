@@ -130,16 +130,15 @@ impl Diffusion {
         }
     }
 
-    /// What the network should have said where x = a x_0 + s epsilon.
+    /// What the network should have said where x = a x_0 + s epsilon, of a process that is continuous in its noise.
     fn target<'g>(&self, p: &Predicted<'g>, a: Var<'g>, s: Var<'g>) -> Var<'g> {
         match (self.config.prediction, self.process.kind) {
-            (Prediction::Epsilon, _) => p.noise,
             (Prediction::Sample, _) => p.x0,
             // (x_0 - c_skip x / c_in) / c_out.
             (Prediction::Edm, Kind::Edm(edm)) => {
                 p.x0 * (s * (1.0 / edm.sigma_data)) - p.noise * (a * edm.sigma_data)
             }
-            (Prediction::Velocity, _) => p.noise * a - p.x0 * s,
+            // A flow's velocity.
             _ => p.noise - p.x0,
         }
     }

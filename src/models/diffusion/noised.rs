@@ -2,7 +2,7 @@
 
 use super::Diffusion;
 use super::denoiser::Timestep;
-use super::process::{Density, Flow, Kind};
+use super::process::{Density, Edm, Flow, Kind};
 use crate::graph::{Graph, Var};
 use crate::kernels::functions::Distribution;
 use crate::models::model::Model;
@@ -82,28 +82,34 @@ impl Diffusion {
         by_example: bool,
     ) -> Noised<'g> {
         let [batch, width] = [x0.shape().dims()[0], self.width()];
-        let distribution = self.process.kind.distribution();
+        let kind = self.process.kind;
         let drawn = if by_example {
-            let drawn = graph.random_by_example("t", distribution, 1, batch, 1);
+            let drawn = graph.random_by_example("t", kind.distribution(), 1, batch, 1);
             drawn.reshape([batch])
         } else {
-            graph.random("t", distribution, [batch])
+            graph.random("t", kind.distribution(), [batch])
         };
-        if self.process.kind.preserves_variance() {
-            let t = self.process.drawn(drawn);
-            return self.at_timesteps(graph, x0, t, by_example);
-        }
-        let at = self.at_noise(drawn);
+        let [a, s, t] = match kind {
+            Kind::VariancePreserving => {
+                let t = self.process.drawn(drawn);
+                return self.at_timesteps(graph, x0, t, by_example);
+            }
+            Kind::Flow(flow) => of_flow(flow, drawn, self.process.len()),
+            Kind::Edm(edm) => of_edm(edm, drawn),
+        };
         let noise = if by_example {
             graph.normal_by_example("q_sample", 1, batch, width)
         } else {
             graph.random("q_sample", Distribution::Normal, [batch, width])
         };
-        let xt = match at {
-            At::Noise { a, s, .. } => a * x0 + s * noise,
-            At::Timestep(_) => x0,
-        };
-        Noised { x0, xt, noise, at }
+        let [a, s] = [a, s].map(|v| v.reshape([batch, 1]));
+        let t = Timestep::real(t, self.process.len());
+        Noised {
+            x0,
+            xt: a * x0 + s * noise,
+            noise,
+            at: At::Noise { a, s, t },
+        }
     }
 
     /// The same at timesteps `[batch]` of the process's tables.
@@ -123,37 +129,29 @@ impl Diffusion {
         let at = At::Timestep(t);
         Noised { x0, xt, noise, at }
     }
+}
 
-    /// Points of a process that is continuous in its noise, from numbers `[batch]` of its distribution.
-    fn at_noise<'g>(&self, drawn: Var<'g>) -> At<'g> {
-        let rows = drawn.shape().dims()[0];
-        let one = drawn.graph().constant(1.0);
-        let (a, s, t) = match self.process.kind {
-            Kind::Edm(edm) => {
-                let log_sigma = drawn * edm.log_deviation + edm.log_mean;
-                let sigma = log_sigma.exp();
-                let a = one / (sigma.square() + edm.sigma_data * edm.sigma_data).sqrt();
-                (a, sigma * a, log_sigma * 0.25)
-            }
-            Kind::Flow(Flow { shift, density }) => {
-                let even = match density {
-                    Density::Uniform => drawn,
-                    Density::LogitNormal => drawn.sigmoid(),
-                };
-                let noise = if shift == 1.0 {
-                    even
-                } else {
-                    even * shift / (even * (shift - 1.0) + 1.0)
-                };
-                (one - noise, noise, noise * self.process.len() as f64)
-            }
-            Kind::VariancePreserving => return At::Timestep(drawn),
-        };
-        let column = |v: Var<'g>| v.reshape([rows, 1]);
-        At::Noise {
-            a: column(a),
-            s: column(s),
-            t: Timestep::real(t, self.process.len()),
-        }
-    }
+/// a, s and what the network is told of a flow, from numbers `[batch]` of its distribution.
+fn of_flow<'g>(flow: Flow, drawn: Var<'g>, timesteps: usize) -> [Var<'g>; 3] {
+    let Flow { shift, density } = flow;
+    let even = match density {
+        Density::Uniform => drawn,
+        Density::LogitNormal => drawn.sigmoid(),
+    };
+    let noise = if shift == 1.0 {
+        even
+    } else {
+        even * shift / (even * (shift - 1.0) + 1.0)
+    };
+    let one = drawn.graph().constant(1.0);
+    [one - noise, noise, noise * timesteps as f64]
+}
+
+/// The same of EDM.
+fn of_edm(edm: Edm, drawn: Var<'_>) -> [Var<'_>; 3] {
+    let log_sigma = drawn * edm.log_deviation + edm.log_mean;
+    let sigma = log_sigma.exp();
+    let one = drawn.graph().constant(1.0);
+    let a = one / (sigma.square() + edm.sigma_data * edm.sigma_data).sqrt();
+    [a, sigma * a, log_sigma * 0.25]
 }

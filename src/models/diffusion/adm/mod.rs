@@ -24,5 +24,5 @@ mod unet;
 
 pub use config::Config;
 pub(in crate::models) use half::{Down, EPSILON, InputHalf};
-pub(in crate::models) use shapes::{Kind, Shapes, is_adm};
+pub(in crate::models) use shapes::{Kind, Shapes};
 pub use unet::{UNetConfig, UNetModel};

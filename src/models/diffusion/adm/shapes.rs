@@ -35,13 +35,6 @@ pub(in crate::models) struct Shapes {
     pub(in crate::models) kind: Kind,
 }
 
-/// Whether these are the tensors of a network of guided-diffusion.
-pub(in crate::models) fn is_adm(tensors: &Named<'_>) -> bool {
-    ["time_embed.0.weight", "input_blocks.0.0.weight"]
-        .iter()
-        .all(|name| tensors.contains_key(name))
-}
-
 /// Numbers of the entries of `list`.
 fn entries(tensors: &Named<'_>, list: &str) -> BTreeSet<usize> {
     let number = |name: &&str| {
