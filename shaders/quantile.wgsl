@@ -48,11 +48,11 @@ fn quantile(
         return;
     }
     let first = row * params.length;
-    // The bytes that are known, where they stand, and the rank among the elements that have them.
+    // The bytes that are known, where they stand, the rank among the elements that have them, and how many those are.
     var known = 0u;
     var mask = 0u;
     var rank = params.below;
-    var equals = 0u;
+    var equals: u32;
     for (var byte = 0u; byte < 4u; byte++) {
         let shift = 24u - 8u * byte;
         for (var i = local; i < 256u; i += WORKGROUP) {
