@@ -24,6 +24,7 @@ pub mod adam;
 pub(crate) mod advance;
 pub mod attention;
 mod binding;
+pub mod camera;
 pub mod camera_rays;
 pub mod cast;
 pub(crate) mod ceiling;
