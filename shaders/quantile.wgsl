@@ -53,6 +53,7 @@ fn quantile(
     var mask = 0u;
     var rank = params.below;
     var equals: u32;
+    atomicStore(&above, NONE);
     for (var byte = 0u; byte < 4u; byte++) {
         let shift = 24u - 8u * byte;
         for (var i = local; i < 256u; i += WORKGROUP) {
@@ -81,10 +82,6 @@ fn quantile(
         mask |= 255u << shift;
         workgroupBarrier();
     }
-    if local == 0u {
-        atomicStore(&above, NONE);
-    }
-    workgroupBarrier();
     for (var i = local; i < params.length; i += WORKGROUP) {
         let key = key_of(first + i);
         if key > known {

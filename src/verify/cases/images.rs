@@ -123,10 +123,18 @@ pub(super) fn quantile(caps: &Caps, cases: &mut Vec<Case>) {
                     Values::Normal
                 };
                 cases.push(case(name.clone(), kernel.clone(), values));
-                // Many equals, both zeros among them, and numbers that differ in their last byte alone.
+                // Many equals, both zeros among them, and numbers that differ in their last byte alone; in the last row each number twice, so that
+                // the neighbours are equals and the only ones.
+                let below = kernel.below;
                 let ties = case(format!("{name} with ties"), kernel, values);
-                cases.push(ties.changed(|inputs| {
-                    let steps = (0..inputs[0].len()).map(|i| match i * 7 % 6 {
+                cases.push(ties.changed(move |inputs| {
+                    let [rows, length] = size;
+                    let steps = (0..rows * length).map(|i| match i * 7 % 6 {
+                        _ if rows > 1 && i / length == rows - 1 => {
+                            // A number that has no divisor of a length reaches every rank.
+                            let rank = i * 11 % length;
+                            0.75 * ((rank + below % 2) / 2) as f32
+                        }
                         0 => -0.0,
                         1 => 0.0,
                         2 => f32::from_bits(0xbf80_0000 + (i % 5) as u32),
