@@ -9,6 +9,9 @@ mod examples;
 mod made_up;
 #[path = "house/scan.rs"]
 mod scan;
+#[cfg(unix)]
+#[path = "house/scripts.rs"]
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;

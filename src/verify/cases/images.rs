@@ -131,7 +131,7 @@ pub(super) fn quantile(caps: &Caps, cases: &mut Vec<Case>) {
                     let [rows, length] = size;
                     let steps = (0..rows * length).map(|i| match i * 7 % 6 {
                         _ if rows > 1 && i / length == rows - 1 => {
-                            // A number that has no divisor of a length reaches every rank.
+                            // 11 divides none of the lengths: every rank is there once.
                             let rank = i * 11 % length;
                             0.75 * ((rank + below % 2) / 2) as f32
                         }
