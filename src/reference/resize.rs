@@ -5,15 +5,21 @@ use crate::kernels::resize::{Interpolation, Resize};
 use crate::real::Real;
 use crate::tensor::Data;
 
-/// The pixels of `from` that pixel `o` of `to` is made of, with their weights.
-fn sources(interpolation: Interpolation, o: usize, from: usize, to: usize) -> Vec<(usize, f64)> {
+/// The pixels of `from` that pixel `o` of `to` is made of, with their weights, which a device rounds as it does 1 - share.
+fn sources<T: Real>(
+    interpolation: Interpolation,
+    o: usize,
+    from: usize,
+    to: usize,
+) -> Vec<(usize, T)> {
+    let one = T::from_f64(1.0);
     match interpolation {
-        Interpolation::Nearest => vec![(o * from / to, 1.0)],
+        Interpolation::Nearest => vec![(o * from / to, one)],
         Interpolation::Bilinear => {
             let place = ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
             let below = (place.floor() as usize).min(from - 1);
-            let share = place - below as f64;
-            vec![(below, 1.0 - share), ((below + 1).min(from - 1), share)]
+            let share = T::from_f64(place - below as f64);
+            vec![(below, one - share), ((below + 1).min(from - 1), share)]
         }
     }
 }
@@ -22,27 +28,33 @@ fn sources(interpolation: Interpolation, o: usize, from: usize, to: usize) -> Ve
 pub(crate) fn resize<T: Real>(kernel: &Resize, image: &[T]) -> Vec<T> {
     let (_, result) = kernel.shapes();
     let ([height, width], [to_height, to_width]) = (kernel.from, kernel.to);
-    let mut out = vec![T::from_f64(0.0); result.iter().product()];
+    let zero = T::from_f64(0.0);
+    let mut out = vec![zero; result.iter().product()];
+    let channels = kernel.channels;
     for picture in 0..kernel.batch {
         for row in 0..to_height {
+            let rows = sources::<T>(kernel.interpolation, row, height, to_height);
             for column in 0..to_width {
-                for &(y, along_y) in &sources(kernel.interpolation, row, height, to_height) {
-                    for &(x, along_x) in &sources(kernel.interpolation, column, width, to_width) {
-                        let before = (picture * height + y) * width + x;
-                        let after = (picture * to_height + row) * to_width + column;
-                        let (source, target) = if kernel.transposed {
-                            (after, before)
-                        } else {
-                            (before, after)
-                        };
-                        for c in 0..kernel.channels {
-                            let (s, t) =
-                                (source * kernel.channels + c, target * kernel.channels + c);
-                            // The weights are numbers that a device rounds too.
-                            let weight = T::from_f64(along_y) * T::from_f64(along_x);
-                            out[t] = out[t] + weight * image[s];
+                let columns = sources::<T>(kernel.interpolation, column, width, to_width);
+                let after = ((picture * to_height + row) * to_width + column) * channels;
+                let before = |y: usize, x: usize| ((picture * height + y) * width + x) * channels;
+                for c in 0..channels {
+                    if kernel.transposed {
+                        for &(y, along_y) in &rows {
+                            for &(x, along_x) in &columns {
+                                let to = before(y, x) + c;
+                                out[to] = out[to] + along_y * along_x * image[after + c];
+                            }
                         }
+                        continue;
                     }
+                    // Row by row, as the kernel does: what is multiplied by a weight of rows is a sum.
+                    let of_row = |y: usize| {
+                        let terms = columns.iter().map(|&(x, by)| by * image[before(y, x) + c]);
+                        terms.reduce(|sum, term| sum + term).unwrap_or(zero)
+                    };
+                    let terms = rows.iter().map(|&(y, by)| by * of_row(y));
+                    out[after + c] = terms.reduce(|sum, term| sum + term).unwrap_or(zero);
                 }
             }
         }
