@@ -23,20 +23,17 @@ use wgen::run::Run;
 use wgen::session::Device;
 use wgen::tensor::ImageShape;
 use wgen::train::Trainer;
-use winit::application::ApplicationHandler;
-use winit::event::{ElementState, MouseButton, WindowEvent};
-use winit::event_loop::{ActiveEventLoop, EventLoop};
-use winit::window::{Window, WindowId};
 
 #[allow(dead_code, reason = "this example has a model of its own")]
 mod shared;
+#[path = "shared/window.rs"]
+mod window;
 use shared::{Pngs, number, option, paint, pipeline};
+use window::{Content, Failure, Pointer};
 
 /// Images beside each other, and pixels of the picture that is saved.
 const SIDE: u32 = 4;
 const SIZE: u32 = 512;
-
-type Failure = Box<dyn std::error::Error>;
 
 const DRAW: &str = "
 struct Grid { side: u32, height: u32, width: u32, channels: u32 }
@@ -306,143 +303,28 @@ fn train(gpu: &Gpu, steps: u64) -> wgen::Result<PathBuf> {
     Ok(folder)
 }
 
-fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), Failure> {
-    Ok(pollster::block_on(adapter.request_device(
-        &wgpu::DeviceDescriptor {
-            label: Some("application"),
-            required_features: adapter.features() & wgpu::Features::SUBGROUP,
-            ..Default::default()
-        },
-    ))?)
-}
-
-struct Shown {
-    window: Arc<Window>,
-    surface: wgpu::Surface<'static>,
-    configuration: wgpu::SurfaceConfiguration,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    live: Live,
-}
-
-impl Shown {
-    fn new(events: &ActiveEventLoop) -> Result<Self, Failure> {
-        let attributes = Window::default_attributes()
-            .with_title("wgen: a reverse process")
-            .with_inner_size(winit::dpi::LogicalSize::new(SIZE, SIZE));
-        let window = Arc::new(events.create_window(attributes)?);
-        let display = Box::new(events.owned_display_handle());
-        let instance = wgpu::Instance::new(
-            wgpu::InstanceDescriptor::new_with_display_handle_from_env(display),
-        );
-        let surface = instance.create_surface(window.clone())?;
-        let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
-            &instance,
-            Some(&surface),
-        ))?;
-        let (device, queue) = request(&adapter)?;
-        let size = window.inner_size();
-        let configuration = surface
-            .get_default_config(&adapter, size.width.max(1), size.height.max(1))
-            .ok_or("the adapter cannot draw to this window")?;
-        surface.configure(&device, &configuration);
-        let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?;
-        let live = Live::new(&gpu, configuration.format)?;
-        Ok(Self {
-            window,
-            surface,
-            configuration,
-            device,
-            queue,
-            live,
-        })
+impl Content for Live {
+    fn new(gpu: Gpu, target: wgpu::TextureFormat, _size: [u32; 2]) -> Result<Self, Failure> {
+        Self::new(&gpu, target)
     }
 
-    /// Draws one frame; false where the surface was not ready.
-    fn draw(&mut self) -> Result<bool, Failure> {
-        use wgpu::CurrentSurfaceTexture as Current;
-        let frame = match self.surface.get_current_texture() {
-            Current::Success(frame) | Current::Suboptimal(frame) => frame,
-            Current::Outdated | Current::Lost => {
-                self.surface.configure(&self.device, &self.configuration);
-                return Ok(false);
-            }
-            _ => return Ok(false),
-        };
-        let view = frame.texture.create_view(&Default::default());
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.live.record(&mut encoder, &view)?;
-        self.queue.submit([encoder.finish()]);
-        self.queue.present(frame);
-        Ok(true)
-    }
-}
-
-#[derive(Default)]
-struct Application {
-    shown: Option<Shown>,
-    frames: u64,
-    drawn: u64,
-    /// Whether the left button is down.
-    brush: bool,
-    failure: Option<String>,
-}
-
-impl Application {
-    fn end(&mut self, events: &ActiveEventLoop, failure: Option<Failure>) {
-        self.failure = failure.map(|f| f.to_string());
-        events.exit();
-    }
-}
-
-impl ApplicationHandler for Application {
-    fn resumed(&mut self, events: &ActiveEventLoop) {
-        if self.shown.is_none() {
-            match Shown::new(events) {
-                Ok(shown) => self.shown = Some(shown),
-                Err(error) => self.end(events, Some(error)),
-            }
+    fn pointed(&mut self, pointer: &Pointer) -> Result<(), Failure> {
+        if pointer.right {
+            self.renew()?;
         }
+        if pointer.left {
+            let [u, v] = pointer.at.map(|x| x as f32);
+            self.mark(u, v);
+        }
+        Ok(())
     }
 
-    fn window_event(&mut self, events: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
-        let Some(shown) = &mut self.shown else { return };
-        match event {
-            WindowEvent::CloseRequested => events.exit(),
-            WindowEvent::Resized(size) => {
-                (shown.configuration.width, shown.configuration.height) =
-                    (size.width.max(1), size.height.max(1));
-                shown.surface.configure(&shown.device, &shown.configuration);
-            }
-            WindowEvent::MouseInput { state, button, .. } => match button {
-                MouseButton::Left => self.brush = state == ElementState::Pressed,
-                MouseButton::Right if state == ElementState::Pressed => {
-                    if let Err(error) = shown.live.renew() {
-                        return self.end(events, Some(error));
-                    }
-                }
-                _ => {}
-            },
-            WindowEvent::CursorMoved { position, .. } if self.brush => {
-                let size = shown.window.inner_size();
-                let share = |at: f64, of: u32| (at / f64::from(of.max(1))) as f32;
-                shown.live.mark(
-                    share(position.x, size.width),
-                    share(position.y, size.height),
-                );
-            }
-            WindowEvent::RedrawRequested => match shown.draw() {
-                Ok(drawn) => {
-                    self.drawn += u64::from(drawn);
-                    if self.frames > 0 && self.drawn >= self.frames {
-                        return self.end(events, None);
-                    }
-                }
-                Err(error) => return self.end(events, Some(error)),
-            },
-            _ => {}
-        }
-        shown.window.request_redraw();
+    fn record(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        target: &wgpu::TextureView,
+    ) -> Result<(), Failure> {
+        self.record(encoder, target)
     }
 }
 
@@ -450,13 +332,7 @@ fn headless() -> Result<(), Failure> {
     let frames = number("--frames", 50);
     let out = PathBuf::from(option("--out").unwrap_or_else(|| "runs/live".to_owned()));
     std::fs::create_dir_all(&out)?;
-    let instance =
-        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(wgpu::util::initialize_adapter_from_env_or_default(
-        &instance, None,
-    ))?;
-    let (device, queue) = request(&adapter)?;
-    let gpu = Gpu::from_device(&device, &queue, &adapter.get_info())?;
+    let (device, queue, gpu) = window::headless()?;
     let mut live = Live::new(&gpu, Pngs::FORMAT)?;
     let pngs = Pngs::new(&device, SIZE);
     for frame in 0..frames {
@@ -481,20 +357,9 @@ fn headless() -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    // No display, no event loop.
-    let Ok(events) = EventLoop::new() else {
-        return headless();
-    };
-    let mut application = Application {
-        frames: number("--frames", 0),
-        ..Default::default()
-    };
-    events.run_app(&mut application)?;
-    match application.failure {
-        Some(failure) => Err(failure.into()),
-        None => {
-            println!("{} frames drawn", application.drawn);
-            Ok(())
-        }
+    match window::windowed::<Live>("wgen: a reverse process", SIZE, number("--frames", 0))? {
+        Some((_, drawn)) => println!("{drawn} frames drawn"),
+        None => headless()?,
     }
+    Ok(())
 }

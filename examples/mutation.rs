@@ -171,6 +171,7 @@ fn main() {
             | "shared/across_k" => vec!["matmul", "conv2d"],
             "shared/moving" => vec!["rearrange", "concat", "cast", "gather", "reparameterize"],
             "shared/sine" => vec!["frequency_encode"],
+            "shared/lens" => vec!["camera_rays"],
             "shared/update" => vec!["adam", "ema", "commit"],
             other => vec![
                 wgen::program::template::families()

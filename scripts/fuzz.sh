@@ -7,16 +7,22 @@ cd "$(dirname "$0")/.."
 seconds="${1:-600}"
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(idx image safetensors pickle config)
+[ ${#targets[@]} -gt 0 ] || targets=(idx image safetensors pickle config colmap npy transforms)
 toolchain="${WGEN_FUZZ_TOOLCHAIN:-nightly}"
 
 # Seeds: what the tests and the README hold anyway.
-mkdir -p fuzz/corpus/{idx,image,safetensors,pickle,config}
+mkdir -p fuzz/corpus/{idx,image,safetensors,pickle,config,colmap,npy,transforms}
 cp -n docs/images/*.png docs/images/*.gif fuzz/corpus/image/ 2>/dev/null || true
 find fuzz/corpus/image -size +64k -delete
 cp -n tests/golden/*.safetensors fuzz/corpus/safetensors/ 2>/dev/null || true
 cp -n tests/fixtures/pt/*.pt tests/fixtures/pt/*.tar fuzz/corpus/pickle/ 2>/dev/null || true
 printf '\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\2abcd' > fuzz/corpus/idx/plain
+# A camera, a picture of it that sees a point, the point: as text (first byte 1), the files parted where the next two bytes say.
+printf '\1\100\226%s\n%s\n%s\n%s\n' '1 PINHOLE 4 3 2 2 2 1' '1 1 0 0 0 0 0 5 1 a b.png' '2 1 7 1 1 -1' '7 0 0 0 255 255 255 0.5 1 0' > fuzz/corpus/colmap/text
+# One camera and no pictures, as bytes.
+printf '\0\310\200\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\100\0\0\0\0\0\0\0\100\0\0\0\0\0\0\360\77\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > fuzz/corpus/colmap/binary
+printf '\223NUMPY\1\0\76\0%-61s\n' "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 17), }" > fuzz/corpus/npy/empty
+printf '%s' '{"fl_x": 4, "w": 4, "h": 3, "k1": 0.1, "aabb_scale": 4, "offset": [0.5, 0.5, 0.5], "frames": [{"file_path": "a b.png", "transform_matrix": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4], [0, 0, 0, 1]]}]}' > fuzz/corpus/transforms/list
 gzip -c fuzz/corpus/idx/plain > fuzz/corpus/idx/packed
 [ -x "${CARGO_TARGET_DIR:-target}/release/wgen" ] && [ ! -s fuzz/corpus/config/run ] && {
   out="$(mktemp -d)"

@@ -113,6 +113,7 @@ pub mod files;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
+pub mod live;
 pub mod models;
 pub mod nn;
 pub mod plan;

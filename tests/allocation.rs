@@ -7,16 +7,22 @@ mod pickles;
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::prelude::*;
+use wgen::data::scene::{Camera, analytic};
 use wgen::data::{idx, images};
+use wgen::files::Training;
 use wgen::files::metrics;
 use wgen::files::{folder, weights};
+use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
+use wgen::live::Live;
 use wgen::models::Model;
+use wgen::models::nerf::ngp::{self, Ngp};
 use wgen::models::vae::{Config, Vae};
-use wgen::plan::{Plan, Store, StoreOptions};
+use wgen::plan::{Plan, Renderer, Store, StoreOptions};
 use wgen::program::Flat;
 use wgen::program::PlanOptions;
 
@@ -72,28 +78,13 @@ fn peak(work: impl FnOnce()) -> usize {
     (PEAK.get() - before).max(0) as usize
 }
 
-#[test]
-fn recording_a_decoder_allocates_nothing_of_ours() {
-    let gpu = common::gpu();
-    let model = Vae::new(Config::mnist()).unwrap();
-    let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
-    let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
-    let weights: Vec<_> = store
-        .layout()
-        .parameters
-        .iter()
-        .map(|p| wgen::nn::init::draw(p, 3))
-        .collect();
-    store.write(Flat::Parameters, &weights).unwrap();
-    let plan = Plan::compile(
-        &model.decoding(1).unwrap(),
-        &store,
-        &[],
-        PlanOptions::default(),
-    )
-    .unwrap();
-
-    // The same calls of wgpu with a pipeline of the test's: what they allocate is wgpu's.
+/// Allocations of recording by `record`, and of the same calls of wgpu, passes of so many dispatches each, with pipelines of the test's: what those
+/// allocate is wgpu's.
+fn with_ours_and_wgpus(
+    gpu: &Gpu,
+    passes: &[usize],
+    record: &mut dyn FnMut(&mut wgpu::CommandEncoder),
+) -> (usize, usize) {
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: None,
@@ -124,17 +115,18 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
         });
         (pipeline, group)
     });
-    let dispatches = plan.baked().dispatches.len();
-    let by_hand = |encoder: &mut wgpu::CommandEncoder| {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for i in 0..dispatches {
-            let (pipeline, group) = &made[i % 2];
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, group, &[]);
-            pass.dispatch_workgroups(1, 1, 1);
+    let mut by_hand = |encoder: &mut wgpu::CommandEncoder| {
+        for &dispatches in passes {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for i in 0..dispatches {
+                let (pipeline, group) = &made[i % 2];
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, group, &[]);
+                pass.dispatch_workgroups(1, 1, 1);
+            }
         }
     };
-    let count = |record: &dyn Fn(&mut wgpu::CommandEncoder)| {
+    let count = |record: &mut dyn FnMut(&mut wgpu::CommandEncoder)| {
         let mut encoder = device.create_command_encoder(&Default::default());
         let count = allocations(|| record(&mut encoder));
         gpu.queue().submit([encoder.finish()]);
@@ -142,10 +134,36 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
         count
     };
     // The first of each grows pools of wgpu's.
-    count(&by_hand);
-    count(&|e| plan.record(e));
-    let (wgpus, with_ours) = (count(&by_hand), count(&|e| plan.record(e)));
+    count(&mut by_hand);
+    count(record);
+    let wgpus = count(&mut by_hand);
+    (count(record), wgpus)
+}
 
+#[test]
+fn recording_a_decoder_allocates_nothing_of_ours() {
+    let gpu = common::gpu();
+    let model = Vae::new(Config::mnist()).unwrap();
+    let layout = Layout::new(model.parameters(), gpu.caps().binding_bytes).unwrap();
+    let store = Store::new(&gpu, layout, StoreOptions::default()).unwrap();
+    let weights: Vec<_> = store
+        .layout()
+        .parameters
+        .iter()
+        .map(|p| wgen::nn::init::draw(p, 3))
+        .collect();
+    store.write(Flat::Parameters, &weights).unwrap();
+    let plan = Plan::compile(
+        &model.decoding(1).unwrap(),
+        &store,
+        &[],
+        PlanOptions::default(),
+    )
+    .unwrap();
+
+    let dispatches = plan.baked().dispatches.len();
+    let (with_ours, wgpus) = with_ours_and_wgpus(&gpu, &[dispatches], &mut |e| plan.record(e));
+    let device = gpu.device();
     let times: Vec<f64> = (0..200)
         .map(|_| {
             let mut encoder = device.create_command_encoder(&Default::default());
@@ -161,6 +179,48 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
         sorted[sorted.len() / 2],
         sorted[0]
     );
+    assert_eq!(with_ours, wgpus);
+}
+
+/// A frame of an application that learns a radiance field and draws it: training steps and parts of a view, in its encoder.
+#[test]
+fn recording_a_frame_of_a_training_and_its_view_allocates_nothing_of_ours() {
+    let gpu = common::gpu();
+    let model = Ngp::new(ngp::Config {
+        log2_entries: 10,
+        levels: 4,
+        finest_resolution: 64,
+        grid: 16,
+        steps: 64,
+        capacity: 2048,
+        target_samples: 1800,
+        ..ngp::Config::blender(analytic::camera())
+    });
+    let training = Training {
+        steps: Some(100),
+        epochs: None,
+        batch: 128,
+        ..Training::default()
+    };
+    let shape = wgen::data::scene::RAY;
+    let config = wgen::files::Config::new(Arc::new(model.unwrap()), shape, "analytic", training);
+    let mut live = Live::new(&gpu, &config, analytic::dataset(3, 1)).unwrap();
+    let camera = Camera::centred(24, 20, 33.0);
+    let graph = live.model().rendering(&camera, 120).unwrap();
+    let options = PlanOptions::default();
+    let mut view = Renderer::new(&graph, live.store(), &camera, 120, options).unwrap();
+    view.begin(&analytic::poses(1, 3)[0].0).unwrap();
+    // Before the first of the counted recordings; the same steps are made ready for all of them.
+    let steps = live.prepare(3).unwrap();
+    let [step, part] = [live.plan(), view.plan()].map(|p| p.baked().dispatches.len());
+    let passes = [step, step, step, part, part];
+    let (with_ours, wgpus) = with_ours_and_wgpus(&gpu, &passes, &mut |encoder| {
+        (0..steps).for_each(|_| live.plan().record(encoder));
+        (0..2).for_each(|_| {
+            view.record(encoder);
+        });
+    });
+    println!("a frame of {passes:?} dispatches: {with_ours} allocations, {wgpus} of them wgpu's");
     assert_eq!(with_ours, wgpus);
 }
 

@@ -2,13 +2,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::example::{Display, example, succeeded};
 use wgen::Error;
 use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
@@ -23,27 +21,6 @@ use wgen::program::PlanOptions;
 use wgen::real::Real;
 use wgen::tensor::Data;
 use wgen::verify::cases::{Values, numbers};
-
-fn example(name: &str) -> Command {
-    let folder = Path::new(env!("CARGO_BIN_EXE_wgen")).parent().unwrap();
-    let path: PathBuf = folder.join("examples").join(name);
-    assert!(
-        path.exists(),
-        "{}: build the examples first",
-        path.display()
-    );
-    Command::new(path)
-}
-
-fn succeeded(out: &Output) -> String {
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(
-        out.status.success(),
-        "{text}\n{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    text
-}
 
 #[test]
 fn the_example_of_one_kernel_agrees_with_loops() {
@@ -78,51 +55,9 @@ fn the_embedding_example_draws_frames_that_differ() {
     assert!(levels.len() > 16, "a picture, not one colour: {levels:?}");
 }
 
-/// An X server for one test, stopped at its end.
-struct Display(std::process::Child, String);
-
-impl Display {
-    /// Xvfb takes a free number by itself and writes it once it accepts connections: a number of our own choice may meet
-    /// the socket that a killed server left behind. `None` where there is no Xvfb.
-    fn new() -> Option<Self> {
-        let mut child = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-screen", "0", "640x640x24"])
-            .args(["-nolisten", "tcp"])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .ok()?;
-        let mut number = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut number)
-            .unwrap();
-        let number = number.trim();
-        assert!(!number.is_empty(), "Xvfb ended without a display");
-        let name = format!(":{number}");
-        Some(Self(child, name))
-    }
-}
-
-impl Drop for Display {
-    /// Asked to end, it takes its socket with it; killed, it would leave that behind.
-    fn drop(&mut self) {
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            self.0.kill().ok();
-        }
-        self.0.wait().ok();
-    }
-}
-
-/// `test.sh` installs Xvfb where apt is; elsewhere `WGEN_REQUIRE_XVFB` decides whether its absence is a failure.
 #[test]
 fn the_window_example_draws_under_xvfb() {
-    let Some(display) = Display::new() else {
-        assert!(
-            std::env::var_os("WGEN_REQUIRE_XVFB").is_none(),
-            "Xvfb is not on PATH"
-        );
-        eprintln!("NOT CHECKED: Xvfb is not on PATH, so the window example was not run");
+    let Some(display) = Display::of("window") else {
         return;
     };
     let out = example("window")
@@ -170,12 +105,7 @@ fn the_live_diffusion_example_draws_a_reverse_process() {
 /// In a window, where there is one.
 #[test]
 fn the_live_diffusion_example_draws_under_xvfb() {
-    let Some(display) = Display::new() else {
-        assert!(
-            std::env::var_os("WGEN_REQUIRE_XVFB").is_none(),
-            "Xvfb is not on PATH"
-        );
-        eprintln!("NOT CHECKED: Xvfb is not on PATH, so the live example was not run in a window");
+    let Some(display) = Display::of("live_diffusion") else {
         return;
     };
     let out = example("live_diffusion")

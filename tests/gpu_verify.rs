@@ -31,7 +31,7 @@ macro_rules! families {
 }
 families! {
     adam advance attention camera_rays cast ceiling chains commit composite concat ema frequency_encode gan gather group_norm guard
-    hash_encoding map march matmul nerf ngp occupancy pool predict_x0 present q_sample quantile ray_budget ray_of rearrange reduce reparameterize resize reverse_step
+    hash_encoding map march marching_cubes matmul nerf ngp occupancy pool predict_x0 present q_sample quantile ray_budget ray_of rearrange reduce reparameterize resize reverse_step
     rmsprop sample_pdf scan scatter_add sgd spherical_harmonics timestep_embedding top_k vae
 }
 

@@ -20,7 +20,7 @@ use std::path::Path as FilePath;
 use scan::{Kind, Module, Path, scan};
 
 /// The rooms, each using only those before it. On one line in DESIGN stand error, tensor and real, and verify and bench.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "error",
     "real",
     "tensor",
@@ -39,6 +39,7 @@ const ROOMS: [&str; 23] = [
     "run",
     "evaluate",
     "train",
+    "live",
     "sanitize",
     "verify",
     "bench",

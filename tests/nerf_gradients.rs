@@ -4,7 +4,7 @@
 mod common;
 
 use common::{golden, gpu, gradients};
-use wgen::data::scene::{Camera, Cameras, ROW_BYTES};
+use wgen::data::scene::{Camera, Cameras, ROW_BYTES, table};
 use wgen::graph::layout::Layout;
 use wgen::graph::update::{Rule, Update};
 use wgen::models::nerf::Background;
@@ -73,6 +73,16 @@ fn model(name: &str) -> (Box<dyn Model>, f64) {
             };
             (Box::new(Ngp::new(config).unwrap()), 1.0)
         }
+        "ngp_around" => {
+            let config = ngp::Config {
+                half_side: 6.0,
+                cascades: 3,
+                octave_steps: 16,
+                exposures: 3,
+                ..ngp
+            };
+            (Box::new(Ngp::new(config).unwrap()), 1.0)
+        }
         other => panic!("no case '{other}'"),
     }
 }
@@ -94,8 +104,9 @@ fn step(name: &str) -> (usize, f64) {
         shift: 0.0,
         classes: 0,
         cameras: Some(Cameras {
-            camera: camera(),
+            common: Some(camera()),
             count: poses.shape.dims()[0],
+            pixels: (poses.shape.dims()[0] * camera().pixels()) as u64,
             alpha: true,
         }),
     };
@@ -127,6 +138,10 @@ fn step(name: &str) -> (usize, f64) {
         .unwrap();
     plan.write("poses", &poses.data.clone().in_precision(Precision::F32))
         .unwrap();
+    if graph.has_input("cameras") {
+        let cameras = table(&vec![camera(); poses.shape.dims()[0]]);
+        plan.write("cameras", &Data::F32(cameras)).unwrap();
+    }
     plan.write("index", &Data::U32((0..batch as u32).collect()))
         .unwrap();
     plan.run(1).unwrap();
@@ -163,6 +178,14 @@ fn a_step_of_the_hash_grid_agrees_with_pytorch() {
     let (compared, worst) = step("ngp");
     println!("ngp: {compared} gradients, worst {worst:.1e}");
     assert_eq!(compared, 6);
+}
+
+/// Steps of three lengths, each picture with an exposure of its own.
+#[test]
+fn a_step_of_several_boxes_agrees_with_pytorch() {
+    let (compared, worst) = step("ngp_around");
+    println!("ngp_around: {compared} gradients, worst {worst:.1e}");
+    assert_eq!(compared, 7);
 }
 
 #[test]

@@ -93,7 +93,12 @@ fn marching(march: &March, rays: usize, capacity: usize, room: usize) -> Graph {
 fn golden_march(tensors: &Tensors, name: &str) -> (Graph, Leaves, March) {
     let of = |key: &str| &tensors[&format!("{name}/{key}")];
     let options = of("options").data.as_u32();
-    let march = March::new(options[0] as usize, options[1] as usize).unwrap();
+    let mut march = March::new(options[0] as usize, options[1] as usize).unwrap();
+    if let [_, _, cascades, octave] = options {
+        march = march
+            .with_cascades(*cascades as usize, *octave as usize)
+            .unwrap();
+    }
     let rays = of("rays").shape.dims()[0];
     let rows = of("samples").shape.dims()[0];
     let graph = marching(&march, rays, rows, rows + 5);
@@ -111,7 +116,14 @@ fn golden_march(tensors: &Tensors, name: &str) -> (Graph, Leaves, March) {
 fn samples_are_those_of_numpy_in_f32_bit_for_bit() {
     let tensors = golden("nerf_march");
     let gpu = gpu();
-    for name in ["exact/fine", "exact/coarse", "exact/full"] {
+    for name in [
+        "exact/fine",
+        "exact/coarse",
+        "exact/full",
+        "exact/cascades",
+        "exact/octaves",
+        "exact/octaves_full",
+    ] {
         let (graph, leaves, _) = golden_march(&tensors, name);
         let cx = context(Precision::F32, 0);
         let cpu = on_cpu(&graph, &MARCHED, &leaves, &cx);
@@ -367,7 +379,7 @@ fn whole_step(march: &March, rays: usize, recurrent: bool) -> Graph {
                 values.occupancy_all_cells(),
             ],
         );
-        let points = cells.occupancy_points("points", march.resolution());
+        let points = cells.occupancy_points("points", march.resolution(), 1);
         let thickness = points.square().sum(&[1]) * 0.3;
         graph.output("merged", values.occupancy_merge(cells, thickness, 0.95));
         graph.output("samples", samples);
@@ -456,7 +468,7 @@ fn cells_and_points_are_drawn_as_they_say() {
         let values = graph.input("values", TensorType::f32([side * side * side]));
         let cells = values.occupancy_cells("cells", graph.constant(0.9), side.pow(3) / 2);
         graph.output("cells", cells);
-        graph.output("points", cells.occupancy_points("points", side));
+        graph.output("points", cells.occupancy_points("points", side, 1));
         graph.output("all", values.occupancy_all_cells());
     }
     let values = numbers(Values::Positive, 3, side.pow(3)).to_f32();
@@ -557,7 +569,7 @@ fn operands_that_do_not_fit_are_named() {
                 let values = g.input("values", TensorType::f32([1000]));
                 values.occupancy_bits(g.constant(1.0));
             },
-            "occupancy_bits: takes f32 values [side^3], side a power of two from 4 to 512, and a threshold, one f32, got [1000], []",
+            "occupancy_bits: takes f32 values [side^3] or [cascades, side^3], side a power of two from 4 to 512, from 2 to 8 cascades, and a threshold, one f32, got [1000], []",
         ),
         (
             |g, _| {
@@ -569,7 +581,7 @@ fn operands_that_do_not_fit_are_named() {
         (
             |g, _| {
                 let cells = g.input("cells", TensorType::u32([10]));
-                cells.occupancy_points("points", 12);
+                cells.occupancy_points("points", 12, 1);
             },
             "not 12",
         ),

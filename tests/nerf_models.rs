@@ -16,10 +16,13 @@ use common::{file, gpu};
 use serde_json::Value as Json;
 use wgen::data::Dataset;
 use wgen::data::scene::analytic;
+use wgen::evaluate::field::Field;
 use wgen::files::Config;
 use wgen::files::metrics;
 use wgen::files::weights::read_tensors;
+use wgen::graph::layout::Parameter;
 use wgen::models::Model;
+use wgen::models::nerf::ngp::{self, Ngp};
 use wgen::nn::init::draw;
 use wgen::session::Device;
 use wgen::train::Trainer;
@@ -116,6 +119,38 @@ fn the_grid_has_moved(model: &dyn Model, out: &Path) {
         // Every value decays, but those that were looked at and found larger.
         assert!(2 * moved > first.len(), "{name}: {moved}");
         assert!(last.iter().all(|x| x.is_finite() && *x >= 0.0), "{name}");
+    }
+}
+
+/// A field whose matrices are 0 has e^0 on the way through its innermost box, everywhere within the outermost.
+#[test]
+fn densities_are_of_the_scenes_units_however_many_boxes_there_are() {
+    for cascades in [1_usize, 2, 4, 8] {
+        let outermost = 0.5 * f64::from(1_u32 << (cascades - 1));
+        let ngp = Ngp::new(ngp::Config {
+            half_side: outermost as f32,
+            cascades,
+            log2_entries: 8,
+            levels: 2,
+            finest_resolution: 32,
+            grid: 8,
+            steps: 32,
+            ..ngp::Config::blender(analytic::camera())
+        });
+        let ngp = ngp.unwrap();
+        let nothing = |p: Parameter| vec![0.0; p.shape.count()];
+        let weights: Vec<Vec<f32>> = ngp.parameters().into_iter().map(nothing).collect();
+        for device in [Device::Gpu(gpu()), Device::Cpu] {
+            let mut field = Field::new(&device, &ngp, &weights, 4).unwrap();
+            let places = [0.0, 0.45, 0.99 * outermost, 1.01 * outermost].map(|x| [x, 0.1, -0.1]);
+            let found = field.densities(&places).unwrap();
+            assert_eq!(found, [1.0, 1.0, 1.0, 0.0], "{cascades}");
+        }
+        let step = ngp.extent().unwrap().step;
+        assert!(
+            (step - 3.0_f64.sqrt() / 32.0).abs() < 1e-12,
+            "{cascades}: {step}"
+        );
     }
 }
 

@@ -134,6 +134,10 @@ fn graphs(step: &Case, others: bool) -> Vec<(&'static str, wgen::Result<Graph>)>
         graphs.extend(model.filters().map(|graph| ("filters", Ok(graph))));
         let views = model.camera().map(|camera| model.rendering(&camera, 8));
         graphs.extend(views.map(|graph| ("rendering", graph)));
+        graphs.extend([
+            ("densities", model.densities(9)),
+            ("colours", model.colours(9)),
+        ]);
     }
     graphs
 }

@@ -5,7 +5,7 @@ mod common;
 use common::rays::rows;
 use common::{golden, gpu, relative_difference};
 use wgen::data::epoch_order;
-use wgen::data::scene::{self, Camera, Pose, analytic, path, row};
+use wgen::data::scene::{self, CAMERA_FLOATS, Camera, Lens, Pose, analytic, path, row, table};
 use wgen::graph::op::EvalContext;
 use wgen::graph::{Graph, Var};
 use wgen::kernels::philox::{Domain, RandomState};
@@ -60,6 +60,7 @@ fn rays_agree_with_pytorch() {
             cx: c[4],
             cy: c[5],
             pixel_offset,
+            lens: Lens::Pinhole,
         };
         let inputs = [
             ("rows", tensors["rows"].clone()),
@@ -69,6 +70,63 @@ fn rays_agree_with_pytorch() {
         let expected = tensors[&format!("rays/{name}")].data.to_f64();
         assert_eq!(rays.len(), 6 * 62);
         assert!(relative_difference(&rays, &expected) < 1e-14);
+    }
+}
+
+#[test]
+fn rays_of_lenses_agree_with_pytorch() {
+    let tensors = golden("nerf_rays");
+    let cameras = tensors["lenses/cameras"].data.to_f64();
+    let one = |c: &[f64; 13]| Camera {
+        width: c[0] as usize,
+        height: c[1] as usize,
+        fx: c[2],
+        fy: c[3],
+        cx: c[4],
+        cy: c[5],
+        pixel_offset: c[6],
+        lens: match c[7] as u32 {
+            0 => Lens::Pinhole,
+            1 => Lens::Opencv {
+                k1: c[8],
+                k2: c[9],
+                k3: c[10],
+                p1: c[11],
+                p2: c[12],
+            },
+            _ => Lens::Fisheye {
+                k1: c[8],
+                k2: c[9],
+                k3: c[10],
+                k4: c[11],
+            },
+        },
+    };
+    let cameras: Vec<Camera> = cameras.as_chunks().0.iter().map(one).collect();
+    let inputs = [
+        ("rows", tensors["lenses/rows"].clone()),
+        ("poses", tensors["lenses/poses"].clone()),
+        (
+            "cameras",
+            Value::f32([cameras.len(), CAMERA_FLOATS], table(&cameras)).unwrap(),
+        ),
+    ];
+    let rays = interpreted(&inputs, |_, x| x[0].camera_rays_of(x[1], x[2]));
+    let expected = tensors["lenses/rays"].data.to_f64();
+    assert_eq!(rays.len(), 7 * 78);
+    // The table is in f32.
+    assert!(relative_difference(&rays, &expected) < 3e-7);
+    // The host undoes the same lenses, in f64.
+    let (rows, poses) = (&inputs[0].1.data.to_f64(), poses_of(&inputs[1].1));
+    let first = |view: usize| cameras[..view].iter().map(Camera::pixels).sum::<usize>();
+    for (row, ray) in rows.chunks(8).zip(expected.chunks(7)) {
+        let (view, digits) = (ray[6] as usize, &row[4..8]);
+        let number = (0..4).fold(0, |n, i| n | (digits[i] as usize) << (8 * i)) - first(view);
+        let camera = &cameras[view];
+        let (x, y) = (number % camera.width, number / camera.width);
+        let offset = camera.pixel_offset;
+        let d = poses[view].rotated(camera.direction(x as f64 + offset, y as f64 + offset));
+        assert!((0..3).all(|i| (d[i] - ray[3 + i]).abs() < 1e-12));
     }
 }
 
@@ -235,7 +293,10 @@ const PICTURES: DataType = DataType {
 #[test]
 fn pictures_are_no_rays_and_rays_no_pictures() {
     let graph = Graph::new(Domain::Training);
-    let message = PICTURES.rays(&graph, "ngp", 2).unwrap_err().to_string();
+    let message = PICTURES
+        .rays(&graph, "ngp", 2, false)
+        .unwrap_err()
+        .to_string();
     assert!(
         message.contains("ngp") && message.contains("no cameras"),
         "{message}"
@@ -272,7 +333,7 @@ fn fed(device: &Device, limit: u64) {
     )
     .unwrap();
     let graph = Graph::new(Domain::Training);
-    let batch = feed.data_type().rays(&graph, "mine", BATCH).unwrap();
+    let batch = feed.data_type().rays(&graph, "mine", BATCH, false).unwrap();
     graph.output("rays", batch.rays());
     graph.output("colours", batch.colours());
     graph.output("alpha", batch.alpha());
@@ -294,7 +355,7 @@ fn fed(device: &Device, limit: u64) {
             let pixel = pixel as usize;
             let pose = &views.poses[pixel / 10_000];
             let (x, y) = ((pixel % 100) as f64, (pixel / 100 % 100) as f64);
-            let d = pose.rotated(views.camera.direction(x + 0.5, y + 0.5));
+            let d = pose.rotated(views.camera().direction(x + 0.5, y + 0.5));
             for (c, expected) in pose.position().into_iter().chain(d).enumerate() {
                 assert!(
                     (rays[6 * i + c] - expected).abs() < 1e-6,
@@ -341,8 +402,8 @@ fn a_part_of_the_rays_keeps_its_views() {
     sorted.sort_unstable();
     assert_eq!(sorted, (0..20_000).collect::<Vec<u32>>());
     // Of views of which not all rays are there, what is there is drawn.
-    let (whole, shape) = scene::pictures(&data, &[1], [255; 3]).unwrap();
-    let (most, _) = scene::pictures(&training, &[1], [255; 3]).unwrap();
+    let (whole, shape) = scene::picture(&data, 1, [255; 3]).unwrap();
+    let (most, _) = scene::picture(&training, 1, [255; 3]).unwrap();
     assert_eq!((shape.width, shape.height, whole.len()), (100, 100, 30_000));
     let differ = whole.iter().zip(&most).filter(|(a, b)| a != b).count();
     assert!(differ > 0 && differ < 1500, "{differ}");

@@ -108,9 +108,13 @@ fn a_scene_is_rows_of_straight_colours_numbered_view_after_view() {
         views.matrix()[12..24],
         [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]
     );
-    assert!((views.camera.fx - 0.02 * 277.777_757_798).abs() < 1e-9);
+    assert!((views.camera().fx - 0.02 * 277.777_757_798).abs() < 1e-9);
     assert_eq!(
-        (views.camera.cx, views.camera.cy, views.camera.pixel_offset),
+        (
+            views.camera().cx,
+            views.camera().cy,
+            views.camera().pixel_offset
+        ),
         (2.0, 1.0, 0.5)
     );
     assert_eq!(
@@ -255,15 +259,26 @@ fn broken_pictures_are_refused_by_name_or_passed_over() {
 }
 
 #[test]
-fn pictures_of_other_sizes_are_refused_by_name() {
+fn pictures_of_other_sizes_have_cameras_of_their_own() {
     let folder = Folder::new();
     save(&folder, "a.png", &plain(1));
-    save(&folder, "b.png", &RgbaImage::new(4, 3));
+    save(&folder, "b.png", &RgbaImage::from_pixel(8, 3, Rgba([7; 4])));
     lists(&folder, "train", &["a", "b"]);
-    refuses(
-        &folder,
-        &["a.png is 4 x 2", "b.png is 4 x 3", "must have one"],
+    let Loaded { data, report } = read(&folder, Part::Training).unwrap();
+    let views = data.views.as_ref().unwrap();
+    let [a, b] = [views.cameras[0], views.cameras[1]];
+    assert_eq!((b.width, b.height, b.cx, b.cy), (8, 3, 4.0, 1.5));
+    // They look as wide.
+    assert!((b.fx - 2.0 * a.fx).abs() < 1e-12 && views.common().is_none());
+    let rows = rows(&data);
+    assert_eq!(
+        (rows.len(), rows[8], rows[31]),
+        (8 + 24, ([7; 4], 8), ([7; 4], 31))
     );
+    let posed = report.posed.unwrap();
+    assert_eq!((posed.cameras, posed.sizes), (2, [[4, 2], [8, 3]]));
+    let said = done(&["data", &spec(&folder).to_string()]);
+    assert!(said.contains("from 4 to 8 wide and 2 to 3 high"), "{said}");
 }
 
 #[test]
@@ -336,10 +351,7 @@ fn what_is_no_scene_is_said_to_be_none() {
     let folder = Folder::new();
     refuses(&folder, &["has no transforms_train.json"]);
     folder.file("transforms.json", b"{}");
-    refuses(
-        &folder,
-        &["has transforms.json (instant-ngp or nerfstudio), which is not read yet"],
-    );
+    refuses(&folder, &["transforms.json", "frames"]);
     folder.file("transforms_train.json", b"{\"frames\": []}");
     refuses(&folder, &["lists no frames"]);
     folder.file(
@@ -357,13 +369,13 @@ fn what_is_no_scene_is_said_to_be_none() {
     assert!(message.contains("wants the folder"), "{message}");
     let nowhere = Spec::Scene(folder.path("nowhere"));
     assert!(nowhere.load(Part::Training, &Options::default()).is_err());
-    let lens = r#""camera_angle_x": 0.7, "k1": 0.05"#;
+    let lens = r#""camera_angle_x": 0.7, "k4": 0.05"#;
     save(&folder, "a.png", &plain(1));
     folder.file(
         "transforms_train.json",
         list(lens, &[("a", &at(4.0))]).as_bytes(),
     );
-    refuses(&folder, &["distortion", "undistort"]);
+    refuses(&folder, &["k4 is 0.05", "is_fisheye"]);
 }
 
 #[test]

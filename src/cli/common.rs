@@ -125,6 +125,14 @@ pub(super) fn check_said() -> Result<()> {
     }
 }
 
+/// A number of things: `1 picture`, `2 pictures`.
+pub(super) fn counted(n: usize, thing: &str) -> String {
+    match n {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
 /// Opens the device and says which it is.
 pub(super) fn open(output: &Output, choice: &Choice) -> Result<Device> {
     let device = Device::open(choice)?;

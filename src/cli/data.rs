@@ -12,7 +12,7 @@ use super::reading::ReadingArguments;
 use super::said::{counted, lines, used};
 use crate::data::idx::Part;
 use crate::data::images::Background;
-use crate::data::scene::pictures;
+use crate::data::scene::picture;
 use crate::data::{Dataset, Loaded, Report, Spec};
 use crate::error::Result;
 use crate::report::grid;
@@ -115,14 +115,21 @@ fn scene(
     n: usize,
 ) -> Result<()> {
     if let Some(path) = &arguments.out {
-        let views = data.views.as_ref().map_or(0, |v| v.poses.len());
-        let chosen: Vec<usize> = (0..views.min(n)).collect();
+        let cameras = data.views.as_ref().map_or(&[][..], |v| &v.cameras);
         let white = Background::default().0;
-        if let Some((values, shape)) = pictures(data, &chosen, white) {
-            let columns = (chosen.len() as f64).sqrt().ceil() as usize;
-            outputs::check_size(path, grid::size(chosen.len(), shape, columns))?;
+        if let Some((mut values, shape)) = picture(data, 0, white) {
+            // Of one size, to stand in a grid.
+            let size = |i: usize| (cameras[i].width, cameras[i].height);
+            let alike = (1..cameras.len())
+                .filter(|&i| size(i) == size(0))
+                .take(n - 1);
+            let pictures = alike.filter_map(|i| picture(data, i, white));
+            values.extend(pictures.flat_map(|(picture, _)| picture));
+            let chosen = values.len() / shape.count();
+            let columns = (chosen as f64).sqrt().ceil() as usize;
+            outputs::check_size(path, grid::size(chosen, shape, columns))?;
             outputs::write_picture(path, &grid::picture(&values, shape, columns))?;
-            let count = counted(chosen.len(), "view");
+            let count = counted(chosen, "view");
             output.say(&format!("{count} over white in {}", outputs::shown(path)));
         }
     }

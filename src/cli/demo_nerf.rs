@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::common::{Output, open};
 use super::train::drive;
-use crate::data::scene::{analytic, path, pictures};
+use crate::data::scene::{analytic, path, picture};
 use crate::error::{Error, Result};
 use crate::evaluate::image_metrics::psnr;
 use crate::evaluate::views::Renderer;
@@ -137,7 +137,7 @@ fn held_out(renderer: &mut Renderer, model: &dyn Model) -> Result<HeldOut> {
     for (i, pose) in poses.iter().enumerate() {
         let view = renderer.view(pose)?;
         let colour: Vec<f32> = view.colour.iter().map(|x| x.clamp(0.0, 1.0)).collect();
-        if let Some((picture, _)) = pictures(&scene, &[i], model.background().1) {
+        if let Some((picture, _)) = picture(&scene, i, model.background().1) {
             peak += psnr(&colour, &picture)? / poses.len() as f64;
         }
         let exact = analytic::depths(&camera, pose);

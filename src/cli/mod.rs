@@ -24,9 +24,11 @@ mod inpainting;
 mod interpolate;
 mod low_res;
 mod measuring;
+mod mesh;
 mod models;
 mod outputs;
 mod pictures;
+mod posed;
 mod previews;
 mod progress;
 mod reading;
@@ -38,6 +40,7 @@ mod said;
 mod sample;
 mod samplers;
 mod sampling;
+mod scene;
 mod shaders;
 mod signals;
 mod train;
@@ -84,6 +87,8 @@ enum Command {
     Bench(bench::Arguments),
     /// What a data set holds, and what a model would see of it
     Data(data::Arguments),
+    /// What is wrong with posed pictures: where cameras are and look, what box and scale fit
+    Scene(scene::Arguments),
     /// Train a model
     Train(train::Arguments),
     /// Draw samples from a trained model
@@ -92,6 +97,8 @@ enum Command {
     Reconstruct(reconstruct::Arguments),
     /// Views and depth of a trained radiance field
     Render(render::Arguments),
+    /// The surface of a trained radiance field as a mesh with colours
+    Mesh(mesh::Arguments),
     /// From one input to another through latent space
     Interpolate(interpolate::Arguments),
     /// Codes of a data set as safetensors
@@ -190,10 +197,12 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Verify(arguments) => verify::run(&output, device, arguments),
         Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Data(arguments) => data::run(&output, arguments),
+        Command::Scene(arguments) => scene::run(&output, arguments),
         Command::Train(arguments) => train::run(&output, device, arguments),
         Command::Sample(arguments) => sample::run(&output, device, arguments),
         Command::Reconstruct(arguments) => reconstruct::run(&output, device, arguments),
         Command::Render(arguments) => render::run(&output, device, arguments),
+        Command::Mesh(arguments) => mesh::run(&output, device, arguments),
         Command::Interpolate(arguments) => interpolate::run(&output, device, arguments),
         Command::Encode(arguments) => encode::run(&output, device, arguments),
         Command::Eval(arguments) => eval::run(&output, device, arguments),

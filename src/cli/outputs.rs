@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{check_writable, same_file_key, write_synced};
 use crate::report::grid::{self, Format};
+use crate::report::mesh::{self, Mesh};
 
 /// What is written, which says what a name may end in.
 #[derive(Clone, Copy)]
@@ -17,6 +18,7 @@ pub(super) enum Content {
     Picture,
     Animation,
     Tensors,
+    Mesh,
     /// JSON, a page: any ending.
     Text,
 }
@@ -256,6 +258,7 @@ fn has_stdout(_: &Path) -> bool {
 fn check_ending(flag: &str, path: &Path, content: Content) -> Result<()> {
     let wanted = match content {
         Content::Picture => return Format::of(path).map(drop),
+        Content::Mesh => return mesh::Format::of(path).map(drop),
         Content::Text => return Ok(()),
         Content::Animation => ("animations are written as GIF", "gif"),
         Content::Tensors => ("tensors are written as safetensors", "safetensors"),
@@ -305,6 +308,10 @@ pub(super) fn write_animation(
     milliseconds: u32,
 ) -> Result<()> {
     write(path, &grid::gif(frames, milliseconds)?)
+}
+
+pub(super) fn write_mesh(path: &Path, mesh: &Mesh) -> Result<()> {
+    write(path, &mesh::Format::of(path)?.encode(mesh)?)
 }
 
 pub(super) fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {

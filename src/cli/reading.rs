@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::common::{Output, spec};
 use super::flags::message;
+use super::posed::SceneArguments;
 use super::said::{counted, lines, shown, used};
 use crate::data::held_out::HeldOut;
 use crate::data::idx::Part;
@@ -49,6 +50,8 @@ pub(super) struct ReadingArguments {
     /// The seed that they are drawn by [default: 0]
     #[arg(long, value_name = "SEED")]
     held_out_seed: Option<u64>,
+    #[command(flatten)]
+    scene: SceneArguments,
 }
 
 /// Data, and how it is read.
@@ -82,8 +85,19 @@ enum Seen {
 }
 
 impl ReadingArguments {
-    /// Refuses what says how pictures are read, of data that is no folder of pictures: it would do nothing.
+    /// Refuses what says how pictures are read, of data that is no folder of pictures or no scene: it would do nothing.
     fn check(&self, spec: &Spec) -> Result<()> {
+        let of_scenes = [
+            ("scene_scale", self.scene.scene_scale.is_some()),
+            ("scene_downscale", self.scene.downscale.is_some()),
+            ("scene_format", self.scene.scene_format.is_some()),
+        ];
+        let first = of_scenes.iter().find(|(_, given)| *given);
+        if let (Some((field, _)), false) = (first, matches!(spec, Spec::Scene(_))) {
+            let message =
+                format!("is for posed pictures (scene:DIR), which {spec} is not: leave it out");
+            return Err(Error::field(field, message));
+        }
         let given = [
             ("size", self.size.is_some()),
             ("grey", self.grey),
@@ -129,6 +143,7 @@ impl ReadingArguments {
                 None => spec.usually_held_out()?,
             },
             held_out_seed: self.held_out_seed.unwrap_or(0),
+            ..self.scene.options()
         })
     }
 
@@ -161,6 +176,18 @@ impl ReadingArguments {
             background.is_some(),
             &format!("over {}", run.background),
         );
+        let scale = run.scene_scale.unwrap_or(1.0);
+        if let Some(other) = self.scene.scene_scale.filter(|s| *s != scale) {
+            let message =
+                format!("{other}: the run was trained on a scene of scale {scale}; leave it out");
+            return Err(Error::field("scene_scale", message));
+        }
+        let smaller = run.scene_downscale.unwrap_or(1);
+        differ(
+            "--downscale",
+            self.scene.downscale.is_some_and(|n| n != smaller),
+            &format!("on pictures made {smaller} times smaller"),
+        );
         let options = Options {
             size: run.size.or(square),
             grey: run.grey || image.channels == 1,
@@ -169,6 +196,9 @@ impl ReadingArguments {
             skip_broken: run.skip_broken || self.skip_broken,
             held_out: self.held_out.unwrap_or(run.held_out),
             held_out_seed: self.held_out_seed.unwrap_or(run.held_out_seed),
+            scene_scale: run.scene_scale,
+            scene_downscale: self.scene.downscale.or(run.scene_downscale),
+            scene_format: self.scene.scene_format.or(run.scene_format),
         };
         Ok((options, notes))
     }
@@ -188,9 +218,11 @@ impl DataArguments {
         let run = config.reading.images;
         if (options.crop, options.background) != (run.crop, run.background)
             || (options.held_out, options.held_out_seed) != (run.held_out, run.held_out_seed)
+            || (options.scene_downscale, options.scene_format)
+                != (run.scene_downscale, run.scene_format)
         {
             return Err(Error::Usage(format!(
-                "`resume`: the run reads its pictures {}; leave --crop, --background, --held-out and --held-out-seed out",
+                "`resume`: the run reads its pictures {}; leave --crop, --background, --held-out, --held-out-seed, --downscale and --scene-format out",
                 how(&run)
             )));
         }
@@ -309,7 +341,11 @@ fn was_trained_on(spec: &Spec, part: &str, config: &Config) -> Result<bool> {
 fn is_own(spec: &Spec, config: &Config) -> Result<bool> {
     let (dir, kind, fingerprint) = match spec {
         Spec::Images(dir) => (dir, "images:", images::fingerprint(dir)),
-        Spec::Scene(dir) => (dir, "scene:", scene::fingerprint(dir)),
+        Spec::Scene(dir) => (
+            dir,
+            "scene:",
+            scene::fingerprint_of(dir, &config.reading.images),
+        ),
         _ => return Ok(true),
     };
     let real = |dir: &std::path::Path| std::fs::canonicalize(dir).ok();

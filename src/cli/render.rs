@@ -9,7 +9,6 @@ use super::common::{Output, RunArguments, open};
 use super::outputs;
 use crate::data::Spec;
 use crate::data::idx::Part;
-use crate::data::images::Options;
 use crate::data::scene::{Pose, path};
 use crate::error::{Error, Result};
 use crate::evaluate::views::{Renderer, View};
@@ -17,6 +16,7 @@ use crate::files::write_synced;
 use crate::gpu::Choice;
 use crate::kernels::camera_rays::Camera;
 use crate::report::{depth, grid};
+use crate::run::Run;
 use crate::tensor::ImageShape;
 
 /// What is drawn of a view.
@@ -107,7 +107,7 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         }
         None => own,
     };
-    let poses = poses(arguments, run.data())?;
+    let poses = poses(arguments, &run)?;
     let device = open(output, choice)?;
     let mut renderer = Renderer::new(&device, model, run.weights(), &camera)?;
     std::fs::create_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
@@ -142,7 +142,7 @@ fn shape(camera: &Camera, channels: usize) -> ImageShape {
     }
 }
 
-fn poses(arguments: &Arguments, data: &str) -> Result<Vec<Pose>> {
+fn poses(arguments: &Arguments, run: &Run) -> Result<Vec<Pose>> {
     if let Some(file) = &arguments.path {
         return path::from_json(file);
     }
@@ -155,13 +155,13 @@ fn poses(arguments: &Arguments, data: &str) -> Result<Vec<Pose>> {
     }
     let spec = match &arguments.data {
         Some(spec) => spec.clone(),
-        None => data.parse()?,
+        None => run.data().parse()?,
     };
     let part = match arguments.way {
         Way::Test => Part::Test,
         _ => Part::Training,
     };
-    let scene = spec.load(part, &Options::default())?;
+    let scene = spec.load(part, &run.config().reading.images)?;
     let views = scene.views.ok_or_else(|| {
         Error::Usage(format!(
             "{spec} is no posed pictures; give `data` scene:DIR"

@@ -1,17 +1,11 @@
 //! What is said of data that was read.
 
+pub(super) use super::common::counted;
+use super::posed::of_views;
 use crate::data::Report;
-use crate::data::report::{PassedOver, Pictures, Posed, Reason, Used};
+use crate::data::report::{PassedOver, Pictures, Reason, Used};
 use crate::data::scene::{RAY, ROW_BYTES};
 use crate::tensor::ImageShape;
-
-/// A number of things: `1 picture`, `2 pictures`.
-pub(super) fn counted(n: usize, thing: &str) -> String {
-    match n {
-        1 => format!("1 {thing}"),
-        n => format!("{n} {thing}s"),
-    }
-}
 
 /// Which part it is.
 pub(super) fn used(report: &Report) -> String {
@@ -135,61 +129,6 @@ fn of_pictures(pictures: &Pictures, shape: ImageShape) -> String {
         "oblong, of which the square in the middle is taken",
     );
     format!("{}; read as {}", words.join(", "), shown(shape))
-}
-
-fn of_views(posed: &Posed) -> Vec<String> {
-    let Posed {
-        views,
-        width,
-        height,
-        focal: [fx, fy],
-        centre: [cx, cy],
-        field_of_view: [across, down],
-        distances: [least, mean, most],
-        ..
-    } = posed;
-    let alpha = match posed.transparent {
-        0 => "none transparent: what is behind them is part of them".to_owned(),
-        n if n == *views => "all of them transparent somewhere".to_owned(),
-        n => format!("{n} of them transparent somewhere"),
-    };
-    let focal = if fx == fy {
-        format!("{fx:.3}")
-    } else {
-        format!("{fx:.3} x {fy:.3}")
-    };
-    let mut lines = vec![
-        format!(
-            "views: {} of {width} x {height}, {alpha}",
-            counted(*views, "picture")
-        ),
-        format!(
-            "camera: focal length {focal} pixels, field of view {across:.2} x {down:.2} degrees, axis at ({cx:.1}, {cy:.1})"
-        ),
-        format!(
-            "cameras are {least:.3} to {most:.3} from the origin, {mean:.3} in the mean (the world's units)"
-        ),
-    ];
-    if *across > 150.0 || *across < 3.0 {
-        lines.push(
-            "that is an unusual field of view: are focal length and picture size of one picture?"
-                .to_owned(),
-        );
-    }
-    if posed.missing > 0 {
-        lines.push(format!(
-            "{} of {} listed pictures are missing and passed over: {}{}",
-            posed.missing,
-            posed.listed,
-            posed.missing_names.join(", "),
-            if posed.missing > posed.missing_names.len() {
-                ", ..."
-            } else {
-                ""
-            }
-        ));
-    }
-    lines
 }
 
 fn of_classes(report: &Report) -> String {

@@ -193,6 +193,11 @@ impl Dataset {
         self.views.as_ref().map(|v| v.matrix()).unwrap_or_default()
     }
 
+    /// The cameras of its views, `[views, 16]`; none of what is no rays.
+    pub fn cameras(&self) -> Vec<f32> {
+        self.views.as_ref().map(|v| v.table()).unwrap_or_default()
+    }
+
     /// All values in the range of models.
     pub fn scaled(&self) -> Vec<f32> {
         let (scale, shift) = self.scaling();

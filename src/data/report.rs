@@ -19,6 +19,7 @@
 use serde::Serialize;
 
 use super::Dataset;
+use super::scene::{Format, World};
 
 /// Examples, and what is to be said of them.
 #[derive(Clone, Debug)]
@@ -119,28 +120,60 @@ pub struct Pictures {
 /// The views of a scene.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Posed {
+    /// The format that they were read as; of a scene that the program draws none.
+    pub format: Option<Format>,
     /// How many there are.
     pub views: usize,
     /// How many were listed.
     pub listed: usize,
-    /// Columns of their pictures.
+    /// How many of the same list are kept away from training, where this is what is trained on.
+    pub held_out: usize,
+    /// Columns of the first view's picture.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Focal lengths along x and y, in pixels.
+    /// Focal lengths of its camera along x and y, in pixels.
     pub focal: [f64; 2],
-    /// Where the camera's axis meets the picture, in pixels from the left and the top.
+    /// Where its camera's axis meets the picture, in pixels from the left and the top.
     pub centre: [f64; 2],
-    /// What a picture covers along x and y, in degrees.
+    /// What it covers along x and y, in degrees.
     pub field_of_view: [f64; 2],
+    /// Different cameras; where there are several, what follows are ranges.
+    pub cameras: usize,
+    /// Least and greatest width and height.
+    pub sizes: [[usize; 2]; 2],
+    /// Least and greatest focal length along x.
+    pub focal_lengths: [f64; 2],
+    /// Least and greatest field of view along x, in degrees.
+    pub fields_of_view: [f64; 2],
+    /// Views whose lens is undone, of them fisheyes.
+    pub lenses: [usize; 2],
     /// How many are transparent anywhere.
     pub transparent: usize,
+    /// Views with a mask.
+    pub masks: usize,
+    /// Pixels that are no rays: masked ones, and those for which a lens cannot be undone.
+    pub left_out: u64,
+    /// Pictures that were turned as their camera's tag says.
+    pub turned: usize,
+    /// Pictures that were left as they are stored, though it says otherwise.
+    pub not_turned: usize,
+    /// How many times smaller pictures were made along each side.
+    pub smaller: u32,
     /// Least, mean and greatest distance of the cameras from the origin, in the world's units.
     pub distances: [f64; 3],
+    /// From the world of the files to that of the views.
+    pub world: World,
+    /// Half the side of the box that the files suggest.
+    pub half_side: Option<f64>,
+    /// Nearest and farthest depth that the files say.
+    pub bounds: Option<[f64; 2]>,
     /// Pictures that are listed and not there.
     pub missing: usize,
     /// The first three of their names.
     pub missing_names: Vec<String>,
+    /// What else is to be said of the files.
+    pub notes: Vec<String>,
 }
 
 /// Why something was not read.

@@ -11,9 +11,9 @@
 //!
 //! let scene = "analytic:2".parse::<Spec>()?.load(Part::Test, &Options::default())?;
 //! let views = scene.views.as_ref().unwrap();
-//! # let small = Config { log2_entries: 8, levels: 2, finest_resolution: 32, grid: 16, steps: 32, ..Config::blender(views.camera) };
+//! # let small = Config { log2_entries: 8, levels: 2, finest_resolution: 32, grid: 16, steps: 32, ..Config::blender(views.camera()) };
 //! # let ngp = Ngp::new(small)?;
-//! # let mut camera = views.camera.resized(8, 8);
+//! # let mut camera = views.camera().resized(8, 8);
 //! let weights: Vec<_> = ngp.parameters().iter().map(|p| draw(p, 0)).collect(); // untrained: haze
 //! let mut renderer = Renderer::new(&Device::Cpu, &ngp, &weights, &camera)?;
 //! let view = renderer.view(&views.poses[0])?;
@@ -24,9 +24,10 @@
 use crate::data::scene::Pose;
 use crate::error::Result;
 use crate::graph::layout::Layout;
-use crate::kernels::camera_rays::{Camera, POSE_FLOATS};
+use crate::kernels::camera::Camera;
+use crate::kernels::camera_rays::{CAMERA_FLOATS, POSE_FLOATS, table};
 use crate::models::Model;
-use crate::plan::{StoreOptions, further};
+use crate::plan::{StoreOptions, check_size, further};
 use crate::program::Flat;
 use crate::session::{Device, Executable};
 use crate::tensor::Value;
@@ -44,7 +45,7 @@ pub struct View {
     pub distance: Vec<f32>,
 }
 
-/// A model on a device, ready for any number of views of one camera.
+/// A model on a device, ready for any number of views of one size.
 #[derive(Debug)]
 pub struct Renderer {
     camera: Camera,
@@ -73,11 +74,24 @@ impl Renderer {
         let mut executable = session.compile(&model.rendering(camera, count)?, &[])?;
         let nothing = vec![0.0; 6 * camera.pixels()];
         executable.write("picture", Value::f32([camera.pixels(), 6], nothing)?)?;
-        Ok(Self {
+        let mut renderer = Self {
             camera: *camera,
             count,
             executable,
-        })
+        };
+        renderer.set_camera(camera)?;
+        Ok(renderer)
+    }
+
+    /// Another camera, from the next view on: other focal lengths, another lens.
+    ///
+    /// # Errors
+    /// When its pictures have another size.
+    pub fn set_camera(&mut self, camera: &Camera) -> Result<()> {
+        check_size(&self.camera, camera)?;
+        self.camera = *camera;
+        let camera = Value::f32([1, CAMERA_FLOATS], table(&[*camera]))?;
+        self.executable.write("camera", camera)
     }
 
     /// The camera.

@@ -1,6 +1,7 @@
 //! Rays through an occupancy grid, in steps of one length: `shaders/march.wgsl`.
 //!
-//! Sample k of a ray is at `t = (k + jitter) dt`, `dt = sqrt(3) / steps`; it is taken where it lies in the unit cube and in an occupied cell.
+//! Sample k of a ray is at `t = (k + jitter) dt`, `dt = sqrt(3) / steps`; it is taken where it lies in the unit cube and in an occupied cell. In a
+//! large scene there are several grids, each over a cube twice as large as the one before it, and steps may grow with the distance.
 //! [`MarchCount`] counts a ray's samples; [`scan`](super::scan) says from these counts where each ray's begin; [`MarchWrite`] puts them there. Both
 //! take the same ones, in the same bits, on every device: no division and no contraction of multiply-add decides where a sample is.
 //!
@@ -36,11 +37,15 @@ use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
-/// A grid of occupied cells over the unit cube, and the steps that rays take through it.
+/// Grids of occupied cells over the unit cube, and the steps that rays take through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct March {
     resolution: u32,
     steps: u32,
+    /// Cubes in one another, each twice as large as the one before it, the last one the unit cube.
+    cascades: u32,
+    /// Steps until a step becomes twice as long; 0 where all are equally long.
+    octave: u32,
 }
 
 impl March {
@@ -48,6 +53,8 @@ impl March {
     pub const MOST_RESOLUTION: usize = 512;
     /// The most steps along the cube's diagonal, and the most samples of a ray.
     pub const MOST_STEPS: usize = 1024;
+    /// The most cubes in one another: the last is 128 times as large as the first.
+    pub const MOST_CASCADES: usize = 8;
 
     /// A grid of `resolution`^3 cells, marched through with `steps` steps along the cube's diagonal.
     ///
@@ -70,6 +77,41 @@ impl March {
         Ok(Self {
             resolution: resolution as u32,
             steps: steps as u32,
+            cascades: 1,
+            octave: 0,
+        })
+    }
+
+    /// The same grid `cascades` times over cubes in one another, each twice as large as the one before it, the last of them the unit cube. `steps` are
+    /// then along the diagonal of the first; where `octave` is not 0, so many of them until steps become twice as long, then as many twice as long ones
+    /// until they become four times as long, and so on, to what `steps` along the unit cube's diagonal are.
+    ///
+    /// # Errors
+    /// Unless `cascades` is from 1 to [`March::MOST_CASCADES`] and `octave` 0 or from 16 to [`March::MOST_STEPS`].
+    pub fn with_cascades(self, cascades: usize, octave: usize) -> Result<Self> {
+        if !(1..=Self::MOST_CASCADES).contains(&cascades) {
+            return Err(Error::field(
+                "cascades",
+                format!(
+                    "{cascades} must be from 1 to {}: each is twice as large as the one before it",
+                    Self::MOST_CASCADES
+                ),
+            ));
+        }
+        if octave != 0 && !(16..=Self::MOST_STEPS).contains(&octave) {
+            return Err(Error::field(
+                "octave_steps",
+                format!(
+                    "{octave} must be 0, for steps of one length, or from 16 to {}: the steps until they become twice as long",
+                    Self::MOST_STEPS
+                ),
+            ));
+        }
+        Ok(Self {
+            cascades: cascades as u32,
+            // With one cascade steps cannot grow.
+            octave: if cascades == 1 { 0 } else { octave as u32 },
+            ..self
         })
     }
 
@@ -78,19 +120,39 @@ impl March {
         self.resolution as usize
     }
 
-    /// Steps along the cube's diagonal: no ray has more samples.
+    /// Steps along the first cascade's diagonal.
     pub fn steps(&self) -> usize {
         self.steps as usize
     }
 
-    /// The length of a step in units of the cube's side, as the device has it.
+    /// Cubes in one another.
+    pub fn cascades(&self) -> usize {
+        self.cascades as usize
+    }
+
+    /// Steps until a step becomes twice as long; 0 where all are equally long.
+    pub fn octave(&self) -> usize {
+        self.octave as usize
+    }
+
+    /// The most samples of a ray.
+    pub fn most_samples(&self) -> usize {
+        (self.steps() * self.cascades()).min(Self::MOST_STEPS)
+    }
+
+    /// Places of the lattice on the unit cube's diagonal, were all steps as short as the first.
+    fn lattice(&self) -> usize {
+        self.steps() << (self.cascades - 1)
+    }
+
+    /// The length of the first step in units of the unit cube's side, as the device has it.
     pub fn dt(&self) -> f32 {
-        (3_f64.sqrt() / f64::from(self.steps)) as f32
+        (3_f64.sqrt() / self.lattice() as f64) as f32
     }
 
     /// All cells.
     pub fn cells(&self) -> usize {
-        self.resolution().pow(3)
+        self.cascades() * self.resolution().pow(3)
     }
 
     /// Words of the occupancy bits.
@@ -102,7 +164,7 @@ impl March {
         vec![
             rays as u32,
             self.resolution,
-            self.steps,
+            self.most_samples() as u32,
             self.dt().to_bits(),
             samples as u32,
             invocations as u32,
@@ -111,19 +173,48 @@ impl March {
         ]
     }
 
-    /// Twenty operations at each point of a ray's lattice.
+    /// Twenty operations at each point of a ray's lattice, forty among cascades.
     fn flops(self, rays: usize) -> f64 {
-        20.0 * rays as f64 * f64::from(self.steps)
+        let points = match self.octave() {
+            0 => self.lattice(),
+            // Not more than octaves of steps, nor than steps of one length.
+            octave => self.lattice().min(octave * (self.cascades() + 1)),
+        };
+        let each = if self.cascades > 1 { 40.0 } else { 20.0 };
+        each * rays as f64 * points as f64
+    }
+
+    fn title(&self) -> String {
+        let Self {
+            resolution,
+            steps,
+            cascades,
+            octave,
+        } = self;
+        match (cascades, octave) {
+            (1, _) => format!("{resolution}^3 cells, {steps} steps"),
+            (_, 0) => format!("{cascades} x {resolution}^3 cells, {steps} steps"),
+            _ => format!("{cascades} x {resolution}^3 cells, {steps} steps, octaves of {octave}"),
+        }
     }
 }
 
-fn launch(stage: &str, entry: &'static str, kernel: &dyn Kernel, params: Vec<u32>) -> Launch {
+fn launch(
+    march: &March,
+    stage: &str,
+    entry: &'static str,
+    kernel: &dyn Kernel,
+    params: Vec<u32>,
+) -> Launch {
     let units = params[0].max(params[5]) as usize;
     Launch {
         template: "march",
         entry,
         context: json!({
             "stage": stage,
+            "cascades": march.cascades,
+            "octave": march.octave,
+            "lattice": march.lattice(),
             "bindings": super::wgsl_bindings(&kernel.bindings()),
         }),
         constants: vec![("WORKGROUP", 64.0)],
@@ -151,8 +242,7 @@ impl Kernel for MarchCount {
     }
 
     fn variant(&self) -> String {
-        let March { resolution, steps } = self.march;
-        format!("count, {resolution}^3 cells, {steps} steps")
+        format!("count, {}", self.march.title())
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -167,7 +257,7 @@ impl Kernel for MarchCount {
 
     fn launch(&self) -> Launch {
         let params = self.march.params(self.rays, 0, 0);
-        launch("count", "march_count", self, params)
+        launch(&self.march, "count", "march_count", self, params)
     }
 
     fn cost(&self) -> Cost {
@@ -202,8 +292,7 @@ impl Kernel for MarchWrite {
     }
 
     fn variant(&self) -> String {
-        let March { resolution, steps } = self.march;
-        format!("write, {resolution}^3 cells, {steps} steps")
+        format!("write, {}", self.march.title())
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -220,7 +309,7 @@ impl Kernel for MarchWrite {
         let params = self
             .march
             .params(self.rays, self.samples, self.invocations());
-        launch("write", "march_write", self, params)
+        launch(&self.march, "write", "march_write", self, params)
     }
 
     fn cost(&self) -> Cost {

@@ -44,6 +44,7 @@ pub(crate) mod guard;
 pub mod hash_encoding;
 pub mod map;
 pub mod march;
+pub mod marching_cubes;
 pub mod matmul;
 pub mod occupancy;
 pub mod philox;

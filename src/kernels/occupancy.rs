@@ -9,7 +9,7 @@
 //! use wgen::kernels::occupancy::{Occupancy, Stage};
 //! use wgen::tensor::Data;
 //!
-//! let grid = |stage| Occupancy { side: 4, count: 3, stream: 0, decay: 0.5, stage };
+//! let grid = |stage| Occupancy { side: 4, cascades: 1, count: 3, stream: 0, decay: 0.5, stage };
 //! // Cell 7 was looked at twice, cell 9 once.
 //! let found = [Data::U32(vec![7, 9, 7]), Data::F32(vec![0.25, 3.0, 0.75])];
 //! let [cells, thickness] = found;
@@ -55,12 +55,14 @@ pub enum Stage {
     Bits,
 }
 
-/// A kernel of a grid of `side`^3 cells.
+/// A kernel of a grid of `side`^3 cells, or of several.
 #[derive(Clone, Debug)]
 pub struct Occupancy {
     /// Cells along an axis, a power of two from 4 to 512.
     pub side: usize,
-    /// Cells that are looked at: of [`Stage::All`] `side`^3, of [`Stage::Pick`] an even number.
+    /// Grids over cubes in one another, from 1 to 8: see [`March`](super::march::March).
+    pub cascades: usize,
+    /// Cells that are looked at: of [`Stage::All`] all of them, of [`Stage::Pick`] an even number.
     pub count: usize,
     /// The stream of its random numbers; 0 where there are none.
     pub stream: u32,
@@ -73,7 +75,7 @@ pub struct Occupancy {
 impl Occupancy {
     /// All cells.
     pub fn cells(&self) -> usize {
-        self.side.pow(3)
+        self.cascades * self.side.pow(3)
     }
 
     fn name(&self) -> (&'static str, &'static str) {
@@ -103,7 +105,11 @@ impl Kernel for Occupancy {
     }
 
     fn variant(&self) -> String {
-        format!("{}, {}^3 cells", self.name().0, self.side)
+        let (stage, side) = (self.name().0, self.side);
+        match self.cascades {
+            1 => format!("{stage}, {side}^3 cells"),
+            cascades => format!("{stage}, {cascades} x {side}^3 cells"),
+        }
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -152,6 +158,7 @@ impl Kernel for Occupancy {
             context: json!({
                 "early": EARLY,
                 "stage": stage,
+                "cascades": self.cascades,
                 "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],

@@ -25,6 +25,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, Result};
 
 pub mod autoencoder;
+mod batch;
 pub mod classifier;
 pub mod codes;
 pub mod diffusion;
@@ -37,7 +38,8 @@ pub mod published;
 pub mod registry;
 pub mod vae;
 
-pub use model::{DataType, Figures, Model, Phase, Rays};
+pub use batch::{DataType, Rays, Taken};
+pub use model::{Extent, Figures, Model, Phase};
 pub use registry::Entry;
 
 /// All models.

@@ -4,162 +4,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use crate::data::scene::{Camera, Cameras, POSE_FLOATS, ROW_BYTES, Views};
+use super::batch::DataType;
+use crate::data::scene::{Camera, Views};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Parameter, Role};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Var};
 use crate::kernels::Caps;
 use crate::program::sampling::{Classes, Sampling};
-use crate::tensor::{DType, TensorType};
-
-/// A data set as a model's graphs see it: rows of pixels or coordinates, by index.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DataType {
-    /// Rows that are resident.
-    pub rows: usize,
-    /// Elements of a row.
-    pub width: usize,
-    /// Their type.
-    pub dtype: DType,
-    /// Length of the list of indices.
-    pub indices: usize,
-    /// Factor that brings elements to the model's range.
-    pub scale: f32,
-    /// Summand.
-    pub shift: f32,
-    /// Classes of the labels; 0 where there are none.
-    pub classes: usize,
-    /// Of rays: the cameras that they are of.
-    pub cameras: Option<Cameras>,
-}
-
-/// The step's batch of rays.
-#[derive(Clone, Copy, Debug)]
-pub struct Rays<'g> {
-    /// Their rows `[batch, 8]`, bytes 0 to 255 as f32: red, green, blue, alpha, the pixel's number.
-    pub rows: Var<'g>,
-    /// The poses of all views, `[views, 12]`: input `poses`.
-    pub poses: Var<'g>,
-    /// What is known of the views.
-    pub cameras: Cameras,
-}
-
-impl DataType {
-    /// The same in the range that a diffusion process sees: pixels from [0, 1] in [-1, 1], anything else as it is.
-    pub(super) fn for_process(&self, pixels: bool) -> Self {
-        if !pixels {
-            return *self;
-        }
-        Self {
-            scale: 2.0 * self.scale,
-            shift: 2.0 * self.shift - 1.0,
-            ..*self
-        }
-    }
-
-    /// The step's batch `[batch, width]` in the model's range, gathered from inputs `data` and `index`.
-    ///
-    /// # Errors
-    /// When the data has not `width` values an example, which `model` takes.
-    pub fn batch<'g>(
-        &self,
-        graph: &'g Graph,
-        model: &str,
-        width: usize,
-        batch: usize,
-    ) -> Result<Var<'g>> {
-        if self.cameras.is_some() {
-            return Err(Error::Usage(format!(
-                "{model}: the model takes pictures or points; the data is rays of posed pictures, which only models of radiance fields take"
-            )));
-        }
-        if self.width != width {
-            return Err(Error::Usage(format!(
-                "{model}: the model takes {width} values an input, the data has {}",
-                self.width
-            )));
-        }
-        Ok(self.gathered(graph, batch))
-    }
-
-    /// The step's batch of rays, gathered from inputs `data` and `index`, and the poses of their views, input `poses`.
-    ///
-    /// # Errors
-    /// When the data is no rays.
-    pub fn rays<'g>(&self, graph: &'g Graph, model: &str, batch: usize) -> Result<Rays<'g>> {
-        let Some(cameras) = self.cameras.filter(|_| self.width == ROW_BYTES) else {
-            return Err(Error::Usage(format!(
-                "{model}: the model takes posed pictures (scene:DIR or analytic); the data has {} values an example and no cameras",
-                self.width
-            )));
-        };
-        let poses = TensorType::f32([cameras.count, POSE_FLOATS]);
-        Ok(Rays {
-            rows: self.gathered(graph, batch),
-            poses: graph.input("poses", poses),
-            cameras,
-        })
-    }
-
-    fn gathered<'g>(&self, graph: &'g Graph, batch: usize) -> Var<'g> {
-        let ty = TensorType {
-            shape: [self.rows, self.width].into(),
-            dtype: self.dtype,
-        };
-        let index = graph.input("index", TensorType::u32([self.indices]));
-        graph
-            .input("data", ty)
-            .gather_batch(index, batch, self.scale, self.shift)
-    }
-
-    /// The labels of the step's batch, `[batch, classes]`: 1 at the class, else 0. Input `labels` has a row an example.
-    ///
-    /// # Errors
-    /// When the data has no labels, or not of `classes` classes.
-    pub fn labels<'g>(
-        &self,
-        graph: &'g Graph,
-        model: &str,
-        classes: usize,
-        batch: usize,
-    ) -> Result<Var<'g>> {
-        if self.classes != classes {
-            let found = match self.classes {
-                0 => "the data has no labels".to_owned(),
-                n => format!("the data has {n} classes"),
-            };
-            return Err(Error::Usage(format!(
-                "{model}: the model is conditional on {classes} classes, {found}"
-            )));
-        }
-        let ty = TensorType {
-            shape: [self.rows, classes].into(),
-            dtype: DType::U8,
-        };
-        let index = graph.input("index", TensorType::u32([self.indices]));
-        Ok(graph
-            .input("labels", ty)
-            .gather_batch(index, batch, 1.0, 0.0))
-    }
-}
-
-impl<'g> Rays<'g> {
-    /// Colours `[batch, 3]` in [0, 1], straight: not yet over anything.
-    pub fn colours(&self) -> Var<'g> {
-        self.rows.slice(1, 0, 3) * (1.0 / 255.0)
-    }
-
-    /// How opaque the pixels are, `[batch, 1]` in [0, 1].
-    pub fn alpha(&self) -> Var<'g> {
-        self.rows.slice(1, 3, 4) * (1.0 / 255.0)
-    }
-
-    /// Origins and directions `[batch, 6]`, as [`Var::camera_rays`] has them.
-    pub fn rays(&self) -> Var<'g> {
-        self.rows.camera_rays(self.poses, &self.cameras.camera)
-    }
-}
 
 /// One of the updates that an iteration of training is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +38,28 @@ impl Phase {
             takes_data: true,
             metrics: metrics.iter().map(|&m| m.to_owned()).collect(),
         }]
+    }
+}
+
+/// Where a radiance field is, in the scene's coordinates, and how finely it is seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// The corner of its box where x, y and z are least.
+    pub low: [f64; 3],
+    /// The corner where they are greatest.
+    pub high: [f64; 3],
+    /// The length of the steps, about, in which its views are computed.
+    pub step: f64,
+}
+
+impl Extent {
+    /// A cube around the origin.
+    pub(super) fn around_origin(half_side: f64, step: f64) -> Self {
+        Self {
+            low: [-half_side; 3],
+            high: [half_side; 3],
+            step,
+        }
     }
 }
 
@@ -359,6 +233,39 @@ pub trait Model: Debug + Send + Sync {
 
     /// The most rays of a [`Model::rendering`] whose buffers have at most `limit` bytes each.
     fn rays_at_once(&self, _limit: u64) -> usize {
+        1
+    }
+
+    /// Where it is, of a radiance field.
+    ///
+    /// # Errors
+    /// When the model is no radiance field, or its coordinates are not the scene's.
+    fn extent(&self) -> Result<Extent> {
+        Err(self.cannot("say what is where: it is no radiance field"))
+    }
+
+    /// How dense a radiance field is at `count` places: from input `places` `[count, 3]`, in the scene's coordinates, to output `density` `[count]`, the
+    /// optical thickness of a unit of length, not below 0.
+    ///
+    /// # Errors
+    /// As [`Model::extent`].
+    fn densities(&self, _count: usize) -> Result<Graph> {
+        self.extent()
+            .and(Err(self.cannot("say how dense it is at a place")))
+    }
+
+    /// What a radiance field's places look like: from inputs `places` `[count, 3]` and `directions` `[count, 3]`, of length 1, the way of the light's
+    /// ray from the eye on, to output `colour` `[count, 3]` in [0, 1]. A model whose colours do not depend on directions has no such input.
+    ///
+    /// # Errors
+    /// As [`Model::extent`].
+    fn colours(&self, _count: usize) -> Result<Graph> {
+        self.extent()
+            .and(Err(self.cannot("say what colour a place has")))
+    }
+
+    /// The most places of [`Model::densities`] and [`Model::colours`] whose buffers have at most `limit` bytes each.
+    fn places_at_once(&self, _limit: u64) -> usize {
         1
     }
 

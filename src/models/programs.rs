@@ -20,8 +20,9 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
+use super::batch::DataType;
 use super::diffusion::Diffusion;
-use super::model::{DataType, Model};
+use super::model::Model;
 use super::noised_classifier::NoisedClassifier;
 use super::registry::{Case, Examples, Usual};
 use crate::error::{Error, Result};
@@ -148,6 +149,12 @@ pub fn graphs(
             model.rendering(&camera, rays),
         )?;
     }
+    let places = batch.min(model.places_at_once(1 << 27));
+    have(
+        format!("densities, {places} places"),
+        model.densities(places),
+    )?;
+    have(format!("colours, {places} places"), model.colours(places))?;
     let any = model.as_any();
     if let Some(diffusion) = any.downcast_ref::<Diffusion>() {
         let bound = diffusion.bound(data, batch);

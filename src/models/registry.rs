@@ -24,9 +24,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::model::{DataType, Model};
+use super::batch::DataType;
+use super::model::Model;
 use crate::data::digits::digits;
-use crate::data::scene::{Cameras, POSE_FLOATS, ROW_BYTES, analytic};
+use crate::data::scene::{CAMERA_FLOATS, Cameras, POSE_FLOATS, ROW_BYTES, analytic};
 use crate::error::{Error, Result};
 use crate::graph::update::{Rule, Update};
 use crate::kernels::Caps;
@@ -152,13 +153,14 @@ impl Examples {
         // A stride that meets objects, edges and what is beside them in all views.
         let all = scene.rows();
         let chosen: Vec<usize> = (0..rows).map(|i| i * 7919 % all).collect();
-        let poses = scene.views.as_ref().map(|v| v.matrix()).unwrap_or_default();
+        let of_views = |floats: usize, values| Value::f32([cameras.count, floats], values);
         let rays = scene.select(&chosen).values;
         Ok(Self {
             data,
             inputs: vec![
                 ("data", Value::new([rows, ROW_BYTES], rays)?),
-                ("poses", Value::f32([cameras.count, POSE_FLOATS], poses)?),
+                ("poses", of_views(POSE_FLOATS, scene.poses())?),
+                ("cameras", of_views(CAMERA_FLOATS, scene.cameras())?),
             ],
         })
     }
@@ -166,8 +168,9 @@ impl Examples {
     /// What graphs have to know of them; of a model of other pictures, as many values an example.
     pub fn data_type(model: &dyn Model, rows: usize) -> DataType {
         let cameras = model.camera().map(|camera| Cameras {
-            camera,
+            common: Some(camera),
             count: 3,
+            pixels: 3 * camera.pixels() as u64,
             alpha: true,
         });
         let rays = cameras.is_some();

@@ -50,7 +50,7 @@ mod store;
 
 pub use player::Player;
 pub use renderer::Renderer;
-pub(crate) use renderer::further;
+pub(crate) use renderer::{check_size, further};
 pub use sampler::Sampler;
 pub use store::{Store, StoreOptions};
 

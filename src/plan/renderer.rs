@@ -3,7 +3,8 @@
 use super::{Plan, Store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::kernels::camera_rays::{Camera, POSE_FLOATS};
+use crate::kernels::camera::Camera;
+use crate::kernels::camera_rays::{POSE_FLOATS, table};
 use crate::program::PlanOptions;
 use crate::tensor::Data;
 
@@ -30,7 +31,7 @@ impl Renderer {
         count: usize,
         options: PlanOptions,
     ) -> Result<Self> {
-        let renderer = Self {
+        let mut renderer = Self {
             plan: Plan::compile(graph, store, &[], options)?,
             camera: *camera,
             count: count.max(1),
@@ -39,7 +40,19 @@ impl Renderer {
         let nothing = Data::F32(vec![0.0; 6 * camera.pixels()]);
         renderer.plan.write("picture", &nothing)?;
         renderer.plan.write("first", &Data::F32(vec![0.0]))?;
+        renderer.set_camera(camera)?;
         Ok(renderer)
+    }
+
+    /// Another camera, from the next picture on: other focal lengths, another lens. Takes effect before the next submission, and so belongs before
+    /// [`Renderer::begin`].
+    ///
+    /// # Errors
+    /// When its pictures have another size, or the device is lost.
+    pub fn set_camera(&mut self, camera: &Camera) -> Result<()> {
+        check_size(&self.camera, camera)?;
+        self.camera = *camera;
+        self.plan.write("camera", &Data::F32(table(&[*camera])))
     }
 
     /// Begins a new picture, seen from `pose`: the rows of the 3x4 matrix from the camera's axes to the world, row after row, the camera looking
@@ -103,6 +116,21 @@ impl Renderer {
     pub fn plan(&mut self) -> &mut Plan {
         &mut self.plan
     }
+}
+
+/// Refuses a camera whose pictures have another size than those of the one that a graph was compiled for.
+pub(crate) fn check_size(compiled: &Camera, camera: &Camera) -> Result<()> {
+    let [of, wanted] = [compiled, camera].map(|c| [c.width, c.height]);
+    if of == wanted {
+        return Ok(());
+    }
+    Err(Error::field(
+        "camera",
+        format!(
+            "has pictures of {} x {}; this renderer draws pictures of {} x {}",
+            wanted[0], wanted[1], of[0], of[1]
+        ),
+    ))
 }
 
 /// The pixels that are seen `now`.

@@ -53,6 +53,7 @@ pub(crate) mod half;
 pub(crate) mod hash_encoding;
 pub(crate) mod map;
 pub(crate) mod march;
+pub(crate) mod marching_cubes;
 pub(crate) mod matmul;
 pub(crate) mod occupancy;
 pub(crate) mod piece;

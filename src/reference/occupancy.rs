@@ -23,16 +23,19 @@ pub(crate) fn pick<T: Real>(
 ) -> Vec<u32> {
     let count = kernel.count as u32;
     let n = if state.step < EARLY { count } else { count / 2 };
-    let within = kernel.cells() as u32 - 1;
+    let (cells, cascades) = (kernel.cells() as u32, kernel.cascades as u32);
+    let of_cascade = cells / cascades;
     let step = state.step as u32;
     let permuted = (0..n).map(|i| {
         let number = i.wrapping_add(step.wrapping_mul(n));
-        number.wrapping_mul(56_924_617).wrapping_add(96_925_573) & within
+        let turned = (number / cascades)
+            .wrapping_mul(56_924_617)
+            .wrapping_add(96_925_573);
+        turned % of_cascade + of_cascade * (number % cascades)
     });
     let occupied = (0..count - n).map(|i| {
-        let mut tried = (0..ATTEMPTS).map(|attempt| {
-            words(kernel, state, 3 * i + attempt / 4)[attempt as usize % 4] & within
-        });
+        let mut tried = (0..ATTEMPTS)
+            .map(|attempt| words(kernel, state, 3 * i + attempt / 4)[attempt as usize % 4] % cells);
         let above = |cell: &u32| values[*cell as usize].to_f64() > threshold.to_f64();
         let last = tried.clone().next_back().unwrap_or(0);
         tried.find(above).unwrap_or(last)
@@ -44,11 +47,17 @@ pub(crate) fn pick<T: Real>(
 pub(crate) fn points<T: Real>(kernel: &Occupancy, cells: &[u32], state: RandomState) -> Vec<T> {
     let side = kernel.side as u32;
     let of_cell = |(i, &cell): (usize, &u32)| {
-        let corner = [cell % side, cell / side % side, cell / side / side];
+        let corner = [cell % side, cell / side % side, cell / side / side % side];
+        let outwards = kernel.cascades as i32 - 1 - (cell / side.pow(3)) as i32;
         let random = words(kernel, state, i as u32);
         [0, 1, 2].map(|axis| {
             let u = f64::from(random[axis] >> 17) / 32_768.0;
-            T::from_f64((f64::from(corner[axis]) + u) / f64::from(side))
+            let place = T::from_f64((f64::from(corner[axis]) + u) / f64::from(side));
+            if kernel.cascades == 1 {
+                return place;
+            }
+            let half = T::from_f64(0.5);
+            (place - half).scaled(-outwards.max(0)) + half
         })
     };
     cells.iter().enumerate().flat_map(of_cell).collect()

@@ -1,4 +1,5 @@
-//! Pictures and pages, from plain numbers and shapes: image grids, animations, curves, a roofline. They come back as bytes or text;
+//! Pictures, pages and meshes, from plain numbers and shapes: image grids, animations, curves, a roofline, cameras, surfaces of triangles. They come back as bytes or
+//! text;
 //! whoever asked writes them.
 //!
 //! ```
@@ -15,8 +16,11 @@
 //! ```
 
 #[cfg(feature = "cli")]
+pub mod cameras;
+#[cfg(feature = "cli")]
 pub mod curves;
 pub mod depth;
 pub mod grid;
+pub mod mesh;
 #[cfg(feature = "cli")]
 pub mod roofline;

@@ -25,7 +25,9 @@
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
-use crate::data::scene::POSE_FLOATS;
+use std::sync::Arc;
+
+use crate::data::scene::{CAMERA_FLOATS, POSE_FLOATS, Views};
 use crate::data::{Dataset, epoch_order};
 use crate::error::Result;
 use crate::graph::Graph;
@@ -57,6 +59,8 @@ pub struct Feed {
     labels: Option<Box<dyn Resident>>,
     /// Where the cameras of rays are.
     poses: Option<Box<dyn Resident>>,
+    /// What cameras they are.
+    cameras: Option<Box<dyn Resident>>,
     /// Whether a smaller last batch of an epoch is left out.
     whole_batches: bool,
     /// The epoch whose order is at hand.
@@ -110,14 +114,16 @@ impl Feed {
                 session.upload("labels", value)
             })
             .transpose()?;
-        let poses = dataset
-            .views
-            .as_ref()
-            .map(|views| {
-                let shape = [views.poses.len(), POSE_FLOATS];
-                session.upload("poses", Value::f32(shape, views.matrix())?)
-            })
-            .transpose()?;
+        let of_views = |name: &str, floats: usize, values: fn(&Views) -> Vec<f32>| {
+            let views = dataset.views.as_ref();
+            let upload = |views: &Arc<Views>| {
+                let shape = [views.poses.len(), floats];
+                session.upload(name, Value::f32(shape, values(views))?)
+            };
+            views.map(upload).transpose()
+        };
+        let poses = of_views("poses", POSE_FLOATS, Views::matrix)?;
+        let cameras = of_views("cameras", CAMERA_FLOATS, Views::table)?;
         if let Some(steps) = window {
             log::info!(
                 "{} has {bytes} bytes, above {limit}: streamed, {steps} steps at a time",
@@ -133,6 +139,7 @@ impl Feed {
             index,
             labels,
             poses,
+            cameras,
             whole_batches: wants.whole_batches,
             order: None,
             filled: None,
@@ -152,6 +159,7 @@ impl Feed {
         let mut inputs = vec![("data", self.data.as_ref()), ("index", self.index.as_ref())];
         inputs.extend(self.labels.as_ref().map(|l| ("labels", l.as_ref())));
         inputs.extend(self.poses.as_ref().map(|p| ("poses", p.as_ref())));
+        inputs.extend(self.cameras.as_ref().map(|c| ("cameras", c.as_ref())));
         inputs
     }
 

@@ -27,7 +27,9 @@ impl Resident for Uploaded {
 }
 
 /// The buffers of `inputs`.
-fn bindings<'a>(inputs: &[(&'a str, &dyn Resident)]) -> Result<Vec<(&'a str, BufferSlice)>> {
+pub(crate) fn bindings<'a>(
+    inputs: &[(&'a str, &dyn Resident)],
+) -> Result<Vec<(&'a str, BufferSlice)>> {
     let binding = |(name, resident): &(&'a str, &dyn Resident)| {
         let resident: &dyn Any = *resident;
         match resident.downcast_ref::<Uploaded>() {

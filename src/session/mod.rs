@@ -66,7 +66,7 @@ use crate::tensor::{Data, Value};
 
 mod cpu;
 pub mod feed;
-mod gpu;
+pub(crate) mod gpu;
 
 /// What computations run on.
 #[derive(Clone, Debug)]

@@ -152,14 +152,13 @@ fn on_cpu(model: &dyn Model, steps: &Steps, refused: Refused<'_>) -> Result<Opti
     let graph = model.training(refused.phase, &data, &update)?;
     let nodes = graph.nodes();
     let mut known = Known::new();
-    for (i, node) in nodes.iter().enumerate() {
-        let Some(leaf) = node.op.as_leaf() else {
-            continue;
-        };
+    let numbered = nodes.iter().enumerate();
+    for (i, node, leaf) in numbered.filter_map(|(i, n)| Some((i, n, n.op.as_leaf()?))) {
         let data = match (&leaf.kind, leaf.name.as_str()) {
             (LeafKind::Input, "data") => part.values.clone(),
             (LeafKind::Input, "labels") => Data::U8(part.one_hot(data.classes)?),
             (LeafKind::Input, "poses") => Data::F32(part.poses()),
+            (LeafKind::Input, "cameras") => Data::F32(part.cameras()),
             (LeafKind::Input, "index") => Data::U32((0..batch as u32).collect()),
             (LeafKind::Parameter, name) => match layout.find(name) {
                 Some(position) => Data::F32(weights[position].clone()),

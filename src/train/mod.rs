@@ -34,7 +34,7 @@ pub mod recover;
 mod run;
 mod spent;
 mod submit;
-mod timetable;
+pub(crate) mod timetable;
 
 pub use prepare::Trainer;
 pub use run::{Event, Summary};

@@ -9,7 +9,7 @@ use crate::models::Phase;
 use crate::nn::schedule;
 
 /// The update of a phase on a batch.
-pub(super) fn update_of(training: &Training, phase: &Phase, batch: usize) -> Update {
+pub(crate) fn update_of(training: &Training, phase: &Phase, batch: usize) -> Update {
     Update {
         rule: training.optimizer,
         max_norm: training.clip,
@@ -23,13 +23,13 @@ pub(super) fn update_of(training: &Training, phase: &Phase, batch: usize) -> Upd
 }
 
 /// Updates of an iteration: what the device counts as its steps.
-pub(super) fn ticks_of(phases: &[Phase]) -> u64 {
+pub(crate) fn ticks_of(phases: &[Phase]) -> u64 {
     phases.iter().map(|p| p.repeats as u64).sum()
 }
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Timetable {
+pub(crate) struct Timetable {
     training: Training,
     phases: Vec<Phase>,
     per_epoch: u64,
@@ -38,7 +38,7 @@ pub(super) struct Timetable {
 
 impl Timetable {
     /// Of a training on data that has `batches` an epoch.
-    pub(super) fn new(training: Training, phases: Vec<Phase>, batches: u64) -> Self {
+    pub(crate) fn new(training: Training, phases: Vec<Phase>, batches: u64) -> Self {
         let mut timetable = Self {
             training,
             phases,
@@ -53,38 +53,38 @@ impl Timetable {
     }
 
     /// How the model is trained.
-    pub(super) fn training(&self) -> &Training {
+    pub(crate) fn training(&self) -> &Training {
         &self.training
     }
 
     /// The updates of an iteration, in order.
-    pub(super) fn phases(&self) -> &[Phase] {
+    pub(crate) fn phases(&self) -> &[Phase] {
         &self.phases
     }
 
     /// Iterations of the whole training.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Iterations of an epoch.
-    pub(super) fn per_epoch(&self) -> u64 {
+    pub(crate) fn per_epoch(&self) -> u64 {
         self.per_epoch
     }
 
     /// Updates of an iteration.
-    pub(super) fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         ticks_of(&self.phases)
     }
 
     /// Batches that an iteration takes.
-    pub(super) fn batches(&self) -> u64 {
+    pub(crate) fn batches(&self) -> u64 {
         let takes = self.phases.iter().filter(|p| p.takes_data);
         takes.map(|p| p.repeats as u64).sum::<u64>().max(1)
     }
 
     /// The phase of the iteration's update number `tick`, and how many of its own updates come before it there.
-    pub(super) fn phase_of(&self, tick: u64) -> (usize, u64) {
+    pub(crate) fn phase_of(&self, tick: u64) -> (usize, u64) {
         let mut before = tick;
         for (i, phase) in self.phases.iter().enumerate() {
             if before < phase.repeats as u64 {
@@ -96,7 +96,7 @@ impl Timetable {
     }
 
     /// The schedule's row of the device's step `tick`, counted from the beginning of the training.
-    pub(super) fn row(&self, tick: u64, loss_scale: f32) -> [f32; SCHEDULE_COLUMNS] {
+    pub(crate) fn row(&self, tick: u64, loss_scale: f32) -> [f32; SCHEDULE_COLUMNS] {
         let t = &self.training;
         let (step, within) = (tick / self.ticks(), tick % self.ticks());
         let (phase, before) = self.phase_of(within);
@@ -111,13 +111,13 @@ impl Timetable {
     }
 
     /// The learning rate of iteration `step`.
-    pub(super) fn learning_rate(&self, step: u64) -> f64 {
+    pub(crate) fn learning_rate(&self, step: u64) -> f64 {
         self.training.learning_rate.at(step, self.total)
     }
 
     /// The next step after `step` at which something is decided or written: logging, epochs, checkpoints and previews by
     /// steps, the end.
-    pub(super) fn next_boundary(&self, step: u64) -> u64 {
+    pub(crate) fn next_boundary(&self, step: u64) -> u64 {
         let after = |every: u64| (step / every + 1) * every;
         let t = &self.training;
         let mut next = after(t.log_steps)
@@ -132,13 +132,13 @@ impl Timetable {
     }
 
     /// Whether an epoch ends with step `step`, or the training.
-    pub(super) fn ends_epoch(&self, step: u64) -> bool {
+    pub(crate) fn ends_epoch(&self, step: u64) -> bool {
         step.is_multiple_of(self.per_epoch) || step == self.total
     }
 
     /// Whether something is decided after `step` steps that must be the same in a run that was resumed: by held-out examples, or of
     /// f16's loss scale.
-    pub(super) fn is_decided_at(&self, step: u64) -> bool {
+    pub(crate) fn is_decided_at(&self, step: u64) -> bool {
         let every = self.training.checkpoint_steps;
         let half = self.training.precision == Storage::F16;
         let by_steps = every > 0 && step.is_multiple_of(every);

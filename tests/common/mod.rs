@@ -23,6 +23,7 @@ use wgen::train::{Summary, Trainer};
 
 pub(crate) mod calls;
 pub(crate) mod continuous;
+pub(crate) mod example;
 #[cfg(unix)]
 pub(crate) mod fields;
 pub(crate) mod folder;
@@ -36,6 +37,7 @@ pub(crate) mod process;
 pub(crate) mod rays;
 pub(crate) mod sampled;
 pub(crate) mod saved;
+pub(crate) mod scenes;
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
 pub(crate) fn gpu() -> Gpu {

@@ -82,6 +82,49 @@ def exact(name, n, grid, steps, density):
     put(f"{name}/samples", np.array(found, f).reshape(-1, 4))
 
 
+def cascades(name, n, grid, steps, count, octave, density):
+    """Grids over cubes in one another, looked up in the smallest that holds a place; steps that double from octave to octave, walked one by one."""
+    r, jitter = rays(n), (rng.integers(0, 1 << 24, n) / 2**24).astype(f)
+    r[: n // 2, :3] = (r[: n // 2, :3] - f(0.5)) * (2.0 ** -rng.integers(0, count, n // 2))[:, None].astype(f) + f(0.5)
+    occupied = rng.uniform(size=(count, grid**3)) < density
+    dt = f(math.sqrt(3) / (steps * 2 ** (count - 1)))
+    # The lattice in shortest steps, as integers: where each of its steps begins, and how long it is.
+    begins, lengths, at = [], [], 0
+    while at < 4 * steps * 2 ** (count - 1):
+        length = 1
+        if octave:
+            while length < 2 ** (count - 1) and at >= 2 * octave * length:
+                length *= 2
+        begins.append(at)
+        lengths.append(length)
+        at += length
+    begins, lengths = np.array(begins), np.array(lengths)
+    counts, found = [], []
+    for ray, j in zip(r, jitter):
+        t = ((begins // lengths).astype(f) + j) * (dt * lengths.astype(f))
+        x = ray[None, :3] + t[:, None] * ray[None, 3:]
+        assert t.dtype == f and x.dtype == f
+        keep = np.zeros(len(t), bool)
+        seen = np.zeros(len(t), bool)
+        for c in range(count):
+            side = f(2.0 ** (c - (count - 1)))
+            middle = x - f(0.5)
+            inside = (np.abs(middle) < side / 2).all(1) & ~seen
+            cell = np.minimum(((middle / side + f(0.5)) * f(grid)).astype(np.int64), grid - 1)
+            cell = np.where(inside[:, None], cell, 0)
+            keep |= inside & occupied[c, cell[:, 0] + grid * (cell[:, 1] + grid * cell[:, 2])]
+            seen |= inside
+        mine = np.nonzero(keep)[0][: min(steps * count, 1024)]
+        counts.append(len(mine))
+        found += [np.append(x[i], t[i]) for i in mine]
+    put(f"{name}/options", [grid, steps, count, octave])
+    put(f"{name}/rays", r)
+    put(f"{name}/jitter", jitter)
+    put(f"{name}/bits", packed(occupied))
+    put(f"{name}/counts", counts)
+    put(f"{name}/samples", np.array(found, f).reshape(-1, 4))
+
+
 def near(name, n, grid, steps, density):
     r = rays(n).astype(np.float64)
     occupied = rng.uniform(size=grid**3) < density
@@ -159,6 +202,9 @@ def main():
     scan("scan/half", counts, total // 2, total // 2)
     scan("scan/none", counts + 3, 2, 5)
     grid(8, 300)
+    cascades("exact/cascades", 32, 8, 16, 3, 0, 0.3)
+    cascades("exact/octaves", 32, 8, 64, 4, 16, 0.4)
+    cascades("exact/octaves_full", 24, 4, 20, 5, 17, 2.0)
     save_file(out, os.path.join(HERE, "nerf_march.safetensors"))
     for name, x in out.items():
         print(name, list(x.shape), x.dtype)

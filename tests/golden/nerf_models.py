@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import torch
+from torch import nn
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
@@ -149,22 +150,40 @@ def nerf(out, name, config, weight):
 # ---- The hash grid ----
 
 TINY = {"half_side": 1.5, "levels": 3, "features": 2, "log2_entries": 7, "base_resolution": 4, "finest_resolution": 12, "width": 12, "outputs": 5,
-        "grid": 8, "steps": 24, "capacity": 400, "background": "random", "loss": "huber", "weight_decay": 1e-6}
+        "grid": 8, "steps": 24, "capacity": 400, "background": "random", "loss": "huber", "weight_decay": 1e-6, "cascades": 1, "octave_steps": 0,
+        "exposures": 0}
+# What the mean square of the exposures' logarithms adds to the loss.
+EXPOSURE_DECAY = 1e-3
 
 
 def lattice(config, origin, view, jitter, occupied):
-    """Samples of one ray, [n, 4], and how close one comes to the wall of a cell, in cells: every point of the lattice is looked at."""
-    dt, side = math.sqrt(3) / config["steps"], config["grid"]
-    t = (torch.arange(8 * config["steps"]) + jitter) * dt
+    """Samples of one ray, [n, 4], how long their steps are, in shortest ones, and how close one comes to the wall of a cell, in cells: every point of the
+    lattice is looked at, in the smallest cube that holds it."""
+    side, cascades, octave = config["grid"], config["cascades"], config["octave_steps"]
+    dt = math.sqrt(3) / (config["steps"] * 2 ** (cascades - 1))
+    begins, lengths, at = [], [], 0
+    while at < 8 * config["steps"] * 2 ** (cascades - 1):
+        length = 1
+        while octave and length < 2 ** (cascades - 1) and at >= 2 * octave * length:
+            length *= 2
+        begins.append(at)
+        lengths.append(length)
+        at += length
+    begins, lengths = torch.tensor(begins), torch.tensor(lengths)
+    t = (begins // lengths + jitter) * (dt * lengths)
     x = (origin * (0.5 / config["half_side"]) + 0.5) + t[:, None] * view
-    scaled = x * side
-    about = ((scaled > -0.5) & (scaled < side + 0.5)).all(1)
-    wall = (scaled - scaled.round()).abs()[about]
-    cell = scaled.floor().long()
-    inside = ((cell >= 0) & (cell < side)).all(1)
-    cell = cell.clamp(0, side - 1)
-    kept = inside & occupied[cell[:, 0] + side * (cell[:, 1] + side * cell[:, 2])]
-    return torch.cat([x, t[:, None]], 1)[kept], wall.min().item() if len(wall) else 1.0
+    kept, seen, near = torch.zeros(len(t), dtype=torch.bool), torch.zeros(len(t), dtype=torch.bool), 1.0
+    for cascade in range(cascades):
+        scaled = x * side if cascades == 1 else ((x - 0.5) * 2 ** (cascades - 1 - cascade) + 0.5) * side
+        about = ((scaled > -0.5) & (scaled < side + 0.5)).all(1)
+        wall = (scaled - scaled.round()).abs()[about]
+        near = min(near, wall.min().item() if len(wall) else 1.0)
+        cell = scaled.floor().long()
+        inside = ((cell >= 0) & (cell < side)).all(1) & ~seen
+        cell = cell.clamp(0, side - 1)
+        kept |= inside & occupied[side**3 * cascade + cell[:, 0] + side * (cell[:, 1] + side * cell[:, 2])]
+        seen |= inside
+    return torch.cat([x, t[:, None]], 1)[kept], lengths[kept].double(), near
 
 
 def plain_encoding(x, table, grid):
@@ -189,28 +208,32 @@ def plain_encoding(x, table, grid):
 def ngp(out, name, config, rays, active):
     """Of `rays` rays the first `active` are asked for, and of these count what fits into the capacity."""
     model = hashed.Ngp(config)
+    cells = config["cascades"] * config["grid"]**3
+    exposure = nn.Parameter(0.3 * single(torch.randn(VIEWS, 3))) if config["exposures"] else None
     while True:
         with torch.no_grad():
             for key, p in model.named_parameters():
                 p.copy_(single(0.5 * torch.randn_like(p) if key == "encoding.table" else p * 1.5))
-        model.values = 0.05 * (torch.rand(config["grid"]**3) < 0.4).double()
+        model.values = 0.05 * (torch.rand(cells) < 0.4).double()
         model.values[::7] = -1.0  # seen by no camera
-        model.occupy()
+        innermost = model.values[:config["grid"]**3]
+        model.occupied = model.values > min(0.01, innermost.clamp(min=0).mean().item())
         jitter = uniforms("jitter", rays, 1)[:, 0]
         # Pixels whose rays have no sample at a wall.
         pixel = []
         while len(pixel) < rays:
             one = torch.randint(0, VIEWS * WIDTH * HEIGHT, (1,))
             ray = Batch(one, "white")
-            if lattice(config, ray.origin[0], ray.views[0], jitter[len(pixel)], model.occupied)[1] > 3e-5:
+            if lattice(config, ray.origin[0], ray.views[0], jitter[len(pixel)], model.occupied)[2] > 3e-5:
                 pixel.append(one)
         batch = Batch(torch.cat(pixel), config["background"])
-        samples = [lattice(config, o, d, j, model.occupied)[0] for o, d, j in zip(batch.origin, batch.views, jitter)]
+        marched = [lattice(config, o, d, j, model.occupied)[:2] for o, d, j in zip(batch.origin, batch.views, jitter)]
+        samples = [x for x, _ in marched]
         kept, number = 0, 0
         while kept < active and number + len(samples[kept]) <= config["capacity"]:
             number += len(samples[kept])
             kept += 1
-        packed = torch.cat(samples[:kept])
+        packed, lengths = torch.cat(samples[:kept]), torch.cat([each for _, each in marched[:kept]])
         ray = torch.repeat_interleave(torch.arange(kept), torch.tensor([len(s) for s in samples[:kept]]))
         features = plain_encoding(packed[:, :3], model.encoding.table, model.encoding.grid)
         h0 = model.density[0](features)
@@ -223,7 +246,7 @@ def ngp(out, name, config, rays, active):
             break
     # exp's own gradient: no h is beyond where it is bounded.
     assert h[:, 0].abs().max() < 14
-    tau = torch.exp(h[:, 0]) * model.delta
+    tau = torch.exp(h[:, 0]) * model.delta * lengths
     seen, acc = [], []
     for r in range(kept):
         own = ray == r
@@ -232,7 +255,8 @@ def ngp(out, name, config, rays, active):
         seen.append((weights[:, None] * colour[own]).sum(0))
         acc.append(weights.sum())
     acc = torch.stack(acc)
-    seen = torch.stack(seen) + (1 - acc)[:, None] * batch.background[:kept]
+    factors = exposure[torch.cat(pixel)[:kept] // (WIDTH * HEIGHT)].exp() if config["exposures"] else 1.0
+    seen = torch.stack(seen) * factors + (1 - acc)[:, None] * batch.background[:kept]
     e = seen - batch.target[:kept]
     if config["loss"] == "l2":
         each = e.square()
@@ -243,12 +267,21 @@ def ngp(out, name, config, rays, active):
     matrices = {k: p for k, p in model.named_parameters() if k != "encoding.table"}
     loss.backward()
     gradients = {k: p.grad + (config["weight_decay"] * p.detach() if k in matrices else 0) for k, p in model.named_parameters()}
-    tensors = {**dict(model.named_parameters()), "occupancy.values": model.values, "occupancy.rays": torch.tensor([float(active)])}
+    if config["exposures"]:
+        gradients["exposure"] = exposure.grad + 2 * EXPOSURE_DECAY / exposure.numel() * exposure.detach()
+    values = model.values if config["cascades"] == 1 else model.values.reshape(config["cascades"], -1)
+    tensors = {**dict(model.named_parameters()), "occupancy.values": values, "occupancy.rays": torch.tensor([float(active)])}
+    if config["exposures"]:
+        tensors["exposure"] = exposure
     mean_square = lambda e: e.square().mean(1).mean() * rays
     background = mean_square(batch.background[:kept] - batch.target[:kept])
     metrics = [loss * rays, mean_square(e), background, float(kept * rays), float(number * rays)]
     finish(out, name, batch, metrics, tensors, gradients)
 
+    print(f"{name}: loss {loss.item():.6f}, {kept} of {active} rays, {number} samples, most {max(map(len, samples))}, steps of {sorted(set(lengths.tolist()))}, "
+          f"opacity {acc.min():.3f} to {acc.max():.3f}, |e| {e.abs().min():.3f} to {e.abs().max():.3f}, pre-activations from {near:.1e}")
+    if config["cascades"] > 1:
+        return
     # The fast one.
     model.zero_grad()
     fast, opacity, _, count = model(batch.origin[:kept], batch.views[:kept], jitter[:kept], batch.background[:kept])
@@ -259,8 +292,6 @@ def ngp(out, name, config, rays, active):
     for key, p in model.named_parameters():
         decay = config["weight_decay"] * p.detach() if key in matrices else 0
         assert (p.grad + decay - gradients[key]).abs().max() < 1e-10 * gradients[key].abs().max(), key
-    print(f"{name}: loss {loss.item():.6f}, {kept} of {active} rays, {number} samples, most {max(map(len, samples))}, opacity {acc.min():.3f} to "
-          f"{acc.max():.3f}, |e| {e.abs().min():.3f} to {e.abs().max():.3f}, pre-activations from {near:.1e}")
 
 
 def main():
@@ -272,6 +303,8 @@ def main():
     ngp(out, "ngp", TINY, 24, 22)
     full = {**TINY, "features": 4, "capacity": 90, "background": "white", "loss": "l2"}
     ngp(out, "ngp_full", full, 24, 24)
+    around = {**TINY, "half_side": 6.0, "cascades": 3, "octave_steps": 16, "exposures": VIEWS}
+    ngp(out, "ngp_around", around, 24, 22)
     save_file({k: v.contiguous() for k, v in out.items()}, os.path.join(HERE, "nerf_models.safetensors"))
 
 

@@ -114,4 +114,52 @@ for angle in np.linspace(0, 2 * math.pi * 2, 121)[:-1]:
 out["llff/spiral"] = torch.stack(spiral[::7]).reshape(-1, 12)
 out["llff/bounds"] = torch.tensor([close, far])
 
+# Lenses: what OpenCV's models show is looked for by its own fixed point (undistortPoints) or by halving, not by Newton's method. Views of different sizes.
+# Width, height, fx, fy, cx, cy, offset, kind, k1, k2, k3, and p1, p2 or k4.
+LENSES = torch.tensor([
+    [37, 23, 31.5, 29.25, 17.75, 12.5, 0.5, 1, -0.28, 0.09, -0.012, 7e-4, -2e-4],
+    [20, 31, 25.0, 26.0, 10.5, 15.0, 0.5, 0, 0, 0, 0, 0, 0],
+    [41, 17, 22.0, 22.0, 20.0, 9.0, 0.5, 2, 0.1, -0.05, 0.01, -0.002, 0],
+    [12, 12, 14.0, 13.0, 6.0, 6.5, 0.0, 1, 0.12, -0.03, 0.004, -3e-3, 2e-3],
+])
+
+
+def undistorted(x, y, kind, k):
+    if kind == 0:
+        return [x, y, 1.0]
+    if kind == 1:
+        k1, k2, k3, p1, p2 = k
+        u, v = x, y
+        for _ in range(400):
+            r = u * u + v * v
+            radial = 1 + k1 * r + k2 * r**2 + k3 * r**3
+            u, v = (x - 2 * p1 * u * v - p2 * (r + 2 * u * u)) / radial, (y - p1 * (r + 2 * v * v) - 2 * p2 * u * v) / radial
+        return [u, v, 1.0]
+    distance, low, high = math.hypot(x, y), 0.0, 2.0
+    for _ in range(200):
+        theta = 0.5 * (low + high)
+        shown = theta + k[0] * theta**3 + k[1] * theta**5 + k[2] * theta**7 + k[3] * theta**9
+        low, high = (theta, high) if shown < distance else (low, theta)
+    by = math.sin(theta) / distance if distance > 0 else 1.0
+    return [x * by, y * by, math.cos(theta)]
+
+
+sizes = [int(w * h) for w, h in LENSES[:, :2]]
+begins = np.concatenate([[0], np.cumsum(sizes)])
+lens_poses = torch.cat([torch.stack([rotation() for _ in sizes]), 3 * torch.randn(len(sizes), 3, 1)], 2)
+pixels = torch.cat([torch.from_numpy(begins[:-1]), torch.from_numpy(begins[1:] - 1), torch.randint(0, int(begins[-1]), (70,))])
+found = []
+for pixel in pixels.tolist():
+    view = int(np.searchsorted(begins, pixel, side="right")) - 1
+    w, _, fx, fy, cx, cy, offset, kind, *k = LENSES[view].tolist()
+    column, line = (pixel - begins[view]) % w, (pixel - begins[view]) // w
+    right, down, forwards = undistorted((column + offset - cx) / fx, (line + offset - cy) / fy, kind, k)
+    direction = lens_poses[view][:, :3] @ torch.tensor([right, -down, -forwards])
+    found.append(torch.cat([lens_poses[view][:, 3], direction, torch.tensor([float(view)])]))
+digits = torch.stack([(pixels >> (8 * i)) & 255 for i in range(4)], 1)
+out["lenses/cameras"] = LENSES
+out["lenses/poses"] = lens_poses.reshape(len(sizes), 12)
+out["lenses/rows"] = torch.cat([torch.randint(0, 256, (len(pixels), 4)), digits], 1).double()
+out["lenses/rays"] = torch.stack(found)
+
 save_file({k: v.contiguous() for k, v in out.items()}, os.path.join(HERE, "nerf_rays.safetensors"))

@@ -116,5 +116,5 @@ fn camera_of(dataset: &Dataset) -> Result<Camera> {
             dataset.name
         ))
     })?;
-    Ok(views.camera)
+    Ok(views.camera())
 }

@@ -8,6 +8,7 @@ use super::camera_of;
 use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::kernels::march::March;
 use crate::models::Model;
 use crate::models::nerf::Background;
 use crate::models::nerf::ngp::{self, Loss};
@@ -17,9 +18,12 @@ use crate::nn::schedule::Shape;
 pub(in crate::cli) struct Ngp {
     #[command(flatten)]
     training: TrainingArguments,
-    /// Half the side of the box around the origin that holds the scene
-    #[arg(long, default_value_t = 1.5)]
-    half_side: f32,
+    /// Half the side of the box around the origin that holds the scene, of several the outermost [default: 1.5, doubled with each box around it]
+    #[arg(long)]
+    half_side: Option<f32>,
+    /// Boxes in one another, each twice as large as the one before it: 1 for an object, more (up to 8) for a scene that goes on around it
+    #[arg(long, default_value_t = 1)]
+    cascades: usize,
     /// Levels of the hash grid
     #[arg(long, default_value_t = 8)]
     levels: usize,
@@ -32,18 +36,24 @@ pub(in crate::cli) struct Ngp {
     /// Vertices along a side of the coarsest level
     #[arg(long, default_value_t = 16)]
     base_resolution: u32,
-    /// Of the finest
-    #[arg(long, default_value_t = 512)]
-    finest_resolution: u32,
+    /// Of the finest [default: 512, doubled with each box around the first]
+    #[arg(long)]
+    finest_resolution: Option<u32>,
     /// Units of a hidden layer
     #[arg(long, default_value_t = 64)]
     width: usize,
     /// Cells along a side of the occupancy grid
     #[arg(long, default_value_t = 64)]
     occupancy: usize,
-    /// Steps along the diagonal of the box
-    #[arg(long, default_value_t = 256)]
-    ray_steps: usize,
+    /// Steps along the diagonal of the box, of several the innermost [default: 256, of several 128]
+    #[arg(long)]
+    ray_steps: Option<usize>,
+    /// Of several boxes: steps until a step becomes twice as long, and so on with the distance; 0 for steps of one length
+    #[arg(long, default_value_t = 64)]
+    octave_steps: usize,
+    /// Learns how each picture was exposed: factors of red, green and blue
+    #[arg(long)]
+    exposures: bool,
     /// Samples that a step aims at
     #[arg(long, default_value_t = 1 << 14)]
     samples: usize,
@@ -58,16 +68,32 @@ pub(in crate::cli) struct Ngp {
 impl ModelArguments for Ngp {
     fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
         let usual = ngp::Config::blender(camera_of(dataset)?);
+        // What boxes around the first one make of the whole; more of them than there can be are refused below.
+        let doubled = 1_u32
+            << self
+                .cascades
+                .clamp(1, March::MOST_CASCADES)
+                .saturating_sub(1);
+        let views = dataset.views.as_ref().map_or(0, |v| v.poses.len());
         Ok(Arc::new(ngp::Ngp::new(ngp::Config {
-            half_side: self.half_side,
+            half_side: (self.half_side).unwrap_or(usual.half_side * doubled as f32),
+            cascades: self.cascades,
+            octave_steps: if self.cascades > 1 {
+                self.octave_steps
+            } else {
+                0
+            },
+            exposures: if self.exposures { views } else { 0 },
             levels: self.levels,
             features: self.features,
             log2_entries: self.log2_entries,
             base_resolution: self.base_resolution,
-            finest_resolution: self.finest_resolution,
+            finest_resolution: (self.finest_resolution)
+                .unwrap_or(usual.finest_resolution * doubled),
             width: self.width,
             grid: self.occupancy,
-            steps: self.ray_steps,
+            // A ray through all of them has few enough samples that many rays fit a step.
+            steps: (self.ray_steps).unwrap_or(usual.steps / doubled.min(2) as usize),
             capacity: ngp::Config::room_for(self.samples),
             target_samples: self.samples,
             background: self.scene_background,

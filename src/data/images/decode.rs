@@ -13,7 +13,7 @@ use super::gif;
 use super::jpeg::Jpeg;
 use super::kind::{self, HEAD};
 use super::orientation::orientation;
-use super::pixels::{flat, straight};
+use super::pixels::{flat, shrunk, straight};
 use super::png;
 use crate::error::{Error, Result};
 use crate::tensor::ImageShape;
@@ -97,11 +97,71 @@ pub(super) fn read(path: &Path, options: &Options, room: &Room) -> Result<Pictur
     decode(path, &bytes_of(path)?, options, room)
 }
 
-/// Reads and decodes a file with its alpha: width, height and straight RGBA, upright, in 8 bits.
-pub(super) fn read_straight(path: &Path, room: &Room) -> Result<((u32, u32), Vec<u8>)> {
+/// How large a picture is, known without decoding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) struct Head {
+    /// Width and height as they are stored.
+    pub(in crate::data) stored: (u32, u32),
+    /// Whether its camera's tag says to turn or mirror it.
+    pub(in crate::data) turns: bool,
+    /// Whether that lays it on its side.
+    sideways: bool,
+}
+
+impl Head {
+    /// Width and height, turned as the tag says or not.
+    pub(in crate::data) fn size(&self, turned: bool) -> (u32, u32) {
+        let (width, height) = self.stored;
+        if turned && self.sideways {
+            (height, width)
+        } else {
+            (width, height)
+        }
+    }
+}
+
+/// Reads a file's head.
+pub(super) fn read_head(path: &Path) -> Result<Head> {
+    let bytes = bytes_of(path)?;
+    let begun = begin(&bytes).map_err(|message| Error::format(path, message))?;
+    Ok(Head {
+        stored: begun.size,
+        turns: begun.orientation != Orientation::NoTransforms,
+        sideways: matches!(
+            begun.orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        ),
+    })
+}
+
+/// Reads and decodes a file with its alpha: width, height and straight RGBA in 8 bits, turned as its tag says or as it is stored, `smaller` times
+/// smaller along each side.
+pub(super) fn read_straight(
+    path: &Path,
+    turned: bool,
+    smaller: u32,
+    room: &Room,
+) -> Result<((u32, u32), Vec<u8>)> {
     let wrong = |message: String| Error::format(path, message);
     let (picture, orientation, taken) = opened(&bytes_of(path)?, room).map_err(wrong)?;
-    let picture = straight(picture, orientation);
+    let orientation = if turned {
+        orientation
+    } else {
+        Orientation::NoTransforms
+    };
+    let picture = shrunk(straight(picture, orientation), smaller);
+    drop(taken);
+    Ok((picture.dimensions(), picture.into_raw()))
+}
+
+/// Reads and decodes a file as grey, as it is stored.
+pub(super) fn read_grey(path: &Path, room: &Room) -> Result<((u32, u32), Vec<u8>)> {
+    let wrong = |message: String| Error::format(path, message);
+    let (picture, _, taken) = opened(&bytes_of(path)?, room).map_err(wrong)?;
+    let picture = picture.into_luma8();
     drop(taken);
     Ok((picture.dimensions(), picture.into_raw()))
 }
@@ -165,6 +225,36 @@ type Opened<'a> = (DynamicImage, Orientation, Taken<'a>);
 
 /// The decoded picture, how it is to be turned, and the room that it takes.
 fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
+    let begun = begin(bytes)?;
+    // Beside what is decoded stands what is made of it.
+    let taken = room.take(2 * begun.cost);
+    let picture = match begun.decoder {
+        Decoder::Jpeg(jpeg) => jpeg.decode()?,
+        Decoder::Other(decoder) => DynamicImage::from_decoder(decoder).map_err(failed)?,
+    };
+    Ok((picture, begun.orientation, taken))
+}
+
+/// A picture whose header was read.
+struct Begun<'a> {
+    decoder: Decoder<'a>,
+    size: (u32, u32),
+    orientation: Orientation,
+    /// Bytes that decoding takes.
+    cost: u64,
+}
+
+enum Decoder<'a> {
+    Jpeg(Box<Jpeg<'a>>),
+    Other(Box<dyn ImageDecoder + 'a>),
+}
+
+fn failed(error: image::ImageError) -> String {
+    format!("cannot be decoded: {error}")
+}
+
+/// Reads a header, and refuses what it claims where that cannot be.
+fn begin(bytes: &[u8]) -> Result<Begun<'_>, String> {
     let head = &bytes[..bytes.len().min(HEAD)];
     let Some(format) = kind::format(head) else {
         return Err(kind::described(head));
@@ -172,11 +262,13 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
     if format == ImageFormat::Jpeg {
         let jpeg = Jpeg::open(bytes)?;
         check(bytes, format, jpeg.size, jpeg.channels())?;
-        // Beside what is decoded stands what is made of it.
-        let taken = room.take(2 * jpeg.cost);
         let (exif, xmp) = jpeg.metadata();
-        let turned = orientation(exif.as_deref(), xmp.as_deref());
-        return Ok((jpeg.decode()?, turned, taken));
+        return Ok(Begun {
+            size: jpeg.size,
+            orientation: orientation(exif.as_deref(), xmp.as_deref()),
+            cost: jpeg.cost,
+            decoder: Decoder::Jpeg(Box::new(jpeg)),
+        });
     }
     // The decoder of WebP takes the last pixels of a file cut short for what they are not.
     if let (ImageFormat::WebP, Some(size)) = (format, bytes.get(4..8)) {
@@ -205,11 +297,9 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
             .min(2 * MAX_BYTES),
     );
     reader.limits(limits);
-    let failed = |e: image::ImageError| format!("cannot be decoded: {e}");
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let pixel = u64::from(decoder.color_type().bytes_per_pixel());
     check(bytes, format, decoder.dimensions(), pixel)?;
-    let taken = room.take(2 * decoder.total_bytes());
     let (exif, xmp) = match format {
         ImageFormat::Png => png::metadata(bytes),
         _ => (
@@ -217,9 +307,12 @@ fn opened<'a>(bytes: &[u8], room: &'a Room) -> Result<Opened<'a>, String> {
             decoder.xmp_metadata().unwrap_or_default(),
         ),
     };
-    let turned = orientation(exif.as_deref(), xmp.as_deref());
-    let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    Ok((picture, turned, taken))
+    Ok(Begun {
+        size: decoder.dimensions(),
+        orientation: orientation(exif.as_deref(), xmp.as_deref()),
+        cost: decoder.total_bytes(),
+        decoder: Decoder::Other(Box::new(decoder)),
+    })
 }
 
 /// Size and bytes of a decoded pixel by a PNG's header.

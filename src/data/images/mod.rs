@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::held_out::{HeldOut, choose};
 use super::idx::Part;
 use super::report::{Class, Loaded, Pictures, Reason, Report, Used};
+use super::scene::Format;
 use super::{Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
@@ -40,7 +41,10 @@ mod orientation;
 mod pixels;
 mod png;
 
-use decode::{Picture, Room, Stored, decode, read as read_picture, read_straight};
+pub(super) use decode::Head;
+use decode::{
+    Picture, Room, Stored, decode, read as read_picture, read_grey, read_head, read_straight,
+};
 use folder::{Folder, Tree};
 
 /// How pictures are read, and which of them.
@@ -62,6 +66,15 @@ pub struct Options {
     pub held_out: HeldOut,
     /// The seed that it is drawn by.
     pub held_out_seed: u64,
+    /// Of a scene: what its own format's scale is multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene_scale: Option<f64>,
+    /// Of a scene: how many times smaller pictures are made along each side, intrinsics with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene_downscale: Option<u32>,
+    /// Of a scene: which of several formats is read that lie in its folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene_format: Option<Format>,
 }
 
 /// A colour behind transparent pictures: `white`, `black` or `RRGGBB`.
@@ -134,14 +147,24 @@ pub fn fingerprint(dir: &Path) -> Result<String> {
 /// Pictures that are read at a time.
 pub(super) const AT_A_TIME: usize = 256;
 
-/// Width, height and straight RGBA of a picture, upright, in 8 bits.
+/// Width, height and straight RGBA of a picture in 8 bits.
 type Straight = ((u32, u32), Vec<u8>);
 
-/// Decodes some pictures with their alpha.
-pub(super) fn straight(paths: &[&Path]) -> Vec<Result<Straight>> {
+/// Decodes some pictures with their alpha, each turned as its camera's tag says or as it is stored, all `smaller` times smaller.
+pub(super) fn straight(pictures: &[(&Path, bool)], smaller: u32) -> Vec<Result<Straight>> {
     let room = Room::default();
-    let one = |path: &&Path| read_straight(path, &room);
-    paths.par_iter().map(one).collect()
+    let one = |(path, turned): &(&Path, bool)| read_straight(path, *turned, smaller, &room);
+    pictures.par_iter().map(one).collect()
+}
+
+/// How large pictures are. None is decoded.
+pub(super) fn heads(paths: &[&Path]) -> Vec<Result<Head>> {
+    paths.par_iter().map(|path| read_head(path)).collect()
+}
+
+/// Width, height and values of a picture as it is stored, in grey of 8 bits: a mask.
+pub(super) fn grey(path: &Path) -> Result<Straight> {
+    read_grey(path, &Room::default())
 }
 
 /// Whether a file has the ending of a picture that is read.

@@ -132,6 +132,36 @@ pub(super) fn straight(picture: DynamicImage, orientation: Orientation) -> RgbaI
     picture.into_rgba8()
 }
 
+/// The picture `factor` times smaller along each side, each pixel the mean of its square: alpha's as it is, colours' by alpha, so that what is not
+/// seen has no say. Columns and lines at the end that fill no square are left out.
+pub(super) fn shrunk(picture: RgbaImage, factor: u32) -> RgbaImage {
+    if factor <= 1 {
+        return picture;
+    }
+    let (width, height) = (picture.width() / factor, picture.height() / factor);
+    let count = u64::from(factor) * u64::from(factor);
+    let mean = |sum: u64, of: u64| ((sum + of / 2) / of) as u8;
+    RgbaImage::from_fn(width, height, |x, y| {
+        let (mut plain, mut weighted, mut alpha) = ([0_u64; 3], [0_u64; 3], 0_u64);
+        for row in 0..factor {
+            for column in 0..factor {
+                let [r, g, b, a] = picture.get_pixel(x * factor + column, y * factor + row).0;
+                for (c, value) in [r, g, b].into_iter().map(u64::from).enumerate() {
+                    plain[c] += value;
+                    weighted[c] += value * u64::from(a);
+                }
+                alpha += u64::from(a);
+            }
+        }
+        let [r, g, b] = if alpha == 0 {
+            plain.map(|sum| mean(sum, count))
+        } else {
+            weighted.map(|sum| mean(sum, alpha))
+        };
+        image::Rgba([r, g, b, mean(alpha, count)])
+    })
+}
+
 /// The largest square in the middle.
 fn middle<P: Pixel + 'static>(
     picture: &ImageBuffer<P, Vec<P::Subpixel>>,
@@ -205,6 +235,24 @@ impl Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_smaller_picture_has_the_mean_of_what_is_seen() {
+        let dots = [
+            [100, 0, 9, 255],
+            [200, 4, 9, 255],
+            [7, 7, 7, 0],
+            [50, 8, 9, 51],
+        ];
+        let picture = RgbaImage::from_raw(2, 2, dots.concat()).unwrap();
+        // 561 of alpha: (100 * 255 + 200 * 255 + 50 * 51) / 561, (4 * 255 + 8 * 51) / 561.
+        let small = shrunk(picture.clone(), 2);
+        assert_eq!(small.into_raw(), [141, 3, 9, 140]);
+        assert_eq!(shrunk(picture, 1).into_raw(), dots.concat());
+        // A column that fills no square is left out; of what is not seen the colours' mean.
+        let picture = RgbaImage::from_fn(3, 2, |x, _| image::Rgba([x as u8 * 10, 0, 0, 0]));
+        assert_eq!(shrunk(picture, 2).into_raw(), [5, 0, 0, 0]);
+    }
 
     #[test]
     fn grey_and_composing_are_pillows() {

@@ -6,10 +6,11 @@
 //!
 //! let data = analytic::dataset(3, 1);
 //! let views = data.views.as_ref().unwrap();
-//! assert_eq!(data.rows(), 3 * views.camera.pixels());
+//! let camera = views.camera();
+//! assert_eq!(data.rows(), 3 * camera.pixels());
 //! // The pixel in the middle looks at the origin, which something hides.
-//! let (x, y) = (views.camera.width / 2, views.camera.height / 2);
-//! let depth = analytic::depths(&views.camera, &views.poses[0])[y * views.camera.width + x].unwrap();
+//! let (x, y) = (camera.width / 2, camera.height / 2);
+//! let depth = analytic::depths(&camera, &views.poses[0])[y * camera.width + x].unwrap();
 //! assert!(depth.z > 2.0 && depth.z < 4.5 && depth.range >= depth.z);
 //! # Ok::<(), wgen::Error>(())
 //! ```
@@ -19,8 +20,11 @@
 
 use rayon::prelude::*;
 
+use super::Camera;
 use super::pose::{Pose, dot, minus, normalized};
-use super::{Camera, Dataset, Rows};
+use super::rows::Rows;
+use super::world::World;
+use crate::data::Dataset;
 use crate::nn::init::{generator, unit};
 
 /// Pixels a side of its pictures.
@@ -181,6 +185,28 @@ pub fn hit(origin: [f64; 3], direction: [f64; 3]) -> Option<Hit> {
     nearest
 }
 
+/// How far a place is from the surface of a body, below 0 inside.
+fn outside(body: Body, p: [f64; 3]) -> f64 {
+    match body {
+        Body::Sphere { centre, radius } => {
+            let from = minus(p, centre);
+            dot(from, from).sqrt() - radius
+        }
+        Body::Box { low, high } => {
+            let beyond = [0, 1, 2].map(|i| (low[i] - p[i]).max(p[i] - high[i]));
+            let out = beyond.map(|x| x.max(0.0));
+            let most = beyond.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            dot(out, out).sqrt() + most.min(0.0)
+        }
+    }
+}
+
+/// How far a place is from the scene's surface, below 0 inside of an object; there, where objects touch, at least so far.
+pub fn distance(place: [f64; 3]) -> f64 {
+    let all = OBJECTS.iter().map(|object| outside(object.body, place));
+    all.fold(f64::INFINITY, f64::min)
+}
+
 /// The camera of its pictures.
 pub fn camera() -> Camera {
     // The field of view of Blender's scenes.
@@ -257,10 +283,17 @@ pub fn dataset(views: usize, seed: u64) -> Dataset {
     let drawn: Vec<Vec<u8>> = poses.par_iter().map(|p| picture(&camera, p)).collect();
     let mut rows = Rows::default();
     for picture in &drawn {
-        rows.add(picture);
+        rows.add(picture, None);
     }
     let names = (0..views).map(|i| format!("view {i}")).collect();
-    rows.dataset("analytic".to_owned(), camera, poses, names)
+    let cameras = vec![camera; views];
+    rows.dataset(
+        "analytic".to_owned(),
+        cameras,
+        poses,
+        names,
+        World::default(),
+    )
 }
 
 #[cfg(test)]
@@ -295,6 +328,9 @@ mod tests {
                     };
                     // Just behind it is an object, before it nothing.
                     assert!(inside(at(hit.t + 1e-6)));
+                    assert!(distance(p).abs() < 1e-9);
+                    let before = distance([0, 1, 2].map(|i| p[i] + 1e-4 * hit.normal[i]));
+                    assert!(before > 0.0 && before < 1e-4 + 1e-9, "{before}");
                     assert!((0..200).all(|k| !inside(at(hit.t * (f64::from(k) / 200.0) - 1e-6))));
                     sides[usize::from(hit.normal.contains(&1.0))
                         + usize::from(hit.normal.contains(&-1.0))] += 1;
@@ -302,6 +338,25 @@ mod tests {
             }
         }
         assert!(sides[0] > 100 && sides[1] > 100, "{sides:?}");
+    }
+
+    #[test]
+    fn distances_from_faces_edges_corners_and_from_inside() {
+        // The base's box ends at x = 0.8, y = 0.8, z = -0.75.
+        let near = |p: [f64; 3], expected: f64| {
+            assert!(
+                (distance(p) - expected).abs() < 1e-12,
+                "{p:?}: {}",
+                distance(p)
+            );
+        };
+        near([0.0, 0.0, -1.0], 0.25);
+        near([1.1, 0.0, -1.15], 0.5);
+        near([1.1, 1.2, -0.75], 0.5);
+        near([0.0, 0.0, -0.7], -0.05);
+        // The first sphere.
+        near([-0.32, -0.3, -0.06], -0.34);
+        near([-1.32, -0.3, -0.16], 0.56);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod hash_encoding;
 pub(crate) mod leaf;
 pub(crate) mod loss;
 pub(crate) mod march;
+pub(crate) mod marching_cubes;
 pub(crate) mod matmul;
 pub(crate) mod normalize;
 pub(crate) mod occupancy;

@@ -20,16 +20,20 @@ fn wrong<T>(op: &str, takes: &str, inputs: &[&TensorType]) -> Result<T> {
     Err(Error::shape(op, why))
 }
 
-/// The grid of values `[side^3]`.
+/// The grid of values `[side^3]`, or of several cascades `[cascades, side^3]`.
 fn grid(values: &TensorType) -> Option<Occupancy> {
-    let &[cells] = values.shape.dims() else {
-        return None;
+    let (cascades, cells) = match *values.shape.dims() {
+        [cells] => (1, cells),
+        [cascades, cells] if cascades > 1 => (cascades, cells),
+        _ => return None,
     };
     let side = (0..=9).map(|n| 1_usize << n).find(|s| s.pow(3) == cells)?;
-    let known = values.dtype == DType::F32 && March::new(side, 1).is_ok();
+    let march = March::new(side, 1).and_then(|march| march.with_cascades(cascades, 0));
+    let known = values.dtype == DType::F32 && march.is_ok();
     known.then_some(Occupancy {
         side,
-        count: cells,
+        cascades,
+        count: cascades * cells,
         stream: 0,
         decay: 0.0,
         stage: Stage::All,
@@ -42,7 +46,7 @@ fn scalar(ty: &TensorType) -> bool {
 }
 
 /// What a grid's values are, in messages.
-const VALUES: &str = "f32 values [side^3], side a power of two from 4 to 512";
+const VALUES: &str = "f32 values [side^3] or [cascades, side^3], side a power of two from 4 to 512, from 2 to 8 cascades";
 
 fn types(inputs: &[&Value]) -> Vec<TensorType> {
     inputs.iter().map(|v| v.tensor_type()).collect()
@@ -144,18 +148,21 @@ impl Op for OccupancyCells {
 pub(crate) struct OccupancyPoints {
     /// Cells along an axis.
     pub side: usize,
+    /// Grids.
+    pub cascades: usize,
     /// The stream of the random numbers.
     pub stream: u32,
 }
 
 impl OccupancyPoints {
     fn kernel(&self, inputs: &[&TensorType]) -> Result<Occupancy> {
-        March::new(self.side, 1)?;
+        March::new(self.side, 1)?.with_cascades(self.cascades, 0)?;
         match inputs {
             [cells] if cells.dtype == DType::U32 => {
                 if let &[count] = cells.shape.dims() {
                     return Ok(Occupancy {
                         side: self.side,
+                        cascades: self.cascades,
                         count,
                         stream: self.stream,
                         decay: 0.0,
@@ -348,7 +355,8 @@ impl Op for OccupancyBits {
 }
 
 impl<'g> Var<'g> {
-    /// Every cell of the grid of values self `[side^3]`, u32 `[side^3]`: what is looked at in the first steps.
+    /// Every cell of the grid of values self `[side^3]`, u32 `[side^3]`: what is looked at in the first steps. Wherever values are `[side^3]` they may
+    /// also be those of several cascades, `[cascades, side^3]` ([`March::with_cascades`]); cells are then numbered through.
     pub fn occupancy_all_cells(self) -> Self {
         self.graph().apply(
             OccupancyCells {
@@ -369,10 +377,15 @@ impl<'g> Var<'g> {
         self.graph().apply(op, &[self, threshold])
     }
 
-    /// A random point, `[count, 3]` in the unit cube, in each of the cells self, u32 `[count]`, of a grid of `side`^3. `name` decides the stream.
-    pub fn occupancy_points(self, name: &str, side: usize) -> Self {
+    /// A random point, `[count, 3]` in the unit cube, in each of the cells self, u32 `[count]`, of a grid of `side`^3, or of `cascades` of them
+    /// ([`March::with_cascades`]). `name` decides the stream.
+    pub fn occupancy_points(self, name: &str, side: usize, cascades: usize) -> Self {
         let stream = self.graph().stream(name);
-        let op = OccupancyPoints { side, stream };
+        let op = OccupancyPoints {
+            side,
+            cascades,
+            stream,
+        };
         self.graph().apply(op, &[self])
     }
 

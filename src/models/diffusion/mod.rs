@@ -25,7 +25,8 @@
 
 use std::sync::Arc;
 
-use super::model::{DataType, Model, Phase, finish_with, trained};
+use super::batch::DataType;
+use super::model::{Model, Phase, finish_with, trained};
 use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;

@@ -25,7 +25,8 @@
 //! ```
 
 use super::autoencoder::halving;
-use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::batch::DataType;
+use super::model::{Figures, Model, Phase, finish_step};
 use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;

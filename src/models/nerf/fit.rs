@@ -1,7 +1,7 @@
 //! Whether a radiance field fits its views, its device, and after a while what it has to learn.
 
 use super::ngp::Config;
-use crate::data::scene::Views;
+use crate::data::scene::{Views, cubes};
 use crate::error::{Error, Result};
 use crate::kernels::Caps;
 use crate::kernels::hash_encoding::HashGrid;
@@ -25,48 +25,12 @@ pub(super) fn empty(step: u64, figures: &Figures, remedies: &str) -> Option<Stri
     })
 }
 
-/// Views whose rays are looked at, and rays of each along a picture's side: odd, so that the middle is among them.
-const VIEWS_TRIED: usize = 64;
-const RAYS_TRIED: usize = 9;
-
 /// Below this share of rays that meet the box, a training says so.
 const FEW: f64 = 0.05;
 
-/// Half the side of the least cube around the origin that a ray meets: the least of max(|x|, |y|, |z|) along it, which is convex.
-fn least_cube(origin: [f64; 3], direction: [f64; 3]) -> f64 {
-    let norm = |v: [f64; 3]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let at = |t: f64| (0..3).fold(0.0_f64, |m, i| m.max((origin[i] + t * direction[i]).abs()));
-    // Behind that it is farther from the origin, in each sense, than where it begins.
-    let (mut low, mut high) = (0.0, 3.0 * norm(origin) / norm(direction));
-    for _ in 0..80 {
-        let third = (high - low) / 3.0;
-        if at(low + third) < at(high - third) {
-            high -= third;
-        } else {
-            low += third;
-        }
-    }
-    at(0.5 * (low + high)).min(at(0.0))
-}
-
 /// Refuses views of which no ray meets the box of half side `half_side` around the origin, and warns of views of which few do.
 pub(super) fn check_box(model: &str, views: &Views, half_side: f64) -> Result<()> {
-    let camera = &views.camera;
-    let all = views.poses.len();
-    let tried = all.min(VIEWS_TRIED);
-    let mut cubes = Vec::with_capacity(tried * RAYS_TRIED * RAYS_TRIED);
-    for i in 0..tried {
-        let pose = &views.poses[i * all / tried];
-        let turned =
-            |d: [f64; 3]| [0, 1, 2].map(|r| (0..3).map(|c| pose.0[4 * r + c] * d[c]).sum());
-        for place in 0..RAYS_TRIED * RAYS_TRIED {
-            let along = |n: usize, size: usize| (n as f64 + 0.5) / RAYS_TRIED as f64 * size as f64;
-            let x = along(place % RAYS_TRIED, camera.width);
-            let y = along(place / RAYS_TRIED, camera.height);
-            cubes.push(least_cube(pose.position(), turned(camera.direction(x, y))));
-        }
-    }
-    cubes.sort_unstable_by(f64::total_cmp);
+    let cubes = cubes(views);
     let met = cubes.partition_point(|&c| c < half_side);
     let share = met as f64 / cubes.len().max(1) as f64;
     if share >= FEW || cubes.is_empty() {

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::kernels::camera_rays::{Camera, POSE_FLOATS};
+use crate::kernels::camera::Camera;
+use crate::kernels::camera_rays::{CAMERA_FLOATS, POSE_FLOATS, RAY_FLOATS};
 use crate::kernels::functions::Distribution;
-use crate::models::model::{DataType, Figures};
+use crate::models::batch::{DataType, Taken};
+use crate::models::model::Figures;
 use crate::tensor::{DType, TensorType, Value};
 
 /// What lies behind the scene, where pictures are transparent and rays end.
@@ -36,10 +38,26 @@ impl Background {
 
 /// How rays are made of pixels.
 pub(super) struct View {
+    /// The camera that the model was made for, a pinhole.
     pub(super) camera: Camera,
     pub(super) background: Background,
-    /// The near plane, where rays are wanted in normalised device coordinates.
+    /// The near plane, where rays are wanted in normalised device coordinates: that camera's, whichever takes the picture.
     pub(super) ndc: Option<f64>,
+    /// Whether the field goes on behind the scene, so that opaque pictures may have anything behind them.
+    pub(super) surrounds: bool,
+    /// Whether the rays of a batch are to know the numbers of their views.
+    pub(super) numbered: bool,
+}
+
+/// Where pixels were seen from.
+#[derive(Clone, Copy)]
+struct Seen<'g> {
+    /// The pixels' rows: `[R, 8]`.
+    rows: Var<'g>,
+    /// The views' poses: `[V, 12]`.
+    poses: Var<'g>,
+    /// Their cameras.
+    taken: Taken<'g>,
 }
 
 /// Rays.
@@ -54,13 +72,13 @@ pub(super) struct Rays<'g> {
     pub(super) length: Var<'g>,
     /// The direction in the world, of unit length: `[R, 3]`.
     pub(super) view: Var<'g>,
-    /// Their rows: `[R, 8]`.
-    rows: Var<'g>,
-    /// Of a view, the number of the first one's pixel: `[1]`.
-    first: Option<Var<'g>>,
-    camera: Camera,
+    seen: Seen<'g>,
+    /// Of a view, the number of the first one's pixel, `[1]`, and how many the picture has.
+    part: Option<(Var<'g>, usize)>,
     /// What lies behind: `[R, 3]`.
     pub(super) background: Var<'g>,
+    /// Of a batch where they are wanted, the numbers of their views: u32 `[R]`.
+    pub(super) number: Option<Var<'g>>,
     /// The pictures' colours over that: `[R, 3]`.
     target: Var<'g>,
 }
@@ -77,21 +95,35 @@ impl<'g> Rays<'g> {
         view: &View,
         batch: usize,
     ) -> Result<Self> {
-        let rays = data.rays(graph, model, batch)?;
-        if view.background == Background::Random {
+        let rays = data.rays(graph, model, batch, view.numbered)?;
+        if view.background == Background::Random && !view.surrounds {
             rays.cameras.check_random_background()?;
         }
-        Ok(Self::of(rays.rows, rays.poses, view, true))
+        // One camera is the model's own: a configuration may say where in a pixel its ray passes.
+        let taken = match rays.taken {
+            Taken::ByOne(_) => Taken::ByOne(view.camera),
+            each => each,
+        };
+        let (rows, poses) = (rays.rows, rays.poses);
+        let seen = Seen { rows, poses, taken };
+        Ok(Self::of(seen, view, true))
     }
 
-    /// Of `count` pixels of a view from input `first` `[1]` on, seen from input `poses` `[1, 12]`. Those past the last pixel are the last.
+    /// Of `count` pixels of a picture of `size` from input `first` `[1]` on, seen from input `poses` `[1, 12]` by input `camera` `[1, 16]`
+    /// (`camera_rays::table`). Those past the last pixel are the last.
     ///
     /// # Errors
     /// When a picture has more pixels than f32 counts.
-    pub(super) fn of_view(graph: &'g Graph, view: &View, count: usize) -> Result<Self> {
-        let pixels = pixels_of(&view.camera)?;
+    pub(super) fn of_view(
+        graph: &'g Graph,
+        view: &View,
+        size: &Camera,
+        count: usize,
+    ) -> Result<Self> {
+        let pixels = pixels_of(size)?;
         let first = graph.input("first", TensorType::f32([1]));
         let poses = graph.input("poses", TensorType::f32([1, POSE_FLOATS]));
+        let camera = graph.input("camera", TensorType::f32([1, CAMERA_FLOATS]));
         let number = numbers(graph, "rays", count)? + first;
         let number = number.min(graph.constant(pixels as f64 - 1.0));
         // A row has its pixel's number byte by byte. All of it is exact: numbers have 24 bits.
@@ -107,22 +139,31 @@ impl<'g> Rays<'g> {
             column(highest),
             nothing,
         ];
-        let rays = Self::of(graph.concat(1, &rows), poses, view, false);
+        let seen = Seen {
+            rows: graph.concat(1, &rows),
+            poses,
+            taken: Taken::ByEach(camera),
+        };
         Ok(Self {
-            first: Some(first),
-            ..rays
+            part: Some((first, pixels)),
+            ..Self::of(seen, view, false)
         })
     }
 
-    fn of(rows: Var<'g>, poses: Var<'g>, view: &View, random: bool) -> Self {
+    fn of(seen: Seen<'g>, view: &View, random: bool) -> Self {
+        let rows = seen.rows;
         let graph = rows.graph();
         let count = rows.shape().dims().first().copied().unwrap_or(1);
-        let rays = rows.camera_rays(poses, &view.camera);
+        let rays = seen.taken.rays(rows, seen.poses);
         let norm = |v: Var<'g>| v.square().sum(&[1]).reshape([count, 1]).sqrt();
         let in_world = rays.slice(1, 3, 6);
         let unit = in_world / norm(in_world);
         let (rays_at, length) = match view.ndc {
             Some(near) => {
+                let rays = match seen.taken {
+                    Taken::ByOne(_) => rays,
+                    Taken::ByEach(_) => rays.slice(1, 0, RAY_FLOATS),
+                };
                 let rays = rays.ndc(&view.camera, near);
                 (rays, norm(rays.slice(1, 3, 6)))
             }
@@ -144,17 +185,22 @@ impl<'g> Rays<'g> {
             direction: rays_at.slice(1, 3, 6),
             length,
             view: unit,
-            rows,
-            first: None,
-            camera: view.camera,
+            seen,
+            part: None,
             background,
+            number: (view.numbered && random).then(|| {
+                let number = rays.slice(1, RAY_FLOATS, RAY_FLOATS + 1);
+                number.reshape([count]).cast(DType::U32)
+            }),
             target: rgba.slice(1, 0, 3) * alpha + behind,
         }
     }
 
-    /// The colour of what `composite` gave `[R, 5]`, the background added: `[R, 3]`.
-    pub(super) fn over_background(&self, seen: Var<'g>) -> Var<'g> {
-        seen.slice(1, 0, 3) + (-seen.slice(1, 3, 4) + 1.0) * self.background
+    /// The colour of what `composite` gave `[R, 5]`, times an `exposure` `[R, 3]` where there is one, the background added: `[R, 3]`.
+    pub(super) fn over_background(&self, seen: Var<'g>, exposure: Option<Var<'g>>) -> Var<'g> {
+        let colour = seen.slice(1, 0, 3);
+        let colour = exposure.map_or(colour, |factors| colour * factors);
+        colour + (-seen.slice(1, 3, 4) + 1.0) * self.background
     }
 
     /// The difference of a colour `[R, 3]` and the picture's.
@@ -171,19 +217,33 @@ impl<'g> Rays<'g> {
     pub(super) fn middle(&self, weight: Var<'g>) -> Result<Var<'g>> {
         let graph = weight.graph();
         // A camera that is not turned has rays in its own axes.
-        let unturned = vec![1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
-        let unturned = graph.table("unturned", Value::f32([1, POSE_FLOATS], unturned)?);
-        let rays = self.rows.camera_rays(unturned, &self.camera);
-        let within = |column: usize, size: usize, focal: f64| {
-            let from_axis = rays
-                .slice(1, column, column + 1)
-                .reshape([self.count])
-                .abs();
-            let half = size as f64 / 4.0;
-            (-from_axis).greater_than(-half / focal)
+        let axes = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+        let Seen { rows, poses, taken } = self.seen;
+        let views = match taken {
+            Taken::ByOne(_) => 1,
+            Taken::ByEach(_) => poses.shape().dims()[0],
         };
-        let c = &self.camera;
-        let middle = within(3, c.width, c.fx) * within(4, c.height, c.fy);
+        let unturned = Value::f32([views, POSE_FLOATS], axes.repeat(views))?;
+        let rays = taken.rays(rows, graph.table("unturned", unturned));
+        let column = |of: Var<'g>, c: usize| of.slice(1, c, c + 1).reshape([self.count]);
+        let from_axis = |axis: usize| column(rays, 3 + axis).abs();
+        let middle = match taken {
+            Taken::ByEach(table) => {
+                let own = table.gather(column(rays, RAY_FLOATS).cast(DType::U32));
+                let within = |axis: usize| {
+                    let half = column(own, 2 + axis) * column(own, 6 + axis) * 0.25;
+                    half.greater(from_axis(axis))
+                };
+                within(0) * within(1)
+            }
+            Taken::ByOne(c) => {
+                let within = |axis: usize, size: usize, focal: f64| {
+                    let half = size as f64 / 4.0;
+                    (-from_axis(axis)).greater_than(-half / focal)
+                };
+                within(0, c.width, c.fx) * within(1, c.height, c.fy)
+            }
+        };
         Ok(middle.max(weight.greater_than(1.0 - 1e-6)))
     }
 
@@ -200,8 +260,8 @@ impl<'g> Rays<'g> {
         kept: Option<Var<'g>>,
     ) -> Result<()> {
         let graph = colour.graph();
-        let (count, pixels) = (self.count, pixels_of(&self.camera)?);
-        let Some(first) = self.first else {
+        let count = self.count;
+        let Some((first, pixels)) = self.part else {
             return Err(Error::Usage("rays of a batch make no picture".to_owned()));
         };
         let kept = kept.unwrap_or_else(|| graph.constant(count as f64).broadcast_to([1]));

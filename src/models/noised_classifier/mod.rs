@@ -29,10 +29,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::DataType;
 use super::diffusion::adm::{self, InputHalf};
 use super::diffusion::process::{self, Process};
 use super::diffusion::{Guide, Timestep};
-use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::model::{Figures, Model, Phase, finish_step};
 use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::Parameter;

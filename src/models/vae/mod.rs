@@ -25,7 +25,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::autoencoder::{check_widths, halving};
-use super::model::{DataType, Figures, Model, Phase, finish_step};
+use super::batch::DataType;
+use super::model::{Figures, Model, Phase, finish_step};
 use super::registry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter};

@@ -30,6 +30,7 @@ mod diffusion;
 mod images;
 mod layers;
 mod maps;
+mod marching_cubes;
 mod moves;
 mod nerf_composite;
 mod nerf_encodings;
@@ -79,6 +80,7 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     nerf_march::all(quick, &mut cases);
     ceilings::ceilings(&mut cases);
     images::quantile(caps, &mut cases);
+    marching_cubes::all(quick, &mut cases);
     if caps.f16 {
         in_f16(&mut cases);
     }

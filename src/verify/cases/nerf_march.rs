@@ -279,13 +279,25 @@ fn jitter(count: usize) -> Vec<f32> {
 }
 
 fn march(quick: bool, cases: &mut Vec<Case>) {
-    let grids: &[(usize, usize)] = if quick {
-        &[(4, 1), (16, 37), (64, 256)]
-    } else {
-        &[(4, 1), (8, 3), (16, 37), (64, 256), (128, 1024)]
-    };
-    for &(resolution, steps) in grids {
-        let Ok(march) = March::new(resolution, steps) else {
+    // Cells along an axis, steps, cascades, steps of an octave.
+    let mut grids = vec![
+        (4, 1, 1, 0),
+        (16, 37, 1, 0),
+        (64, 256, 1, 0),
+        (8, 37, 3, 0),
+        (16, 64, 4, 16),
+    ];
+    if !quick {
+        grids.extend([
+            (8, 3, 1, 0),
+            (128, 1024, 1, 0),
+            (16, 5, 2, 17),
+            (64, 256, 8, 256),
+        ]);
+    }
+    for (resolution, steps, cascades, octave) in grids {
+        let march = March::new(resolution, steps);
+        let Ok(march) = march.and_then(|m| m.with_cascades(cascades, octave)) else {
             continue;
         };
         for kind in KINDS {
@@ -376,18 +388,23 @@ fn written(
 }
 
 fn occupancy(quick: bool, cases: &mut Vec<Case>) {
-    let sides: &[usize] = if quick { &[4, 16] } else { &[4, 8, 16, 64] };
-    for &side in sides {
-        let cells = side.pow(3);
+    // Cells along an axis, cascades.
+    let mut grids = vec![(4_usize, 1), (16, 1), (4, 3), (16, 8)];
+    if !quick {
+        grids.extend([(8, 1), (64, 1), (8, 2), (32, 5)]);
+    }
+    for (side, cascades) in grids {
+        let cells = cascades * side.pow(3);
         let kernel = move |stage, count| Occupancy {
             side,
+            cascades,
             count,
             stream: 0x2468_ace1,
             decay: 0.95,
             stage,
         };
         let named = |stage, count, what: &str| {
-            let name = format!("{stage:?}, {side}^3 cells, {what}");
+            let name = format!("{stage:?}, {cascades} x {side}^3 cells, {what}");
             case(name, kernel(stage, count), Values::Normal)
         };
         cases.push(named(Stage::All, cells, "each"));
@@ -446,6 +463,7 @@ fn occupancy(quick: bool, cases: &mut Vec<Case>) {
     }
     let cell = |stage| Occupancy {
         side: 512,
+        cascades: 1,
         count: 67,
         stream: 5,
         decay: 0.95,

@@ -1,7 +1,8 @@
 //! Rays of posed cameras.
 
 use super::{Case, Values, case, integers};
-use crate::kernels::camera_rays::{Camera, CameraRays, ROW_BYTES, row};
+use crate::kernels::camera::{Camera, Lens};
+use crate::kernels::camera_rays::{CameraRays, ROW_BYTES, row, table};
 use crate::tensor::Data;
 
 pub(super) fn camera_rays(cases: &mut Vec<Case>) {
@@ -27,7 +28,7 @@ pub(super) fn camera_rays(cases: &mut Vec<Case>) {
         let kernel = CameraRays {
             rays,
             views,
-            camera,
+            camera: Some(camera),
         };
         let pixels = (views * camera.pixels()) as u32;
         let rows = move |inputs: &mut [Data]| inputs[0] = rows(rays, pixels);
@@ -36,6 +37,48 @@ pub(super) fn camera_rays(cases: &mut Vec<Case>) {
             camera.width, camera.height, camera.pixel_offset
         );
         cases.push(case(name, kernel, Values::Normal).changed(rows));
+    }
+    of_tables(cases);
+}
+
+/// Cameras of different sizes, without a lens and with every kind, which can be undone all over their pictures.
+fn cameras(views: usize) -> Vec<Camera> {
+    let opencv = |k1, k2, p1, p2, k3| Lens::Opencv { k1, k2, p1, p2, k3 };
+    let fisheye = |k1, k2, k3, k4| Lens::Fisheye { k1, k2, k3, k4 };
+    let one = |i: usize| Camera {
+        fy: 76.0 + (i % 9) as f64,
+        cx: 20.25 - (i % 5) as f64,
+        pixel_offset: if i % 4 == 3 { 0.0 } else { 0.5 },
+        lens: match i % 6 {
+            0 => opencv(-0.28, 0.09, 7e-4, -2e-4, -0.012),
+            1 => Lens::Pinhole,
+            2 => opencv(0.12, -0.03, -3e-3, 2e-3, 4e-3),
+            3 => fisheye(-0.02, 0.006, -0.003, 0.0005),
+            // The smallest term alone.
+            4 => opencv(0.0, 0.0, 1e-3, 0.0, 0.0),
+            _ => fisheye(0.1, -0.05, 0.01, -0.002),
+        },
+        ..Camera::centred(37 + i % 40, 29 - i % 7, 75.0)
+    };
+    (0..views).map(one).collect()
+}
+
+fn of_tables(cases: &mut Vec<Case>) {
+    // One view; pixels whose numbers have bits in the third byte; one more and one less than a workgroup.
+    for (rays, views) in [(0, 1), (1, 1), (67, 2), (63, 6), (65, 300), (1031, 13)] {
+        let kernel = CameraRays {
+            rays,
+            views,
+            camera: None,
+        };
+        let cameras = cameras(views);
+        let pixels = cameras.iter().map(|c| c.pixels() as u32).sum();
+        let name = format!("{rays} of {views} views, a camera each");
+        let built = case(name, kernel, Values::Normal).changed(move |inputs| {
+            inputs[0] = rows(rays, pixels);
+            inputs[2] = Data::F32(table(&cameras));
+        });
+        cases.push(built);
     }
 }
 

@@ -35,11 +35,18 @@ pub(super) fn cases(_caps: &Caps, quick: bool) -> Result<Vec<Case>> {
             ..Case::new(name, Ngp::new(config)?, batch)
         })
     };
-    let mut cases = vec![of(
-        "3 levels of 2, 16^3 cells, batch 67",
-        small.clone(),
-        67,
-    )?];
+    let around = Config {
+        half_side: 6.0,
+        cascades: 3,
+        octave_steps: 16,
+        grid: 8,
+        exposures: 3,
+        ..small.clone()
+    };
+    let mut cases = vec![
+        of("3 levels of 2, 16^3 cells, batch 67", small.clone(), 67)?,
+        of("3 x 8^3 cells, octaves of 16 steps, exposures", around, 35)?,
+    ];
     if !quick {
         let full = Config {
             capacity: 200,

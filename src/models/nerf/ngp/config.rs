@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::rays::{self, Background};
 use crate::error::{Error, Result};
-use crate::kernels::camera_rays::Camera;
+use crate::kernels::camera::Camera;
+use crate::kernels::march::March;
 
 /// The error of a colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +43,15 @@ pub struct Config {
     pub outputs: usize,
     /// Cells along a side of the occupancy grid.
     pub grid: usize,
-    /// Steps along the diagonal of the box.
+    /// Occupancy grids over boxes in one another, each twice as large as the one before it, the last of half side `half_side`: 1 of an object on its
+    /// own, more of a scene that goes on around it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub cascades: usize,
+    /// Steps along the diagonal of the box, of several the innermost.
     pub steps: usize,
+    /// Steps until a step becomes twice as long, and so on, where there are several boxes; 0 for steps of one length.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub octave_steps: usize,
     /// Rows of samples in a step.
     pub capacity: usize,
     /// Samples of a step that the number of rays is aimed at.
@@ -54,6 +62,21 @@ pub struct Config {
     pub loss: Loss,
     /// Added to the gradient of matrices, times their values.
     pub weight_decay: f32,
+    /// Views whose pictures were exposed differently, each with factors of red, green and blue of its own that are learned; 0 where all were alike.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub exposures: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(x: &usize) -> bool {
+    *x == 1
+}
+
+fn is_zero(x: &usize) -> bool {
+    *x == 0
 }
 
 impl Config {
@@ -70,12 +93,15 @@ impl Config {
             width: 64,
             outputs: 16,
             grid: 64,
+            cascades: 1,
             steps: 256,
+            octave_steps: 0,
             capacity: Self::room_for(1 << 14),
             target_samples: 1 << 14,
             background: Background::Random,
             loss: Loss::Huber,
             weight_decay: 1e-6,
+            exposures: 0,
         }
     }
 
@@ -101,7 +127,9 @@ impl Config {
         };
         bounded("width", self.width, 1, 4096)?;
         bounded("outputs", self.outputs, 1, 256)?;
-        bounded("capacity", self.capacity, self.steps.max(64), 1 << 24)?;
+        let most = self.steps.saturating_mul(self.cascades);
+        let most = most.min(March::MOST_STEPS).max(self.steps);
+        bounded("capacity", self.capacity, most.max(64), 1 << 24)?;
         bounded("target_samples", self.target_samples, 1, self.capacity)?;
         if !(self.half_side.is_finite() && self.half_side > 0.0) {
             return Err(Error::Usage(format!(

@@ -23,25 +23,26 @@ use std::any::Any;
 use super::fit;
 use super::rays::{self, Background, Rays, View};
 use crate::data::scene::Views;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::layout::{Init, Parameter, Role};
 use crate::graph::update::Update;
 use crate::graph::{Graph, Rows, Var};
 use crate::kernels::Caps;
 use crate::kernels::camera_rays::{Camera, ROW_BYTES};
 use crate::kernels::functions::Distribution;
-use crate::kernels::hash_encoding::HashGrid;
 use crate::kernels::march::March;
 use crate::kernels::philox::Domain;
-use crate::models::model::{DataType, Figures, Model, Phase, finish_with, trained};
+use crate::models::batch::DataType;
+use crate::models::model::{Extent, Figures, Model, Phase, finish_with, trained};
 use crate::models::registry::{self, Entry};
-use crate::nn::Linear;
-use crate::tensor::{DType, Value};
+use crate::tensor::{DType, TensorType, Value};
 
 mod cases;
 mod config;
+mod field;
 
 pub use config::{Config, Loss};
+use field::Field;
 
 /// Among all models.
 pub(crate) const ENTRY: Entry = Entry {
@@ -63,18 +64,19 @@ fn decay() -> f32 {
 /// Rays of the first steps.
 const FIRST_RAYS: f32 = 1024.0;
 
-const TABLE: &str = "encoding.table";
 const OCCUPANCY: &str = "occupancy.values";
 const ACTIVE: &str = "occupancy.rays";
+const EXPOSURE: &str = "exposure";
+
+/// What the mean square of the exposures' logarithms adds to the loss: a brightness that all of them share belongs to the field.
+const EXPOSURE_DECAY: f64 = 1e-3;
 
 /// A hash grid and its networks.
 #[derive(Clone, Debug)]
 pub struct Ngp {
     config: Config,
-    table: HashGrid,
+    field: Field,
     march: March,
-    density: [Linear; 2],
-    colour: [Linear; 3],
 }
 
 /// Samples of a batch of rays.
@@ -96,32 +98,10 @@ impl Ngp {
     /// When one is absurd, naming it.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
-        let table = HashGrid::new(
-            config.levels,
-            config.features,
-            config.log2_entries,
-            config.base_resolution,
-            config.finest_resolution,
-        )?;
-        let layer = |name: &str, inputs: usize, outputs: usize| Linear {
-            bias: false,
-            // Xavier uniform.
-            init: Some(Init::Uniform((6.0 / (inputs + outputs) as f32).sqrt())),
-            ..Linear::new(name, inputs, outputs)
-        };
-        let (width, outputs) = (config.width, config.outputs);
         Ok(Self {
-            density: [
-                layer("density.0", config.levels * config.features, width),
-                layer("density.2", width, outputs),
-            ],
-            colour: [
-                layer("colour.0", 16 + outputs, width),
-                layer("colour.2", width, width),
-                layer("colour.4", width, 3),
-            ],
-            march: March::new(config.grid, config.steps)?,
-            table,
+            field: Field::new(&config)?,
+            march: March::new(config.grid, config.steps)?
+                .with_cascades(config.cascades, config.octave_steps)?,
             config,
         })
     }
@@ -131,33 +111,41 @@ impl Ngp {
         &self.config
     }
 
-    /// The length of a step in the unit cube.
+    /// The length of the shortest step, in sides of the innermost box: what densities are of.
     fn delta(&self) -> f64 {
         3.0_f64.sqrt() / self.config.steps as f64
     }
 
-    /// Density and what the colour needs of places `[S, 3]` in the unit cube: `[S]`, `[S, outputs]`.
-    fn density<'g>(&self, places: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
-        let graph = places.graph();
-        let table = graph.parameter(TABLE, [self.table.entries(), self.config.features]);
-        let features = places.hash_encode(table, &self.table);
-        let [first, second] = &self.density;
-        let h = second.forward(first.forward(features).relu());
-        // The first output, as a product and a sum: gradients of h are then one map, where those of a slice are filled up with zeros first.
-        let first = (0..self.config.outputs).map(|i| f32::from(u8::from(i == 0)));
-        let first = Value::f32([self.config.outputs], first.collect())?;
-        let first = graph.table("first output", first);
-        Ok((rays::exponential((h * first).sum(&[1])), h))
+    /// The optical thickness of samples `[S]` of these densities at the distances t, in the unit cube.
+    fn thickness<'g>(&self, density: Var<'g>, t: Var<'g>) -> Var<'g> {
+        let tau = density * self.delta();
+        let octave = self.march.octave();
+        if octave == 0 {
+            return tau;
+        }
+        // A step is twice as long from each octave on; where one begins is exact in f32.
+        let first = octave as f32 * self.march.dt();
+        let doubled = (1..self.march.cascades()).map(|o| {
+            // At the beginning itself, too.
+            let before = (first * 2_f32.powi(o as i32)).next_down();
+            t.greater_than(f64::from(before)) + 1.0
+        });
+        doubled.fold(tau, |tau, twice| tau * twice)
     }
+}
 
-    /// Colours of samples: `[S, 3]`.
-    fn colours<'g>(&self, h: Var<'g>, view: Var<'g>, ray: Var<'g>) -> Var<'g> {
-        let graph = h.graph();
-        let [first, second, third] = &self.colour;
-        let directions = view.spherical_harmonics().gather(ray);
-        let seen = graph.concat(1, &[directions, h]);
-        let hidden = second.forward(first.forward(seen).relu()).relu();
-        third.forward(hidden).sigmoid()
+/// The most places whose densities or colours are computed at once: enough for any device.
+const MOST_PLACES: u64 = 1 << 18;
+
+impl Ngp {
+    /// Input `places` in the unit cube, what lies outside moved to its wall; and 1 for those inside, else 0: `[count, 3]`, `[count]`.
+    fn places<'g>(&self, graph: &'g Graph, count: usize) -> (Var<'g>, Var<'g>) {
+        let places = graph.input("places", TensorType::f32([count, 3]));
+        let cube = places * self.scale() + 0.5;
+        // The walls are inside, whatever rounding makes of them.
+        let within = (-(cube - 0.5).abs()).greater_than(-0.5 - 1e-6);
+        let all = within.sum(&[1]).greater_than(2.5);
+        (cube.clamp(0.0, 1.0), all)
     }
 }
 
@@ -168,12 +156,29 @@ const FEWEST_RAYS: u32 = 64;
 const LOOKED_AT: usize = 32;
 
 impl Ngp {
-    fn view(&self, camera: Camera) -> View {
+    fn view(&self) -> View {
         View {
-            camera,
+            camera: self.config.camera,
             background: self.config.background,
             ndc: None,
+            surrounds: self.config.cascades > 1,
+            numbered: self.config.exposures > 0,
         }
+    }
+
+    /// Refuses views of another number than there are exposures.
+    fn check_exposures(&self, data: &DataType) -> Result<()> {
+        let views = data.cameras.map_or(0, |c| c.count);
+        if [0, views].contains(&self.config.exposures) {
+            return Ok(());
+        }
+        Err(Error::field(
+            "exposures",
+            format!(
+                "is {}, but the data has {views} views: 0, or as many",
+                self.config.exposures
+            ),
+        ))
     }
 
     /// Units of the cube per unit of the scene.
@@ -181,14 +186,32 @@ impl Ngp {
         0.5 / f64::from(self.config.half_side)
     }
 
-    fn occupancy<'g>(&self, graph: &'g Graph) -> Var<'g> {
-        graph.parameter(OCCUPANCY, [self.config.grid.pow(3)])
+    /// Sides of the innermost box per unit of the scene: what densities are of.
+    fn innermost(&self) -> f64 {
+        self.scale() * f64::from(1 << (self.config.cascades - 1))
     }
 
-    /// The optical thickness of a step above which a cell is occupied: 0.01, or the mean of all values where that is less.
+    /// The shape of the occupancy's values.
+    fn cells(&self) -> Vec<usize> {
+        let cells = self.config.grid.pow(3);
+        match self.config.cascades {
+            1 => vec![cells],
+            cascades => vec![cascades, cells],
+        }
+    }
+
+    fn occupancy<'g>(&self, graph: &'g Graph) -> Var<'g> {
+        graph.parameter(OCCUPANCY, self.cells().as_slice())
+    }
+
+    /// The optical thickness of a step above which a cell is occupied: 0.01, or the mean of the innermost box's values where that is less.
     fn threshold<'g>(&self, values: Var<'g>) -> Var<'g> {
         let graph = values.graph();
-        let mean = values.max(graph.constant(0.0)).mean_all();
+        let innermost = match self.config.cascades {
+            1 => values,
+            _ => values.slice(0, 0, 1),
+        };
+        let mean = innermost.max(graph.constant(0.0)).mean_all();
         mean.min(graph.constant(OCCUPIED))
     }
 
@@ -218,19 +241,20 @@ impl Ngp {
 
     /// Red, green, blue, opacity and distance in the cube along each ray (`Var::composite`): `[R, 5]`.
     fn see<'g>(&self, rays: &Rays<'g>, samples: &Samples<'g>) -> Result<Var<'g>> {
-        let (density, h) = self.density(samples.places)?;
-        let colour = self.colours(h, rays.view, samples.ray);
-        let tau = density * self.delta();
+        let (density, h) = self.field.density(samples.places)?;
+        let directions = rays.view.spherical_harmonics().gather(samples.ray);
+        let colour = self.field.colours(h, directions);
+        let tau = self.thickness(density, samples.t);
         Ok(tau.composite(colour, samples.t, Rows::Packed(samples.base)))
     }
 
     /// The occupancy grid after this step's look at some of its cells: their densities now, where these are more than what is left of the old.
     fn looked_at<'g>(&self, graph: &'g Graph) -> Result<Var<'g>> {
         let values = self.occupancy(graph);
-        let some = (self.config.grid.pow(3) / LOOKED_AT).max(2);
+        let some = (self.march.cells() / LOOKED_AT).next_multiple_of(2);
         let cells = values.occupancy_cells("cells", self.threshold(values), some);
-        let places = cells.occupancy_points("points", self.config.grid);
-        let thickness = self.density(places)?.0 * self.delta();
+        let places = cells.occupancy_points("points", self.config.grid, self.config.cascades);
+        let thickness = self.field.density(places)?.0 * self.delta();
         Ok(values.occupancy_merge(cells, thickness, decay()))
     }
 
@@ -271,17 +295,20 @@ impl Model for Ngp {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let entries = [self.table.entries(), self.config.features];
         let state = |name: &str, shape: &[usize], init: Init| {
             Parameter::new(name, shape, init).with_role(Role::State(0))
         };
-        let mut parameters = vec![Parameter::new(TABLE, entries, Init::Uniform(1e-4))];
-        parameters.extend(self.density.iter().flat_map(Linear::parameters));
-        parameters.extend(self.colour.iter().flat_map(Linear::parameters));
+        let mut parameters = self.field.parameters();
+        let exposures = self.config.exposures;
+        if exposures > 0 {
+            // Logarithms of factors of red, green and blue.
+            let nothing = Init::Constant(0.0);
+            parameters.push(Parameter::new(EXPOSURE, [exposures, 3], nothing));
+        }
         // What a field of density 1 has, as it is at first, spread a little: the half above the mean is occupied, wherever it lies. Rays with half
         // as many samples are twice as many.
         let first = Init::Normal(self.delta() as f32, 1e-3 * self.delta() as f32);
-        parameters.push(state(OCCUPANCY, &[self.config.grid.pow(3)], first));
+        parameters.push(state(OCCUPANCY, &self.cells(), first));
         parameters.push(state(ACTIVE, &[1], Init::Constant(FIRST_RAYS)));
         parameters
     }
@@ -300,8 +327,9 @@ impl Model for Ngp {
     fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
         let batch = update.batch;
-        let view = self.view(self.config.camera);
+        let view = self.view();
         let rays = Rays::of_batch(&graph, "ngp", data, &view, batch)?;
+        self.check_exposures(data)?;
         let jitter = graph.random("jitter", Distribution::Uniform, [batch]);
         let active = graph.parameter(ACTIVE, [1]);
         let limit = graph.constant(batch as f64);
@@ -319,7 +347,11 @@ impl Model for Ngp {
         let numbers = graph.table("ray numbers", Value::f32([batch], numbers)?);
         let weight = kept.greater(numbers);
         let number = kept.reshape([]).max(graph.constant(1.0));
-        let colour = rays.over_background(seen);
+        let exposure = rays.number.map(|view| {
+            let logarithms = graph.parameter(EXPOSURE, [self.config.exposures, 3]);
+            logarithms.gather(view).exp()
+        });
+        let colour = rays.over_background(seen, exposure);
         let loss = mean(self.colour_error(&rays, colour), weight, number);
         let all = batch as f64;
         let metrics = [
@@ -343,8 +375,13 @@ impl Model for Ngp {
         let parameters = trained(&graph, self, update);
         let mut gradients = graph.scaled_gradients(loss, &parameters, update);
         // L2 on matrices alone: entries of the table that no sample meets stay as they are.
-        for (gradient, parameter) in gradients.iter_mut().zip(&parameters).skip(1) {
+        let layers = self.field.layers();
+        for (gradient, parameter) in gradients.iter_mut().zip(&parameters).skip(1).take(layers) {
             *gradient = *gradient + *parameter * f64::from(self.config.weight_decay);
+        }
+        for (gradient, parameter) in gradients.iter_mut().zip(&parameters).skip(1 + layers) {
+            let decay = 2.0 * EXPOSURE_DECAY / (3 * self.config.exposures) as f64;
+            *gradient = *gradient + *parameter * decay;
         }
         finish_with(&graph, self, gradients, &metrics, &states, update);
         Ok(graph)
@@ -364,7 +401,7 @@ impl Model for Ngp {
     }
 
     fn check_device(&self, caps: &Caps) -> Result<()> {
-        fit::check_table(&self.config, &self.table, caps)
+        fit::check_table(&self.config, self.field.table(), caps)
     }
 
     fn warning(&self, step: u64, figures: &Figures) -> Option<String> {
@@ -397,9 +434,46 @@ impl Model for Ngp {
         4096
     }
 
+    fn extent(&self) -> Result<Extent> {
+        let half_side = f64::from(self.config.half_side);
+        let step = self.delta() / self.innermost();
+        Ok(Extent::around_origin(half_side, step))
+    }
+
+    fn densities(&self, count: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Sampling);
+        let (places, within) = self.places(&graph, count);
+        // The networks' is that of the innermost box's side; outside of all boxes there is nothing.
+        let density = self.field.density(places)?.0 * self.innermost() * within;
+        graph.output("density", density);
+        Ok(graph)
+    }
+
+    fn colours(&self, count: usize) -> Result<Graph> {
+        let graph = Graph::new(Domain::Sampling);
+        let (places, _) = self.places(&graph, count);
+        let (_, h) = self.field.density(places)?;
+        let directions = graph.input("directions", TensorType::f32([count, 3]));
+        let colour = self.field.colours(h, directions.spherical_harmonics());
+        graph.output("colour", colour);
+        Ok(graph)
+    }
+
+    fn places_at_once(&self, limit: u64) -> usize {
+        let Config {
+            levels,
+            features,
+            width,
+            outputs,
+            ..
+        } = self.config;
+        let widest = width.max(levels * features).max(16 + outputs) as u64;
+        (limit / (4 * widest)).clamp(1, MOST_PLACES) as usize
+    }
+
     fn rendering(&self, camera: &Camera, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
-        let rays = Rays::of_view(&graph, &self.view(*camera), count)?;
+        let rays = Rays::of_view(&graph, &self.view(), camera, count)?;
         let middle = graph.constant(0.5).broadcast_to([count]);
         let all = graph.constant(count as f64).broadcast_to([1]);
         // Room for rays that are longer than most.
@@ -410,7 +484,7 @@ impl Model for Ngp {
         let distance =
             seen.slice(1, 4, 5) / opacity.max(graph.constant(1e-10)) * (1.0 / self.scale());
         let kept = samples.base.slice(0, count + 1, count + 2).cast(DType::F32);
-        let colour = rays.over_background(seen);
+        let colour = rays.over_background(seen, None);
         rays.output(
             colour,
             [opacity, distance / rays.length, distance],

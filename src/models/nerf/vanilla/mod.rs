@@ -30,13 +30,15 @@ use crate::kernels::camera_rays::{Camera, ROW_BYTES};
 use crate::kernels::functions::Distribution;
 use crate::kernels::philox::Domain;
 use crate::kernels::schedule;
-use crate::models::model::{DataType, Figures, Model, Phase, finish_step};
+use crate::models::batch::DataType;
+use crate::models::model::{Extent, Figures, Model, Phase, finish_step};
 use crate::models::registry::{self, Entry};
+use crate::tensor::TensorType;
 
 mod cases;
 mod network;
 
-use network::Network;
+use network::{Network, Raw};
 
 /// Among all models.
 pub(crate) const ENTRY: Entry = Entry {
@@ -229,7 +231,7 @@ impl Nerf {
         let seen = tau.composite(raw.colour.sigmoid(), z.reshape([count * samples]), rows);
         Along {
             seen,
-            colour: rays.over_background(seen),
+            colour: rays.over_background(seen, None),
             tau,
             rows,
         }
@@ -272,12 +274,29 @@ impl Nerf {
         vec![coarse, fine]
     }
 
-    fn view(&self, camera: Camera) -> View {
+    /// Floats of a sample's widest tensor, about.
+    fn widest(&self) -> usize {
+        let config = &self.config;
+        config.width.max(3 + 6 * config.point_octaves.unwrap_or(0)) + 64
+    }
+
+    fn view(&self) -> View {
         View {
-            camera,
+            camera: self.config.camera,
             background: self.config.background,
             ndc: self.config.ndc.then_some(1.0),
+            surrounds: false,
+            numbered: false,
         }
+    }
+}
+
+impl Nerf {
+    /// What the last network gives of places as inputs name them.
+    fn at_places<'g>(&self, graph: &'g Graph, count: usize) -> Raw<'g> {
+        let network = self.fine.as_ref().unwrap_or(&self.coarse);
+        let input = |name: &str| graph.input(name, TensorType::f32([count, 3]));
+        network.forward(input("places"), input("directions"), 1)
     }
 }
 
@@ -316,13 +335,7 @@ impl Model for Nerf {
     /// found there first.
     fn training(&self, _phase: usize, data: &DataType, update: &Update) -> Result<Graph> {
         let graph = Graph::new(Domain::Training);
-        let rays = Rays::of_batch(
-            &graph,
-            "nerf",
-            data,
-            &self.view(self.config.camera),
-            update.batch,
-        )?;
+        let rays = Rays::of_batch(&graph, "nerf", data, &self.view(), update.batch)?;
         let weight = rays.middle(graph.schedule(schedule::MODEL))?;
         let share = weight.mean_all().max(graph.constant(1e-6));
         let error = |colour| (rays.squared_error(colour) * weight).sum_all() / share;
@@ -382,14 +395,46 @@ impl Model for Nerf {
 
     fn rays_at_once(&self, limit: u64) -> usize {
         let config = &self.config;
-        let widest = config.width.max(3 + 6 * config.point_octaves.unwrap_or(0)) + 64;
-        let of_ray = 4 * (config.coarse + config.fine) as u64 * widest as u64;
+        let of_ray = 4 * (config.coarse + config.fine) as u64 * self.widest() as u64;
         (limit.min(1 << 27) / of_ray).clamp(1, 4096) as usize
+    }
+
+    /// Rays go from near to far, so that what they see lies between: around the origin, where cameras look at it, half that far on either side.
+    fn extent(&self) -> Result<Extent> {
+        let config = &self.config;
+        if config.ndc {
+            return Err(self.cannot(
+                "say what is where in the scene: its field is in normalised device coordinates (`ndc`)",
+            ));
+        }
+        let length = config.far - config.near;
+        let samples = config.coarse + config.fine;
+        Ok(Extent::around_origin(0.5 * length, length / samples as f64))
+    }
+
+    fn densities(&self, count: usize) -> Result<Graph> {
+        self.extent()?;
+        let graph = Graph::new(Domain::Sampling);
+        let density = self.at_places(&graph, count).density.relu();
+        graph.output("density", density.reshape([count]));
+        Ok(graph)
+    }
+
+    fn colours(&self, count: usize) -> Result<Graph> {
+        self.extent()?;
+        let graph = Graph::new(Domain::Sampling);
+        let colour = self.at_places(&graph, count).colour.sigmoid();
+        graph.output("colour", colour);
+        Ok(graph)
+    }
+
+    fn places_at_once(&self, limit: u64) -> usize {
+        (limit / (4 * self.widest() as u64)).clamp(1, 1 << 18) as usize
     }
 
     fn rendering(&self, camera: &Camera, count: usize) -> Result<Graph> {
         let graph = Graph::new(Domain::Sampling);
-        let rays = Rays::of_view(&graph, &self.view(*camera), count)?;
+        let rays = Rays::of_view(&graph, &self.view(), camera, count)?;
         let all = self.see(&graph, &rays, false);
         let last = &all[all.len() - 1];
         let opacity = last.seen.slice(1, 3, 4);
