@@ -74,6 +74,8 @@ struct Shown {
     orbit: Orbit,
     /// Where the camera was when the last frame was recorded.
     drawn: Option<Orbit>,
+    /// Where it was when the coarse view was begun.
+    begun_at: Option<Orbit>,
     /// Whether the fine view has been whole since the camera came to rest.
     refined: bool,
     /// When the frame was begun.
@@ -132,6 +134,10 @@ impl Content for Shown {
             &mut fine,
             number("--budget", 100),
         )?;
+        // There is something to see from the first frame on.
+        coarse.finish()?;
+        coarse.begin(&orbit.pose())?;
+        fine.begin(&orbit.pose())?;
         Ok(Self {
             gpu,
             live,
@@ -141,6 +147,7 @@ impl Content for Shown {
             budget,
             orbit,
             drawn: None,
+            begun_at: Some(orbit),
             refined: false,
             begun: Instant::now(),
         })
@@ -163,6 +170,9 @@ impl Content for Shown {
     fn submitted(&mut self) -> Result<(), Failure> {
         self.gpu.wait()?;
         self.budget.took(self.begun.elapsed().as_secs_f64());
+        self.coarse.look()?;
+        self.fine.look()?;
+        self.refined |= self.fine.is_whole();
         Ok(())
     }
 
@@ -180,17 +190,24 @@ impl Content for Shown {
             self.fine.begin(&pose)?;
         }
         self.refined &= !moved;
-        let draws = !moved && !self.fine.is_whole();
-        let (steps, parts) = self.budget.plan(learns, draws, !self.refined);
+        // At rest one coarse view is enough until the fine one is there.
+        let coarse =
+            !self.refined && !(self.coarse.is_whole() && self.begun_at == Some(self.orbit));
+        if coarse && self.coarse.is_whole() {
+            self.coarse.begin(&pose)?;
+            self.begun_at = Some(self.orbit);
+        } else if coarse {
+            // One that is not whole goes on: every part of it is drawn in its turn.
+            self.coarse.turn(&pose)?;
+        }
+        let coarse = coarse.then_some(&self.coarse);
+        let fine = (!moved && !self.fine.is_whole()).then_some(&self.fine);
+        let [steps, first, parts] = self.budget.plan(learns, coarse, fine);
         for _ in 0..self.live.prepare(steps)? {
             self.live.plan().record(encoder);
         }
-        if !self.refined {
-            self.coarse.begin(&pose)?;
-            self.coarse.record_all(encoder);
-        }
+        self.coarse.record(encoder, first);
         self.fine.record(encoder, parts);
-        self.refined |= self.fine.is_whole();
         self.drawing
             .look(self.gpu.queue(), &pose, self.coarse.camera());
         // What is drawn again while the field learns shows the view before it where it is not done.

@@ -9,6 +9,7 @@ use wgen::kernels::present::Picture;
 use wgen::live::Live;
 use wgen::plan::Renderer;
 use wgen::program::PlanOptions;
+use wgen::tensor::Data;
 
 use crate::drawing::Drawing;
 use crate::window::Failure;
@@ -20,8 +21,11 @@ const SHARE: f64 = 0.5;
 pub(crate) struct View {
     renderer: Renderer,
     pub(crate) group: wgpu::BindGroup,
-    /// Recordings since it began, in all of the picture once they are [`Renderer::runs`].
+    /// Recordings since it began, and how many of its pixels they were seen by, as far as is known.
     recorded: usize,
+    seen: usize,
+    /// Recordings that the last whole picture took: of a hash grid more than [`Renderer::runs`], where rays have many samples.
+    usual: usize,
 }
 
 impl View {
@@ -49,15 +53,23 @@ impl View {
         plan.bind_texture("depth", &depth, Picture::grid(side, side, 1, 1))?;
         let group = drawing.group(gpu.device(), &colour, &depth);
         Ok(Self {
+            usual: renderer.runs(),
             renderer,
             group,
             recorded: 0,
+            seen: 0,
         })
     }
 
     pub(crate) fn begin(&mut self, pose: &Pose) -> Result<(), Failure> {
-        self.recorded = 0;
+        (self.recorded, self.seen) = (0, 0);
         Ok(self.renderer.begin(&pose.0)?)
+    }
+
+    /// What is left of the picture is seen from another place.
+    pub(crate) fn turn(&mut self, pose: &Pose) -> Result<(), Failure> {
+        let pose = pose.0.iter().map(|&x| x as f32).collect();
+        Ok(self.renderer.plan().write("poses", &Data::F32(pose))?)
     }
 
     pub(crate) fn record(&mut self, encoder: &mut wgpu::CommandEncoder, runs: usize) {
@@ -67,25 +79,44 @@ impl View {
         self.recorded += runs;
     }
 
-    /// As often as shows all of the picture.
-    pub(crate) fn record_all(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.record(encoder, self.renderer.runs());
+    /// All of it, now, whatever time it takes.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        Ok(self.renderer.finish()?)
+    }
+
+    /// How much of it was seen by what was submitted, which is done.
+    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+        if self.recorded > 0 && !self.is_whole() {
+            self.seen = self.renderer.seen()?;
+            if self.is_whole() {
+                self.usual = self.recorded;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn camera(&self) -> &Camera {
         self.renderer.camera()
     }
 
-    /// Whether the textures show all of the picture. A hash grid may need a few recordings more where rays are long.
     pub(crate) fn is_whole(&self) -> bool {
-        self.recorded > self.renderer.runs()
+        self.seen >= self.camera().pixels()
+    }
+
+    /// Recordings that show the rest of it, about.
+    fn left(&self) -> usize {
+        let rest = self.camera().pixels() - self.seen.min(self.camera().pixels());
+        match self.seen {
+            0 => self.usual,
+            seen => (rest * self.recorded).div_ceil(seen),
+        }
     }
 }
 
 /// How long things take, and how many of them a frame has time for.
 pub(crate) struct Budget {
     frame: f64,
-    /// Seconds of a training step, of the coarse view, of a part of the fine one.
+    /// Seconds of a training step, of a part of the coarse view, of one of the fine one.
     step: f64,
     coarse: f64,
     part: f64,
@@ -116,7 +147,7 @@ impl Budget {
         for _ in 0..3 {
             let steps = live.prepare(1)?;
             let step = timed(&mut |e| (0..steps).for_each(|_| live.plan().record(e)))?;
-            let view = timed(&mut |e| coarse.record_all(e))?;
+            let view = timed(&mut |e| coarse.record(e, 1))?;
             let part = timed(&mut |e| fine.record(e, 1))?;
             for (least, now) in least.iter_mut().zip([step, view, part]) {
                 *least = least.min(now);
@@ -134,24 +165,34 @@ impl Budget {
         })
     }
 
-    /// Training steps and parts of the fine view for the next frame, beside the coarse one where it is drawn.
-    pub(crate) fn plan(&mut self, learns: bool, draws: bool, coarse: bool) -> (usize, usize) {
-        let first = if coarse { self.coarse } else { 0.0 };
-        let left = (self.frame / self.factor - first).max(0.0);
-        let share = match (learns, draws) {
-            (true, true) => SHARE,
-            (true, false) => 1.0,
+    /// Training steps, parts of the coarse view and of the fine one for the next frame, of views that are to be drawn.
+    pub(crate) fn plan(
+        &mut self,
+        learns: bool,
+        coarse: Option<&View>,
+        fine: Option<&View>,
+    ) -> [usize; 3] {
+        let all = self.frame / self.factor;
+        let fit = |seconds: f64, each: f64| (seconds / each).round() as usize;
+        // A view that moves is what one looks at; something is learned beside it.
+        let most = if learns { 1.0 - SHARE / 2.0 } else { 1.0 };
+        let first = coarse.map_or(0, |view| {
+            view.left().min(fit(most * all, self.coarse)).max(1)
+        });
+        let left = (all - first as f64 * self.coarse).max(0.0);
+        let share = match (learns, fine) {
+            (true, Some(_)) => SHARE,
+            (true, None) => 1.0,
             (false, _) => 0.0,
         };
-        let steps = (share * left / self.step) as usize;
-        let rest = left - steps as f64 * self.step;
-        let parts = if draws {
-            (rest / self.part).round() as usize
-        } else {
-            0
-        };
-        self.expected = first + steps as f64 * self.step + parts as f64 * self.part;
-        (steps, parts)
+        let steps = fit(share * left, self.step);
+        let rest = (left - steps as f64 * self.step).max(0.0);
+        let parts = fine.map_or(0, |view| view.left().max(1).min(fit(rest, self.part)));
+        let counts = [steps, first, parts];
+        let each = [self.step, self.coarse, self.part];
+        let times = counts.iter().zip(each).map(|(n, each)| *n as f64 * each);
+        self.expected = times.sum();
+        counts
     }
 
     /// What the frame took.

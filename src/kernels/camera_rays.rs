@@ -10,7 +10,7 @@
 //!
 //! // A field of view of a right angle: the focal length is half of the width. The picture's middle is a corner of pixels.
 //! let camera = Camera::centred(4, 4, 2.0);
-//! let kernel = CameraRays { rays: 1, views: 1, camera: Some(camera) };
+//! let kernel = CameraRays { rays: 1, views: 1, camera: Some(camera), newton: NEWTON_STEPS };
 //! let bytes = row([255, 0, 0, 255], camera.pixel(0, 3, 2)).map(f64::from).to_vec();
 //! let pose = vec![1.0, 0.0, 0.0, 7.0, 0.0, 1.0, 0.0, 8.0, 0.0, 0.0, 1.0, 9.0]; // at (7, 8, 9), not turned
 //! let mut buffers = [bytes, pose, vec![0.0; 6]].map(Data::F64);
@@ -24,7 +24,7 @@ use super::{Binding, Cost, Grid, Kernel, Launch, bytes_of, fold};
 use crate::tensor::DType;
 
 pub use super::camera::Camera;
-use super::camera::NEWTON_STEPS;
+pub use super::camera::NEWTON_STEPS;
 
 /// Bytes of a ray: red, green, blue, alpha, and the pixel's number as u32, its lowest byte first.
 pub const ROW_BYTES: usize = 8;
@@ -82,6 +82,8 @@ pub struct CameraRays {
     pub views: usize,
     /// The camera of all of them, a pinhole; `None` where each has its own in a table.
     pub camera: Option<Camera>,
+    /// Newton's steps by which a lens is undone: [`NEWTON_STEPS`], or fewer, of which one can be told from another.
+    pub newton: usize,
 }
 
 impl CameraRays {
@@ -130,7 +132,7 @@ impl Kernel for CameraRays {
             entry: "camera_rays",
             context: json!({
                 "table": self.camera.is_none(),
-                "newton": NEWTON_STEPS,
+                "newton": self.newton,
                 "bindings": super::wgsl_bindings(&self.bindings()),
             }),
             constants: vec![("WORKGROUP", 64.0)],
@@ -143,7 +145,7 @@ impl Kernel for CameraRays {
 
     fn cost(&self) -> Cost {
         // A lens is undone where there is one, which the device knows.
-        let lens = self.camera.map_or(50 * NEWTON_STEPS, |_| 0);
+        let lens = self.camera.map_or(50 * self.newton, |_| 0);
         Cost {
             flops: (24 + lens) as f64 * self.rays as f64,
             bytes: bytes_of(&self.bindings()),

@@ -1,7 +1,7 @@
 //! Twins of `shaders/camera_rays.wgsl`.
 
 use super::twin;
-use crate::kernels::camera::{Camera, NEWTON_STEPS, fisheye_step, opencv_step};
+use crate::kernels::camera::{Camera, fisheye_step, opencv_step};
 use crate::kernels::camera_rays::{CAMERA_FLOATS, CameraRays, POSE_FLOATS, ROW_BYTES, scales};
 use crate::real::Real;
 use crate::tensor::Data;
@@ -31,7 +31,7 @@ pub(crate) fn camera_rays<T: Real>(camera: &Camera, rows: &[T], poses: &[T]) -> 
 }
 
 /// The same by a table of cameras, and the view's number behind each ray.
-pub(crate) fn of_table<T: Real>(rows: &[T], poses: &[T], cameras: &[T]) -> Vec<T> {
+pub(crate) fn of_table<T: Real>(rows: &[T], poses: &[T], cameras: &[T], newton: usize) -> Vec<T> {
     let whole = |x: T| x.to_f64() as usize;
     let cameras: Vec<&[T]> = cameras.chunks_exact(CAMERA_FLOATS).collect();
     let first = |camera: &[T]| whole(camera[0]) | whole(camera[1]) << 16;
@@ -46,7 +46,7 @@ pub(crate) fn of_table<T: Real>(rows: &[T], poses: &[T], cameras: &[T]) -> Vec<T
         let place = [within % width, within / width % height].map(|x| T::from_f64(x as f64));
         let seen = [0, 1].map(|axis| (place[axis] + camera[4 + axis]) * camera[6 + axis]);
         let k = std::array::from_fn(|i| camera[9 + i]);
-        let [right, down, forwards] = undistorted(whole(camera[8]), k, seen);
+        let [right, down, forwards] = undistorted(whole(camera[8]), k, seen, newton);
         let pose = &poses[POSE_FLOATS * view..][..POSE_FLOATS];
         rays.extend([3, 7, 11].map(|at| pose[at]));
         let turned =
@@ -59,13 +59,13 @@ pub(crate) fn of_table<T: Real>(rows: &[T], poses: &[T], cameras: &[T]) -> Vec<T
 
 /// What a lens of this number and these coefficients shows at a place. All of Newton's steps but the last are made in f64: what they leave of their
 /// error is less than the last one's rounding.
-fn undistorted<T: Real>(kind: usize, k: [T; 5], seen: [T; 2]) -> [T; 3] {
+fn undistorted<T: Real>(kind: usize, k: [T; 5], seen: [T; 2], newton: usize) -> [T; 3] {
     let (exact, [x, y]) = (k.map(T::to_f64), seen.map(T::to_f64));
     match kind {
         0 => [seen[0], seen[1], T::from_f64(1.0)],
         1 => {
             let mut at = [x, y];
-            for _ in 1..NEWTON_STEPS {
+            for _ in 1..newton {
                 at = opencv_step(at, [x, y], exact);
             }
             let [u, v] = opencv_step(at.map(T::from_f64), seen, k);
@@ -74,7 +74,7 @@ fn undistorted<T: Real>(kind: usize, k: [T; 5], seen: [T; 2]) -> [T; 3] {
         _ => {
             let distance = (seen[0] * seen[0] + seen[1] * seen[1]).sqrt();
             let mut theta = distance.to_f64();
-            for _ in 1..NEWTON_STEPS {
+            for _ in 1..newton {
                 theta = fisheye_step(theta, distance.to_f64(), exact);
             }
             let theta = fisheye_step(T::from_f64(theta), distance, k);
@@ -90,7 +90,7 @@ fn run<T: Real>(kernel: &CameraRays, buffers: &mut [Data]) {
     let (rows, poses) = (T::of(&buffers[0]), T::of(&buffers[1]));
     let rays = match &kernel.camera {
         Some(camera) => camera_rays(camera, rows, poses),
-        None => of_table(rows, poses, T::of(&buffers[2])),
+        None => of_table(rows, poses, T::of(&buffers[2]), kernel.newton),
     };
     if let Some(out) = buffers.last_mut() {
         *out = T::into_data(rays);
@@ -100,7 +100,7 @@ fn run<T: Real>(kernel: &CameraRays, buffers: &mut [Data]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::camera::Lens;
+    use crate::kernels::camera::{Lens, NEWTON_STEPS};
 
     #[test]
     fn a_lens_is_undone_as_the_host_undoes_it() {
@@ -123,7 +123,7 @@ mod tests {
         for lens in lenses {
             let (kind, k) = lens.coefficients();
             for seen in [[0.0, 0.0], [0.7, -0.4], [-1e-3, 0.5]] {
-                let ours = undistorted(kind as usize, k, seen);
+                let ours = undistorted(kind as usize, k, seen, NEWTON_STEPS);
                 let theirs = lens.undistorted(seen[0], seen[1]);
                 assert!((0..3).all(|i| (ours[i] - theirs[i]).abs() < 1e-14));
             }

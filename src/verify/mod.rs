@@ -21,6 +21,7 @@
 //! ```
 
 mod against;
+mod beside;
 pub mod cases;
 pub mod chains;
 pub(crate) mod compare;
@@ -29,6 +30,8 @@ mod lengths;
 mod models;
 pub mod step;
 mod work;
+
+use std::cell::RefCell;
 
 use serde::Serialize;
 
@@ -118,7 +121,7 @@ pub struct Options {
 }
 
 /// So many pipelines are kept from case to case. All would take gigabytes, and few serve more than their neighbours.
-const MOST_PIPELINES: usize = 16;
+const MOST_PIPELINES: usize = 32;
 
 /// Cases whose pipelines are made together, on all cores, where a driver compiles when it is told to.
 const AHEAD: usize = 64;
@@ -154,32 +157,42 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>))
     }
     let total: f64 = work.iter().map(|w| w.weight).sum();
     let mut report = Report::default();
-    let mut done = 0.0;
     let ahead = if gpu.caps().software { 0 } else { AHEAD };
     let kept = MOST_PIPELINES + ahead;
-    for (index, item) in work.iter().enumerate() {
-        if index % AHEAD == 0 {
+    let progress = RefCell::new(&mut progress);
+    let run = |index: usize| {
+        let item = &work[index];
+        if index.is_multiple_of(AHEAD) {
             gpu.keep_pipelines(MOST_PIPELINES);
             let next = work[index..].iter().take(AHEAD);
             let kernels: Vec<&dyn Kernel> = next.filter_map(Work::kernel).collect();
             gpu.prepare_ahead(&kernels);
         }
         log::trace!("{}: {}", item.line, item.case());
-        progress(Progress::Case {
+        let found = item.run(gpu);
+        gpu.keep_pipelines(kept);
+        found
+    };
+    let begin = |index: usize| {
+        let item = &work[index];
+        let before: f64 = work[..index].iter().map(|w| w.weight).sum();
+        progress.borrow_mut()(Progress::Case {
             line: item.line,
             case: item.case(),
-            done: done / total,
+            done: before / total,
         });
-        report.add(item.line, item.case(), &item.run(gpu)?);
-        gpu.keep_pipelines(kept);
-        done += item.weight;
-        if work
-            .get(index + 1)
-            .is_none_or(|next| next.line != item.line)
+    };
+    let take = |index: usize, found: Result<Comparison>| -> Result<()> {
+        let item = &work[index];
+        report.add(item.line, item.case(), &found?);
+        let next = work.get(index + 1);
+        if next.is_none_or(|next| next.line != item.line)
             && let Some(line) = report.lines.last()
         {
-            progress(Progress::Line(line));
+            progress.borrow_mut()(Progress::Line(line));
         }
-    }
+        Ok(())
+    };
+    beside::each(work.len(), run, begin, take)?;
     Ok(report)
 }

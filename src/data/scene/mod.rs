@@ -52,6 +52,7 @@ pub use crate::kernels::camera::{Camera, Lens};
 pub use crate::kernels::camera_rays::{CAMERA_FLOATS, POSE_FLOATS, ROW_BYTES, row, table};
 pub use format::Format;
 pub use pose::Pose;
+#[cfg(feature = "cli")]
 pub(crate) use reading::fingerprint_of;
 pub use reading::{fingerprint, read};
 pub use rows::{RAY, picture, seen};

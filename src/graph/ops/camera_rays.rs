@@ -6,7 +6,9 @@ use crate::graph::op::{Argument, EvalContext, GradientAt, Lowering, MergeKey, Op
 use crate::graph::ops::shapes;
 use crate::kernels::Caps;
 use crate::kernels::camera::Camera;
-use crate::kernels::camera_rays::{self, CAMERA_FLOATS, POSE_FLOATS, RAY_FLOATS, ROW_BYTES};
+use crate::kernels::camera_rays::{
+    self, CAMERA_FLOATS, NEWTON_STEPS, POSE_FLOATS, RAY_FLOATS, ROW_BYTES,
+};
 use crate::real::Real;
 use crate::reference;
 use crate::tensor::{TensorType, Value};
@@ -48,6 +50,7 @@ impl CameraRays {
             rays,
             views,
             camera: self.camera,
+            newton: NEWTON_STEPS,
         })
     }
 }
@@ -117,7 +120,7 @@ impl Op for CameraRays {
             let (rows, poses) = (T::of(&inputs[0].data), T::of(&inputs[1].data));
             T::into_data(match &self.camera {
                 Some(camera) => reference::camera_rays::camera_rays(camera, rows, poses),
-                None => reference::camera_rays::of_table(rows, poses, T::of(&inputs[2].data)),
+                None => reference::camera_rays::of_table(rows, poses, T::of(&inputs[2].data), NEWTON_STEPS),
             })
         });
         Value::new([kernel.rays, kernel.floats()], data)
