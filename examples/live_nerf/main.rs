@@ -191,8 +191,8 @@ impl Content for Shown {
         }
         self.refined &= !moved;
         // At rest one coarse view is enough until the fine one is there.
-        let coarse =
-            !self.refined && !(self.coarse.is_whole() && self.begun_at == Some(self.orbit));
+        let is_there = self.coarse.is_whole() && self.begun_at == Some(self.orbit);
+        let coarse = !(self.refined || is_there);
         if coarse && self.coarse.is_whole() {
             self.coarse.begin(&pose)?;
             self.begun_at = Some(self.orbit);
