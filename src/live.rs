@@ -132,7 +132,7 @@ impl Live {
         })
     }
 
-    /// Makes the next steps ready, `most` or fewer, and says how many: as often [`Live::plan`] must be recorded then, before the next submission. 0 only
+    /// Makes the next steps ready, `most` or fewer (64, and no further than an epoch's end), once between two submissions, and says how many: as often [`Live::plan`] must be recorded then, before the next submission. 0 only
     /// where `most` is, or where the training's steps are done.
     ///
     /// # Errors

@@ -460,12 +460,12 @@ fn what_has_no_surface_or_no_room_is_refused_with_numbers() {
         "resolution is 1000",
         "as a whole",
         "of at most 4096 MiB",
-        "949 fits",
+        "780 fits",
     ] {
         assert!(message.contains(words), "no {words} in {message}");
     }
     let fits = |resolution: usize| settings.check_memory(&cube(resolution), u64::MAX).is_ok();
-    assert!(fits(949) && !fits(950));
+    assert!(fits(780) && !fits(781));
     let large = cube(100_000);
     let message = said(&large, &Settings::at(5.0), &never);
     for words in [

@@ -288,7 +288,7 @@ fn what_cannot_be_meshed_is_refused_before_it_is_begun() {
             &[
                 "--resolution is 2000",
                 "as a whole",
-                "949 fits",
+                "780 fits",
                 "take no --fill",
             ],
         ),

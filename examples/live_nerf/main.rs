@@ -2,7 +2,7 @@
 //! encoder, as much as its time for a frame allows, and its render pass composites the view's texture with geometry of its own by depth. In a window
 //! when there is a display, to PNGs otherwise.
 //!
-//! cargo run --release --example live_nerf -- [--data DIR] [--steps 3000] [--budget MILLISECONDS] [--frames N] [--out DIR]
+//! cargo run --release --example live_nerf -- [--data DIR] [--downscale N] [--cascades N] [--steps 3000] [--budget MILLISECONDS] [--frames N] [--out DIR]
 //!
 //! Without --data the scene is the one that the program draws. Drag to orbit; while the camera moves the view is coarse, at rest it is refined, and
 //! while the field learns it is drawn again and again. Without a display the camera goes half round it and rests then.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wgen::data::images::Options;
-use wgen::data::scene::Pose;
+use wgen::data::scene::{Camera, Pose};
 use wgen::data::{Spec, idx::Part};
 use wgen::files::{Config, Training};
 use wgen::gpu::Gpu;
@@ -88,12 +88,22 @@ impl Content for Shown {
             Some(folder) => Spec::Scene(folder.into()),
             None => Spec::Analytic(60),
         };
-        let scene = spec.load(Part::Training, &Options::default())?;
+        let options = Options {
+            scene_downscale: Some(number("--downscale", 1) as u32),
+            ..Options::default()
+        };
+        let cascades = number("--cascades", 1).clamp(1, 8) as usize;
+        let usual = ngp::Config::blender(Camera::centred(1, 1, 1.0));
+        let scene = spec.load(Part::Training, &options)?;
         let views = scene.views.as_ref().ok_or("these are no posed pictures")?;
         let radius = views.distances()[1];
         let model = Ngp::new(ngp::Config {
             log2_entries: 15,
-            finest_resolution: 256,
+            finest_resolution: 256 << (cascades - 1),
+            half_side: usual.half_side * f32::from(1_u8 << (cascades - 1)),
+            cascades,
+            octave_steps: if cascades > 1 { 64 } else { 0 },
+            steps: if cascades > 1 { 128 } else { usual.steps },
             capacity: ngp::Config::room_for(1 << 12),
             target_samples: 1 << 12,
             ..ngp::Config::blender(views.camera())
@@ -203,7 +213,9 @@ impl Content for Shown {
         let coarse = coarse.then_some(&self.coarse);
         let fine = (!moved && !self.fine.is_whole()).then_some(&self.fine);
         let [steps, first, parts] = self.budget.plan(learns, coarse, fine);
-        for _ in 0..self.live.prepare(steps)? {
+        let ready = self.live.prepare(steps)?;
+        self.budget.fewer(steps - ready);
+        for _ in 0..ready {
             self.live.plan().record(encoder);
         }
         self.coarse.record(encoder, first);

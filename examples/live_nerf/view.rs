@@ -195,6 +195,11 @@ impl Budget {
         counts
     }
 
+    /// Fewer steps are made than were planned.
+    pub(crate) fn fewer(&mut self, steps: usize) {
+        self.expected -= steps as f64 * self.step;
+    }
+
     /// What the frame took.
     pub(crate) fn took(&mut self, seconds: f64) {
         self.times.push(seconds);

@@ -46,7 +46,10 @@ type Corners = [[f64; 3]; 2];
 fn corners(text: &str) -> std::result::Result<Corners, String> {
     let numbers: Vec<Option<f64>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
     match numbers[..] {
-        [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] => Ok([[a, b, c], [d, e, f]]),
+        [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] => {
+            let pairs = [(a, d), (b, e), (c, f)];
+            Ok([pairs.map(|(a, b)| a.min(b)), pairs.map(|(a, b)| a.max(b))])
+        }
         _ => Err("wants six numbers, x,y,z of one corner and x,y,z of the opposite one".to_owned()),
     }
 }

@@ -1,6 +1,7 @@
 //! Cases beside each other: while a device compiles one and runs it, the twin of another is computed. Results come in order.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -28,8 +29,12 @@ pub(super) fn each<T: Send, E>(
             scope.spawn(move || {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    let result = catch_unwind(AssertUnwindSafe(|| run(index)));
                     // Nobody listens any more once something failed.
-                    if index >= count || sender.send((index, run(index))).is_err() {
+                    if sender.send((index, result)).is_err() {
                         return;
                     }
                 }
@@ -48,9 +53,9 @@ pub(super) fn each<T: Send, E>(
                     Err(_) => break None,
                 };
             };
-            // Without one a thread has panicked, which the scope passes on.
             let Some(result) = result else { break };
-            take(index, result)?;
+            // A panic goes on here, and with it the results' end: no other case is begun.
+            take(index, result.unwrap_or_else(|panic| resume_unwind(panic)))?;
         }
         Ok(())
     })
@@ -99,9 +104,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a scoped thread panicked")]
-    fn a_panic_is_passed_on() {
-        let run = |index: usize| assert!(index < 7, "{index}");
-        each(20, run, |_| {}, |_, ()| Ok::<(), ()>(())).ok();
+    fn a_panic_is_passed_on_at_once() {
+        let begun = AtomicUsize::new(0);
+        let run = |index: usize| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(std::time::Duration::from_millis(1));
+            assert!(index != 7, "the seventh");
+        };
+        // Many, for the panic's own message takes its time.
+        let all = || each(20_000, run, |_| {}, |_, ()| Ok::<(), ()>(()));
+        let panic = catch_unwind(AssertUnwindSafe(all)).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"the seventh"));
+        assert!(begun.load(Ordering::Relaxed) < 20_000);
     }
 }

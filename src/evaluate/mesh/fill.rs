@@ -13,8 +13,8 @@ const MOST_CELLS: f64 = 8.0;
 /// Bytes of a lattice that is known as a whole, at most.
 const BUDGET: u64 = 4 << 30;
 
-/// Bytes of a point: its density, and whether it is reached.
-const BYTES_A_POINT: u64 = 5;
+/// Bytes of a point: its density, whether it is reached, and its place in a list of those at an edge.
+const BYTES_A_POINT: u64 = 9;
 
 /// Refuses a radius that is none.
 pub(super) fn check(radius: f64) -> Result<()> {
@@ -123,11 +123,13 @@ impl Reach {
         if self.ball.is_empty() {
             return;
         }
-        let edge: Vec<usize> = (0..states.len())
+        // There are fewer than 2^32: see the budget.
+        let edge: Vec<u32> = (0..states.len())
             .filter(|&i| states[i] == from && self.around(i, &SIDES).any(|n| states[n] != from))
+            .map(|i| i as u32)
             .collect();
         for at in edge {
-            for near in self.around(at, &self.ball) {
+            for near in self.around(at as usize, &self.ball) {
                 if of.contains(&states[near]) {
                     states[near] = to;
                 }
@@ -143,15 +145,16 @@ impl Reach {
             x == 0 || y == 0 || z == 0 || x == columns - 1 || y == rows - 1 || z == layers - 1
         };
         // On the walls there is nothing, and beyond them there is room.
-        let mut found: VecDeque<usize> = (0..states.len()).filter(|&i| wall(i)).collect();
+        let walls = (0..states.len()).filter(|&i| wall(i));
+        let mut found: VecDeque<u32> = walls.map(|i| i as u32).collect();
         for &i in &found {
-            states[i] = State::Reached;
+            states[i as usize] = State::Reached;
         }
         while let Some(at) = found.pop_front() {
-            for near in self.around(at, &SIDES) {
+            for near in self.around(at as usize, &SIDES) {
                 if states[near] == State::Empty {
                     states[near] = State::Reached;
-                    found.push_back(near);
+                    found.push_back(near as u32);
                 }
             }
         }

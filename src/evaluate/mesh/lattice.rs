@@ -98,7 +98,7 @@ impl Lattice {
             let other = Self::new(self.low, self.high, resolution).unwrap_or(*self);
             other.layer() as u64
         };
-        let (mut least, mut most) = (1, asked);
+        let (mut least, mut most) = (2, asked.max(3));
         while most - least > 1 {
             let middle = least + (most - least) / 2;
             if fits(of(middle)) {

@@ -83,7 +83,8 @@ impl Settings {
     /// Naming the field.
     pub fn check(&self) -> Result<()> {
         let threshold = self.threshold as f32;
-        if !(threshold.is_finite() && threshold > 0.0) {
+        // Twice as dense is what is filled.
+        if !(threshold > 0.0 && threshold < f32::MAX / 2.0) {
             let why = format!("{} must be a density above 0", self.threshold);
             return Err(Error::field("threshold", why));
         }
@@ -104,11 +105,10 @@ impl Settings {
     /// # Errors
     /// With the numbers, and the resolution that fits.
     pub fn check_memory(&self, lattice: &Lattice, bound: u64) -> Result<()> {
-        lattice.check(bound)?;
-        match self.fill {
-            Some(_) => fill::check_memory(lattice),
-            None => Ok(()),
+        if self.fill.is_some() {
+            fill::check_memory(lattice)?;
         }
+        lattice.check(bound)
     }
 }
 
