@@ -2,7 +2,7 @@
 //!
 //! An example is a ray, not a picture: a row of eight bytes, the pixel's colour and alpha as the file has them (straight, 8 bits) and its
 //! number, counted view after view, line after line ([`camera_rays`](crate::kernels::camera_rays)). What turns numbers into rays, one
-//! [`Camera`] and a [`Pose`] a view, stands in [`Dataset::views`].
+//! [`Camera`] and a [`Pose`] a view, stands in [`Dataset::views`](crate::data::Dataset::views).
 //!
 //! ```
 //! use wgen::data::idx::Part;

@@ -88,7 +88,7 @@ impl Views {
         }
     }
 
-    /// The cameras as kernels read them, [`CAMERA_FLOATS`] each: `[views, 16]`.
+    /// The cameras as kernels read them, [`CAMERA_FLOATS`](crate::kernels::camera_rays::CAMERA_FLOATS) each: `[views, 16]`.
     pub fn table(&self) -> Vec<f32> {
         table(&self.cameras)
     }
