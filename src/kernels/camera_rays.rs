@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use wgen::Twin;
-//! use wgen::kernels::camera_rays::{Camera, CameraRays, row};
+//! use wgen::kernels::camera_rays::{Camera, CameraRays, NEWTON_STEPS, row};
 //! use wgen::tensor::Data;
 //!
 //! // A field of view of a right angle: the focal length is half of the width. The picture's middle is a corner of pixels.
