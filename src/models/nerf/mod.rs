@@ -8,7 +8,7 @@
 //! use wgen::models::nerf::ngp;
 //!
 //! let scene = "analytic:4".parse::<Spec>()?.load(Part::Training, &Options::default())?;
-//! let camera = scene.views.as_ref().unwrap().camera;
+//! let camera = scene.views.as_ref().unwrap().camera();
 //! let model = ngp::Ngp::new(ngp::Config { log2_entries: 10, ..ngp::Config::blender(camera) })?;
 //! assert_eq!(model.camera(), Some(camera));
 //! # Ok::<(), wgen::Error>(())
