@@ -24,10 +24,10 @@ use wgen::train::{Summary, Trainer};
 pub(crate) mod calls;
 pub(crate) mod continuous;
 pub(crate) mod example;
-#[cfg(unix)]
 pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod gradients;
+pub(crate) mod graphs;
 pub(crate) mod laws;
 pub(crate) mod networks;
 pub(crate) mod pickled;
