@@ -190,35 +190,6 @@ impl Live {
         self.kept = true;
         Ok(())
     }
-
-    /// One reverse step, and the picture of where the process stands, into the application's encoder.
-    fn record(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        target: &wgpu::TextureView,
-    ) -> Result<(), Failure> {
-        let done = self.sampler.is_done();
-        if self.marked && (self.kept || done) {
-            if !self.kept {
-                self.keep(encoder)?;
-            }
-            self.sampler.give(MASK, &self.mask)?;
-            (self.marked, self.complete) = (false, false);
-            self.begin()?;
-        } else if done && !self.kept {
-            self.begin()?;
-        } else if done && !self.complete {
-            self.keep(encoder)?;
-            self.mask.fill(1.0);
-            self.sampler.give(MASK, &self.mask)?;
-            self.complete = true;
-        }
-        if !self.complete {
-            self.sampler.record(encoder);
-        }
-        paint(encoder, target, &self.pipeline, &self.group);
-        Ok(())
-    }
 }
 
 /// A pipeline that reads the plan's output where it lies.
@@ -319,12 +290,33 @@ impl Content for Live {
         Ok(())
     }
 
+    /// One reverse step, and the picture of where the process stands, into the application's encoder.
     fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         target: &wgpu::TextureView,
     ) -> Result<(), Failure> {
-        self.record(encoder, target)
+        let done = self.sampler.is_done();
+        if self.marked && (self.kept || done) {
+            if !self.kept {
+                self.keep(encoder)?;
+            }
+            self.sampler.give(MASK, &self.mask)?;
+            (self.marked, self.complete) = (false, false);
+            self.begin()?;
+        } else if done && !self.kept {
+            self.begin()?;
+        } else if done && !self.complete {
+            self.keep(encoder)?;
+            self.mask.fill(1.0);
+            self.sampler.give(MASK, &self.mask)?;
+            self.complete = true;
+        }
+        if !self.complete {
+            self.sampler.record(encoder);
+        }
+        paint(encoder, target, &self.pipeline, &self.group);
+        Ok(())
     }
 }
 

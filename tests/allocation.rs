@@ -7,20 +7,17 @@ mod pickles;
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::prelude::*;
 use wgen::data::scene::{Camera, analytic};
 use wgen::data::{idx, images};
-use wgen::files::Training;
 use wgen::files::metrics;
 use wgen::files::{folder, weights};
 use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
 use wgen::live::Live;
 use wgen::models::Model;
-use wgen::models::nerf::ngp::{self, Ngp};
 use wgen::models::vae::{Config, Vae};
 use wgen::plan::{Plan, Renderer, Store, StoreOptions};
 use wgen::program::Flat;
@@ -186,25 +183,9 @@ fn recording_a_decoder_allocates_nothing_of_ours() {
 #[test]
 fn recording_a_frame_of_a_training_and_its_view_allocates_nothing_of_ours() {
     let gpu = common::gpu();
-    let model = Ngp::new(ngp::Config {
-        log2_entries: 10,
-        levels: 4,
-        finest_resolution: 64,
-        grid: 16,
-        steps: 64,
-        capacity: 2048,
-        target_samples: 1800,
-        ..ngp::Config::blender(analytic::camera())
-    });
-    let training = Training {
-        steps: Some(100),
-        epochs: None,
-        batch: 128,
-        ..Training::default()
-    };
-    let shape = wgen::data::scene::RAY;
-    let config = wgen::files::Config::new(Arc::new(model.unwrap()), shape, "analytic", training);
-    let mut live = Live::new(&gpu, &config, analytic::dataset(3, 1)).unwrap();
+    let scene = analytic::dataset(3, 1);
+    let [ngp, _] = common::fields::models();
+    let mut live = Live::new(&gpu, &common::fields::config(ngp, &scene, 100), scene).unwrap();
     let camera = Camera::centred(24, 20, 33.0);
     let graph = live.model().rendering(&camera, 120).unwrap();
     let options = PlanOptions::default();

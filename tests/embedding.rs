@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::example::{Display, example, succeeded};
+use common::example::{example, in_a_window, succeeded};
 use wgen::Error;
 use wgen::gpu::Gpu;
 use wgen::graph::layout::Layout;
@@ -57,16 +57,11 @@ fn the_embedding_example_draws_frames_that_differ() {
 
 #[test]
 fn the_window_example_draws_under_xvfb() {
-    let Some(display) = Display::of("window") else {
-        return;
-    };
-    let out = example("window")
-        .args(["--frames", "5", "--steps", "20"])
-        .env("DISPLAY", &display.1)
-        .env_remove("WAYLAND_DISPLAY")
-        .output()
-        .unwrap();
-    assert!(succeeded(&out).contains("5 frames drawn"));
+    in_a_window(
+        "window",
+        &["--frames", "5", "--steps", "20"],
+        "5 frames drawn",
+    );
 }
 
 #[test]
@@ -105,16 +100,11 @@ fn the_live_diffusion_example_draws_a_reverse_process() {
 /// In a window, where there is one.
 #[test]
 fn the_live_diffusion_example_draws_under_xvfb() {
-    let Some(display) = Display::of("live_diffusion") else {
-        return;
-    };
-    let out = example("live_diffusion")
-        .args(["--frames", "4", "--steps", "2", "--sampling-steps", "3"])
-        .env("DISPLAY", &display.1)
-        .env_remove("WAYLAND_DISPLAY")
-        .output()
-        .unwrap();
-    assert!(succeeded(&out).contains("4 frames drawn"));
+    in_a_window(
+        "live_diffusion",
+        &["--frames", "4", "--steps", "2", "--sampling-steps", "3"],
+        "4 frames drawn",
+    );
 }
 
 /// The application of the tests below: its device, and how many errors it was told of.

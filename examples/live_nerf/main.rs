@@ -12,14 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wgen::data::images::Options;
-use wgen::data::scene::{Camera, Pose};
+use wgen::data::scene::Pose;
 use wgen::data::{Spec, idx::Part};
 use wgen::files::{Config, Training};
 use wgen::gpu::Gpu;
-use wgen::graph::update::Rule;
 use wgen::live::Live;
 use wgen::models::nerf::ngp::{self, Ngp};
-use wgen::nn::schedule::{LearningRate, Shape};
 
 mod drawing;
 #[path = "../shared/mod.rs"]
@@ -93,38 +91,18 @@ impl Content for Shown {
             ..Options::default()
         };
         let cascades = number("--cascades", 1).clamp(1, 8) as usize;
-        let usual = ngp::Config::blender(Camera::centred(1, 1, 1.0));
         let scene = spec.load(Part::Training, &options)?;
         let views = scene.views.as_ref().ok_or("these are no posed pictures")?;
         let radius = views.distances()[1];
+        let usual = ngp::Config::around(views.camera(), cascades);
         let model = Ngp::new(ngp::Config {
             log2_entries: 15,
-            finest_resolution: 256 << (cascades - 1),
-            half_side: usual.half_side * f32::from(1_u8 << (cascades - 1)),
-            cascades,
-            octave_steps: if cascades > 1 { 64 } else { 0 },
-            steps: if cascades > 1 { 128 } else { usual.steps },
+            finest_resolution: usual.finest_resolution / 2,
             capacity: ngp::Config::room_for(1 << 12),
             target_samples: 1 << 12,
-            ..ngp::Config::blender(views.camera())
+            ..usual
         })?;
-        let training = Training {
-            steps: Some(number("--steps", 3000)),
-            epochs: None,
-            batch: BATCH,
-            optimizer: Rule::Adam {
-                beta1: 0.9,
-                beta2: 0.99,
-                epsilon: 1e-15,
-                decay: 0.0,
-            },
-            learning_rate: LearningRate {
-                peak: 1e-2,
-                shape: Shape::Stairs,
-                warmup: 50,
-            },
-            ..Training::default()
-        };
+        let training = Training::hash_grid(number("--steps", 3000), BATCH);
         let config = Config::new(Arc::new(model), scene.shape, spec.to_string(), training);
         let mut live = Live::new(&gpu, &config, scene)?;
         let drawing = Drawing::new(gpu.device(), target, size);

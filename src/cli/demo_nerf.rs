@@ -14,10 +14,8 @@ use crate::evaluate::image_metrics::psnr;
 use crate::evaluate::views::Renderer;
 use crate::files::{Config, Training, write_synced};
 use crate::gpu::Choice;
-use crate::graph::update::Rule;
 use crate::models::Model;
 use crate::models::nerf::ngp::{self, Ngp};
-use crate::nn::schedule::{LearningRate, Shape};
 use crate::report::grid;
 use crate::tensor::ImageShape;
 use crate::train::Trainer;
@@ -69,22 +67,8 @@ pub(super) fn run(
         scene.shape,
         NAME,
         Training {
-            steps: Some(steps),
-            epochs: None,
-            batch: BATCH,
             seed,
-            optimizer: Rule::Adam {
-                beta1: 0.9,
-                beta2: 0.99,
-                epsilon: 1e-15,
-                decay: 0.0,
-            },
-            learning_rate: LearningRate {
-                peak: 1e-2,
-                shape: Shape::Stairs,
-                warmup: 50.min(steps / 4),
-            },
-            ..Training::default()
+            ..Training::hash_grid(steps, BATCH)
         },
     );
     let mut trainer = Trainer::new(&device, config, scene, out, false)?;

@@ -56,15 +56,10 @@ pub(super) fn of_views(posed: &Posed) -> Vec<String> {
     lines.extend(of_world(posed));
     if posed.missing > 0 {
         lines.push(format!(
-            "{} of {} listed pictures are missing and passed over: {}{}",
+            "{} of {} listed pictures are missing and passed over: {}",
             posed.missing,
             posed.listed,
-            posed.missing_names.join(", "),
-            if posed.missing > posed.missing_names.len() {
-                ", ..."
-            } else {
-                ""
-            }
+            posed.missing_shown()
         ));
     }
     lines.extend(posed.notes.iter().map(|note| flags(note)));

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::update::Rule;
 use crate::kernels::RING_ROWS;
 use crate::models::{self, Model};
-use crate::nn::schedule;
+use crate::nn::schedule::{LearningRate, Shape};
 use crate::tensor::ImageShape;
 
 /// All that is needed to rebuild a model and its data scaling, and to go on with its training: `config.json`.
@@ -141,7 +141,7 @@ pub struct Training {
     /// The optimiser.
     pub optimizer: Rule,
     /// Its rate.
-    pub learning_rate: schedule::LearningRate,
+    pub learning_rate: LearningRate,
     /// Weight of the model's regulariser: beta of the VAE.
     pub beta: f64,
     /// Steps over which that weight rises from 0.
@@ -193,9 +193,9 @@ impl Default for Training {
             batch: 128,
             seed: 0,
             optimizer: Rule::ADAM,
-            learning_rate: schedule::LearningRate {
+            learning_rate: LearningRate {
                 peak: 1e-3,
-                shape: schedule::Shape::Constant,
+                shape: Shape::Constant,
                 warmup: 0,
             },
             beta: 1.0,
@@ -214,6 +214,28 @@ impl Default for Training {
 }
 
 impl Training {
+    /// How a hash grid is trained (Müller et al. 2022, section 4): Adam that forgets early, entries that hardly ever have a gradient moved as far as
+    /// others, a rate that falls by stairs.
+    pub fn hash_grid(steps: u64, batch: usize) -> Self {
+        Self {
+            steps: Some(steps),
+            epochs: None,
+            batch,
+            optimizer: Rule::Adam {
+                beta1: 0.9,
+                beta2: 0.99,
+                epsilon: 1e-15,
+                decay: 0.0,
+            },
+            learning_rate: LearningRate {
+                peak: 1e-2,
+                shape: Shape::Stairs,
+                warmup: 50.min(steps / 4),
+            },
+            ..Self::default()
+        }
+    }
+
     /// Refuses values that cannot be trained with.
     ///
     /// # Errors

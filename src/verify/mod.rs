@@ -31,7 +31,7 @@ mod models;
 pub mod step;
 mod work;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::Serialize;
 
@@ -160,6 +160,7 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>))
     let ahead = if gpu.caps().software { 0 } else { AHEAD };
     let kept = MOST_PIPELINES + ahead;
     let progress = RefCell::new(&mut progress);
+    let done = Cell::new(0.0);
     let run = |index: usize| {
         let item = &work[index];
         if index.is_multiple_of(AHEAD) {
@@ -175,11 +176,10 @@ pub fn all(gpu: &Gpu, options: &Options, mut progress: impl FnMut(Progress<'_>))
     };
     let begin = |index: usize| {
         let item = &work[index];
-        let before: f64 = work[..index].iter().map(|w| w.weight).sum();
         progress.borrow_mut()(Progress::Case {
             line: item.line,
             case: item.case(),
-            done: before / total,
+            done: done.replace(done.get() + item.weight) / total,
         });
     };
     let take = |index: usize, found: Result<Comparison>| -> Result<()> {

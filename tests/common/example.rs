@@ -27,12 +27,27 @@ pub(crate) fn succeeded(out: &Output) -> String {
     text
 }
 
+/// An example run in a window, where there is one: what it printed holds `said`.
+pub(crate) fn in_a_window(name: &str, arguments: &[&str], said: &str) {
+    let Some(display) = Display::of(name) else {
+        return;
+    };
+    let out = example(name)
+        .args(arguments)
+        .env("DISPLAY", &display.1)
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .unwrap();
+    let text = succeeded(&out);
+    assert!(text.contains(said), "{text}");
+}
+
 /// An X server for one test, stopped at its end.
-pub(crate) struct Display(std::process::Child, pub(crate) String);
+struct Display(std::process::Child, String);
 
 impl Display {
     /// For an example. `test.sh` installs Xvfb where apt is; elsewhere `WGEN_REQUIRE_XVFB` decides whether its absence is a failure.
-    pub(crate) fn of(name: &str) -> Option<Self> {
+    fn of(name: &str) -> Option<Self> {
         let display = Self::new();
         if display.is_none() {
             assert!(

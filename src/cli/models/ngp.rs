@@ -8,7 +8,6 @@ use super::camera_of;
 use crate::cli::training::{Defaults, ModelArguments, TrainingArguments};
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::kernels::march::March;
 use crate::models::Model;
 use crate::models::nerf::Background;
 use crate::models::nerf::ngp::{self, Loss};
@@ -48,9 +47,9 @@ pub(in crate::cli) struct Ngp {
     /// Steps along the diagonal of the box, of several the innermost [default: 256, of several 128]
     #[arg(long)]
     ray_steps: Option<usize>,
-    /// Of several boxes: steps until a step becomes twice as long, and so on with the distance; 0 for steps of one length
-    #[arg(long, default_value_t = 64)]
-    octave_steps: usize,
+    /// Of several boxes: steps until a step becomes twice as long, and so on with the distance; 0 for steps of one length [default: 64]
+    #[arg(long)]
+    octave_steps: Option<usize>,
     /// Learns how each picture was exposed: factors of red, green and blue
     #[arg(long)]
     exposures: bool,
@@ -67,33 +66,23 @@ pub(in crate::cli) struct Ngp {
 
 impl ModelArguments for Ngp {
     fn model(&self, dataset: &Dataset) -> Result<Arc<dyn Model>> {
-        let usual = ngp::Config::blender(camera_of(dataset)?);
-        // What boxes around the first one make of the whole; more of them than there can be are refused below.
-        let doubled = 1_u32
-            << self
-                .cascades
-                .clamp(1, March::MOST_CASCADES)
-                .saturating_sub(1);
+        let usual = ngp::Config::around(camera_of(dataset)?, self.cascades);
         let views = dataset.views.as_ref().map_or(0, |v| v.poses.len());
         Ok(Arc::new(ngp::Ngp::new(ngp::Config {
-            half_side: (self.half_side).unwrap_or(usual.half_side * doubled as f32),
-            cascades: self.cascades,
-            octave_steps: if self.cascades > 1 {
-                self.octave_steps
-            } else {
-                0
+            half_side: self.half_side.unwrap_or(usual.half_side),
+            octave_steps: match self.cascades {
+                1 => 0,
+                _ => self.octave_steps.unwrap_or(usual.octave_steps),
             },
             exposures: if self.exposures { views } else { 0 },
             levels: self.levels,
             features: self.features,
             log2_entries: self.log2_entries,
             base_resolution: self.base_resolution,
-            finest_resolution: (self.finest_resolution)
-                .unwrap_or(usual.finest_resolution * doubled),
+            finest_resolution: (self.finest_resolution).unwrap_or(usual.finest_resolution),
             width: self.width,
             grid: self.occupancy,
-            // A ray through all of them has few enough samples that many rays fit a step.
-            steps: (self.ray_steps).unwrap_or(usual.steps / doubled.min(2) as usize),
+            steps: self.ray_steps.unwrap_or(usual.steps),
             capacity: ngp::Config::room_for(self.samples),
             target_samples: self.samples,
             background: self.scene_background,

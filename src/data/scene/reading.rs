@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::listed::Which;
 use super::rows::Rows;
-use super::survey::{self, Kept, Survey, enough, passed_over};
+use super::survey::{self, Kept, Survey, passed_over};
 use super::{lens, memory, open};
 use crate::data::idx::Part;
 use crate::data::images::{self, Options};
@@ -35,13 +35,7 @@ pub fn read(dir: &Path, part: Part, options: &Options) -> Result<Loaded> {
     memory::check(pixels, times)?;
     let rows = decoded(&mut survey, times, pixels, options.skip_broken)?;
     let list = &survey.listed.list;
-    enough(
-        list,
-        survey.kept.len(),
-        survey.count,
-        &survey.missing,
-        "whole",
-    )?;
+    survey.enough_left()?;
     let left_out = rows.left_out();
     let views = survey.views();
     let name = format!("scene:{}", dir.display());

@@ -58,6 +58,12 @@ impl Survey {
             .collect()
     }
 
+    /// Refuses a scene of which under half of the pictures can be read.
+    pub(super) fn enough_left(&self) -> Result<()> {
+        let list = &self.listed.list;
+        enough(list, self.kept.len(), self.count, &self.missing, "whole")
+    }
+
     /// The views, whatever their pictures show.
     pub(super) fn views(&self) -> Views {
         Views {
@@ -253,13 +259,7 @@ fn smaller_camera(camera: Camera, times: u32) -> Camera {
 }
 
 /// Refuses a scene of which under half is left.
-pub(super) fn enough(
-    list: &Path,
-    left: usize,
-    listed: usize,
-    missing: &[String],
-    what: &str,
-) -> Result<()> {
+fn enough(list: &Path, left: usize, listed: usize, missing: &[String], what: &str) -> Result<()> {
     if left > 0 && 2 * left >= listed {
         return Ok(());
     }

@@ -148,6 +148,12 @@ pub(super) fn key(camera: &Camera) -> Vec<u64> {
 }
 
 impl Posed {
+    /// The names of missing pictures that are said, and that there are more.
+    pub(crate) fn missing_shown(&self) -> String {
+        let more = self.missing > self.missing_names.len();
+        self.missing_names.join(", ") + if more { ", ..." } else { "" }
+    }
+
     /// Of views all of which are there.
     pub(in crate::data) fn of(views: &Views) -> Self {
         let camera = views.camera();

@@ -254,15 +254,10 @@ fn missing(found: &Examination) -> Option<(Kind, String)> {
     let posed = &found.posed;
     (posed.missing > 0).then(|| {
         let text = format!(
-            "{} of {} listed pictures are not there: {}{}",
+            "{} of {} listed pictures are not there: {}",
             posed.missing,
             posed.listed,
-            posed.missing_names.join(", "),
-            if posed.missing > posed.missing_names.len() {
-                ", ..."
-            } else {
-                ""
-            }
+            posed.missing_shown()
         );
         (Kind::Missing, text)
     })

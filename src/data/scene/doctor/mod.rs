@@ -156,14 +156,7 @@ pub fn examine(dir: &Path, options: &Options, half_side: f64) -> Result<Examined
     let times = survey::smaller(options.scene_downscale)?;
     let listed = open::list(dir, Which::All, options, true)?;
     let survey = survey::survey(listed, times, options.skip_broken)?;
-    let list = &survey.listed.list;
-    survey::enough(
-        list,
-        survey.kept.len(),
-        survey.count,
-        &survey.missing,
-        "whole",
-    )?;
+    survey.enough_left()?;
     let views = survey.views();
     let world = survey.listed.world;
     let points: Vec<[f64; 3]> = survey

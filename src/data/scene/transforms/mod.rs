@@ -31,7 +31,7 @@ mod parts;
 
 pub(super) use intrinsics::Intrinsics;
 
-/// The largest file that is read as a list: a thousand frames have half of one MiB, and what is not known takes many times its size while it is read.
+/// The largest file that is read as a list: some hundred bytes a frame, and what is not known takes many times its size while it is read.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// instant-ngp's factor from a list's world to its unit cube, where the list says none.

@@ -105,6 +105,25 @@ impl Config {
         }
     }
 
+    /// The same for a scene that goes on around the camera: that box as the innermost of so many, each twice as large as the one before it, table and steps
+    /// as they need. More boxes than there can be are refused by [`Ngp::new`](super::Ngp::new).
+    pub fn around(camera: Camera, cascades: usize) -> Self {
+        let usual = Self::blender(camera);
+        if cascades <= 1 {
+            return Self { cascades, ..usual };
+        }
+        let doubled = 1_u32 << (cascades.min(March::MOST_CASCADES) - 1);
+        Self {
+            half_side: usual.half_side * doubled as f32,
+            finest_resolution: usual.finest_resolution * doubled,
+            cascades,
+            // A ray through all of them has few enough samples that many rays fit a step.
+            steps: usual.steps / 2,
+            octave_steps: 64,
+            ..usual
+        }
+    }
+
     /// Rows for a step that is aimed at so many samples: a little more, for rays of the next step may be longer than the last one's. Every
     /// row costs its share of the step, and rays that do not fit are only left out.
     pub fn room_for(samples: usize) -> usize {
