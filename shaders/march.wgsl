@@ -62,8 +62,8 @@ struct Visit {
     occupied: bool,
 }
 
-// A product as f32 holds it. A compiler may contract it with the sum that it goes into, in one kernel and not in the next, and move a sample by an ULP
-// across a wall; not where bits lie between, with a zero of which it knows nothing.
+// A product, or a sum, as f32 holds it. A compiler may contract a product with the sum that it goes into, in one kernel and not in the next, or take the
+// terms of a sum in another order, and move a sample by an ULP across a wall; not where bits lie between, with a zero of which it knows nothing.
 fn rounded(product: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(product) ^ params.zero);
 }
@@ -132,8 +132,9 @@ fn visit(ray: Ray, k: u32) -> Visit {
     let position = ray.origin + rounded3(t * ray.direction);
     let sample = vec4<f32>(position, t);
     //# if cascades > 1
-    // The first cascade in whose cube it is, by the exponent of its distance from the middle.
-    let from_middle = position - 0.5;
+    // The first cascade in whose cube it is, by the exponent of its distance from the middle. The sum before it is rounded, too: Mesa 26.2 takes the middle off
+    // the origin once a ray otherwise, and adds the product to that.
+    let from_middle = rounded3(position) - 0.5;
     let away = max(max(abs(from_middle.x), abs(from_middle.y)), abs(from_middle.z)) * ${2 ** cascades}.0;
     let cascade = u32(clamp(i32(bitcast<u32>(away) >> 23u) - 126, 0, ${cascades}));
     if cascade >= ${cascades}u {

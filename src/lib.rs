@@ -122,6 +122,7 @@ pub mod real;
 pub mod reference;
 pub mod report;
 pub mod run;
+pub mod sanitize;
 pub mod session;
 pub mod tensor;
 pub mod train;

@@ -5,7 +5,7 @@
 // the result each.
 //# if surplus
 // Subgroups may be narrower than the widest that the device makes, and then there are more: those do again what the last of the ${subgroups} does, since matrices want
-// control flow that is the same for all, and store it where nobody looks, one over the other.
+// control flow that is the same for all, and store it where nobody looks.
 //# endif
 
 //# set a_lines = a_along or transposed
@@ -20,7 +20,7 @@
 // Lines are ${a_line} and ${b_line} apart: neither all in the same banks, nor out of line with 16 bytes.
 var<workgroup> a_tile: array<f16, ${(height if a_lines else depth) * a_line}>;
 var<workgroup> b_tile: array<f16, ${(width if b_lines else depth) * b_line}>;
-// Results on their way from matrices to invocations: a block of each subgroup${", and one of those beyond" if surplus}.
+// Results on their way from matrices to invocations: a block of each subgroup${" that there may be" if surplus}.
 var<workgroup> scratch: array<f32, ${scratch}>;
 //# macro keep(name, side, along, line)
         //# for i in range(side * depth // (4 * invocations))
@@ -56,7 +56,7 @@ fn ${entry}(
     //# set own = "min(subgroup, " ~ (subgroups - 1) ~ "u)" if surplus else "subgroup"
     let block_row = ${own} / ${across}u * ${high * side}u;
     let block_column = ${own} % ${across}u * ${wide * side}u;
-    let own_scratch = ${"min(subgroup, " ~ subgroups ~ "u)" if surplus else "subgroup"} * ${side * side}u;
+    let own_scratch = subgroup * ${side * side}u;
     //# for i in range(high)
     //# for j in range(wide)
     var sum${i}_${j} = coop_mat${side}x${side}<f32, C>();

@@ -40,6 +40,8 @@ mod said;
 mod sample;
 mod samplers;
 mod sampling;
+mod sanitize;
+mod sanitized;
 mod scene;
 mod shaders;
 mod signals;
@@ -111,6 +113,8 @@ enum Command {
     Convert(convert::Arguments),
     /// Write every kernel, expanded, with a note on its bindings
     Shaders(shaders::Arguments),
+    /// What is wrong with a compute shader of anybody's: races, memory that nobody wrote, indices out of bounds
+    Sanitize(sanitize::Arguments),
 }
 
 /// Parses the arguments, runs the command, reports its error. Exit status: 0 done, 1 a check failed, 2 bad usage or input, or an answer that
@@ -194,7 +198,9 @@ fn run(cli: &Cli) -> Result<()> {
     let device = &cli.global.device;
     match &cli.command {
         Command::Info(arguments) => info::run(&output, device, arguments),
-        Command::Verify(arguments) => verify::run(&output, device, arguments),
+        Command::Verify(arguments) => {
+            verify::run(&output, device, arguments, cli.global.verbose > 0)
+        }
         Command::Bench(arguments) => bench::run(&output, device, arguments),
         Command::Data(arguments) => data::run(&output, arguments),
         Command::Scene(arguments) => scene::run(&output, arguments),
@@ -209,5 +215,6 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Demo(arguments) => demo::run(&output, device, arguments),
         Command::Convert(arguments) => convert::run(&output, arguments),
         Command::Shaders(arguments) => shaders::run(&output, arguments),
+        Command::Sanitize(arguments) => sanitize::run(&output, arguments),
     }
 }

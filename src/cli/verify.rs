@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::common::{Output, open};
 use super::measuring::Measuring;
+use super::sanitized;
 use crate::error::{Error, Result};
 use crate::gpu::Choice;
 use crate::session::Device;
@@ -18,9 +19,25 @@ pub(super) struct Arguments {
     /// Only kernel families and models whose name contains this
     #[arg(long)]
     filter: Option<String>,
+    /// Execute kernels on the CPU instead, in adversarial orders, and look for races, memory that nobody wrote, indices out of bounds, barriers that not all
+    /// reach; with -v their costs are counted. Needs no GPU
+    #[arg(long)]
+    sanitize: bool,
 }
 
-pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Result<()> {
+pub(super) fn run(
+    output: &Output,
+    choice: &Choice,
+    arguments: &Arguments,
+    costs: bool,
+) -> Result<()> {
+    let options = Options {
+        quick: arguments.quick,
+        filter: arguments.filter.clone(),
+    };
+    if arguments.sanitize {
+        return sanitized::run(output, choice, &options, costs);
+    }
     if *choice == Choice::Cpu {
         return Err(Error::Usage(
             "verify compares a GPU with the CPU; --device cpu would compare the CPU with itself"
@@ -31,10 +48,6 @@ pub(super) fn run(output: &Output, choice: &Choice, arguments: &Arguments) -> Re
         return Err(Error::NoAdapter(
             "verify needs a GPU driver; a software one such as lavapipe will do".into(),
         ));
-    };
-    let options = Options {
-        quick: arguments.quick,
-        filter: arguments.filter.clone(),
     };
     let measuring = Measuring::new(output);
     let mut headed = false;

@@ -78,10 +78,16 @@ pub(super) fn caps(
     limits: &wgpu::Limits,
 ) -> Caps {
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
-    let size = |n: u32| if subgroups { n } else { 0 };
+    let vendor = vendor(info);
+    let size = |n: u32| match (subgroups, vendor) {
+        (false, _) => 0,
+        // Every GPU of Apple's has SIMD groups of 32; wgpu 30 says 4 to 64 on Metal, which it does not ask.
+        (true, devices::APPLE) => 32,
+        (true, _) => n,
+    };
     Caps {
         software: info.device_type == wgpu::DeviceType::Cpu,
-        vendor: vendor(info),
+        vendor,
         subgroup_min_size: size(info.subgroup_min_size),
         subgroup_max_size: size(info.subgroup_max_size),
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16),

@@ -63,7 +63,9 @@ impl Gpu {
         let name = &dispatch.family;
         if let Some(wants) = shader.matrices {
             let (least, most) = (caps.subgroup_min_size, caps.subgroup_max_size);
-            let fits = most <= wants.lanes && (least == wants.lanes || !wants.exactly);
+            let fits = most <= wants.lanes
+                && least >= wants.least
+                && (least == wants.lanes || !wants.exactly);
             if caps.matrix_units != wants.side || !fits {
                 let Matrices { side, lanes, .. } = wants;
                 return Err(Error::Usage(format!(

@@ -26,6 +26,29 @@ pub fn kernel(gpu: &Gpu, kernel: &dyn Twin, inputs: &[Data]) -> Result<Compariso
     Trial::of_twin(gpu, kernel, inputs)?.run(kernel, 1, Fill::Poison)
 }
 
+/// What a kernel's twin makes of its inputs, an array a binding; of what is only read there is none.
+pub(super) fn expected(kernel: &dyn Twin, inputs: &[Data]) -> Result<Vec<Data>> {
+    let bindings = kernel.bindings();
+    check(kernel.family(), &bindings, inputs)?;
+    let mut expected: Vec<Data> = bindings
+        .iter()
+        .zip(inputs)
+        .map(|(b, input)| match b.access {
+            Access::Write | Access::Texture { .. } => {
+                Data::zeros(b.dtype, Precision::Tracked, b.count)
+            }
+            _ => input.clone().in_precision(Precision::Tracked),
+        })
+        .collect();
+    kernel.reference(&mut expected);
+    for (binding, expected) in bindings.iter().zip(&mut expected) {
+        if binding.access == Access::Read {
+            *expected = Data::U8(Vec::new());
+        }
+    }
+    Ok(expected)
+}
+
 /// A kernel's inputs, and what it must make of them.
 pub(super) struct Trial<'a> {
     pub(super) gpu: &'a Gpu,
@@ -42,28 +65,10 @@ pub(super) struct Trial<'a> {
 impl<'a> Trial<'a> {
     /// What a kernel's twin says.
     fn of_twin(gpu: &'a Gpu, kernel: &dyn Twin, inputs: &'a [Data]) -> Result<Self> {
-        let bindings = kernel.bindings();
-        check(kernel.family(), &bindings, inputs)?;
-        let mut expected: Vec<Data> = bindings
-            .iter()
-            .zip(inputs)
-            .map(|(b, input)| match b.access {
-                Access::Write | Access::Texture { .. } => {
-                    Data::zeros(b.dtype, Precision::Tracked, b.count)
-                }
-                _ => input.clone().in_precision(Precision::Tracked),
-            })
-            .collect();
-        kernel.reference(&mut expected);
-        for (binding, expected) in bindings.iter().zip(&mut expected) {
-            if binding.access == Access::Read {
-                *expected = Data::U8(Vec::new());
-            }
-        }
         Ok(Self {
             gpu,
             inputs,
-            expected,
+            expected: expected(kernel, inputs)?,
             shapes: &[],
             strict: false,
         })

@@ -28,6 +28,7 @@ pub(crate) mod compare;
 mod kernel;
 mod lengths;
 mod models;
+mod sanitize;
 pub mod step;
 mod work;
 
@@ -44,6 +45,9 @@ pub use against::{Inputs, Tolerance, against};
 pub use cases::unwritten;
 pub use compare::Comparison;
 pub use kernel::{kernel, run};
+pub use sanitize::{
+    Sanitized, SanitizedCase, SanitizedLine, Sanitizer, Sanitizing, sanitize, sanitize_all,
+};
 
 /// One line of a report.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -17,8 +17,9 @@ pub struct Blocks {
     pub count: [u32; 2],
     /// Lanes of a subgroup where it is the widest that the device makes.
     pub lanes: u32,
-    /// Whether the device may make narrower ones, so that there are more of them: those beyond help with loads and stores, and their products are thrown away.
-    pub surplus: bool,
+    /// Lanes of the narrowest one. Where it is narrower there may be more of them: those beyond help with loads and stores, and their products are thrown
+    /// away.
+    pub least: u32,
     /// Whether operands that lie across k are transposed on the way into workgroup memory: more stores, and units that want four neighbours in k find them.
     pub transposed: bool,
 }
@@ -64,7 +65,8 @@ impl Blocks {
             "subgroups": self.subgroups,
             "count": self.count,
             "lanes": self.lanes,
-            "surplus": self.surplus,
+            "least": self.least,
+            "surplus": self.least < self.lanes,
             "transposed": self.transposed,
             "depth": Self::DEPTH,
             "a_line": line(layout != Layout::Tn, rows),
@@ -82,9 +84,9 @@ impl Blocks {
         length + 8
     }
 
-    /// f32 through which results leave the matrices: a block of each subgroup, or where that is more, four of each invocation.
+    /// f32 through which results leave the matrices: a block of each subgroup that there may be, or where that is more, four of each invocation.
     fn scratch(self) -> u32 {
-        let blocks = self.subgroups + u32::from(self.surplus);
+        let blocks = self.invocations().div_ceil(self.least.max(1));
         (blocks * self.side * self.side).max(4 * self.invocations())
     }
 
@@ -117,7 +119,6 @@ impl Blocks {
     pub fn other_way(self) -> Self {
         Self {
             lanes: 2 * self.lanes,
-            surplus: true,
             transposed: !self.transposed,
             ..self
         }
@@ -130,7 +131,7 @@ impl Blocks {
             subgroups,
             count,
             lanes: caps.subgroup_max_size,
-            surplus: caps.subgroup_min_size < caps.subgroup_max_size,
+            least: caps.subgroup_min_size,
             // RADV loads what lies across k by single elements otherwise; NVIDIA transposes on the way out of workgroup memory (ldmatrix).
             transposed: caps.vendor == AMD,
         };

@@ -200,6 +200,7 @@ impl Shader {
                 side: number("side"),
                 lanes: number("lanes"),
                 exactly: launch.context["surplus"] == false,
+                least: number("least"),
             }),
         }
     }

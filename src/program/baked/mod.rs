@@ -114,6 +114,9 @@ pub struct Matrices {
     pub lanes: u32,
     /// Whether every subgroup must have so many.
     pub exactly: bool,
+    /// The lanes of its narrowest subgroup, at least: there is room for so many of them. Absent (0) where there is room for all.
+    #[serde(default)]
+    pub least: u32,
 }
 
 /// A storage binding of a shader.

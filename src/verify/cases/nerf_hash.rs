@@ -123,14 +123,14 @@ fn bounds_of(gradient: &[f32], width: usize) -> Vec<f32> {
     bounds
 }
 
-/// Sums of all sizes that there can be, with bounds of all magnitudes: among them 0, a power of two, one more and one less.
+/// Sums of all sizes that there can be (a bound is 2^29 units at most), with bounds of all magnitudes: among them 0, a power of two, one more and one less.
 fn finish(grid: &Arc<HashGrid>) -> Case {
     let (width, elements) = (grid.width(), grid.elements());
     let kernel = HashFinish { grid: grid.clone() };
     let title = name(grid, 0, "sums as reals");
     case(title, kernel, Values::Normal).changed(move |inputs| {
         let words = integers(17, u32::MAX, elements);
-        let within = |&word: &u32| ((word as i32) >> (word % 29 + 1)) as u32;
+        let within = |&word: &u32| ((word as i32) >> (word % 28 + 2)) as u32;
         inputs[0] = Data::U32(words.as_u32().iter().map(within).collect());
         let special = [
             0.0,
