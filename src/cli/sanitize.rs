@@ -28,9 +28,9 @@ pub(super) struct Arguments {
     /// The value of an override constant, by name or @id; may be repeated
     #[arg(long = "constant", value_name = "NAME=VALUE", value_parser = constant)]
     constants: Vec<(String, f64)>,
-    /// Elements of an array of any length that has no tensor; may be repeated
+    /// Elements of an array of any length that has no tensor, or texels of a storage texture, as in out=640x480; may be repeated
     #[arg(long = "elements", value_name = "NAME=N", value_parser = elements)]
-    elements: Vec<(String, u32)>,
+    elements: Vec<(String, [u32; 3])>,
     /// Sizes of subgroups
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [4, 8, 16, 32, 64])]
     subgroup_sizes: Vec<u32>,
@@ -49,7 +49,7 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     let resources = program.resources();
     let inputs = match &arguments.inputs {
         Some(path) => {
-            let elements: BTreeMap<String, u32> = arguments.elements.iter().cloned().collect();
+            let elements: BTreeMap<String, [u32; 3]> = arguments.elements.iter().cloned().collect();
             read_inputs(path, resources, &elements)?
         }
         None => resources.iter().map(Resource::drawn).collect(),
@@ -170,10 +170,17 @@ fn constant(text: &str) -> Result<(String, f64), String> {
     Ok((name, value))
 }
 
-fn elements(text: &str) -> Result<(String, u32), String> {
+fn elements(text: &str) -> Result<(String, [u32; 3]), String> {
     let (name, value) = named(text)?;
-    let n = value
-        .parse()
-        .map_err(|_| format!("'{value}' is no number of elements"))?;
-    Ok((name, n))
+    let mut size = [1; 3];
+    let parts: Vec<&str> = value.split('x').collect();
+    if parts.len() > 3 {
+        return Err("one to three numbers, as in out=640x480".to_owned());
+    }
+    for (n, part) in size.iter_mut().zip(parts) {
+        *n = part
+            .parse()
+            .map_err(|_| format!("'{part}' is no number of elements"))?;
+    }
+    Ok((name, size))
 }

@@ -72,7 +72,8 @@ pub struct Options {
     /// Whether a workgroup's memory begins as zeros, as WGSL says and wgpu does unless it is told otherwise. Else reading it before it is written is a
     /// finding.
     pub zeroed_workgroup_memory: bool,
-    /// Instructions after which an invocation is taken to be endless.
+    /// Instructions after which an invocation is taken to be endless, if no other ended meanwhile or was let go on. Nor may many workgroups wait for one
+    /// that was not begun.
     pub most_steps: u64,
 }
 
@@ -87,7 +88,7 @@ impl Default for Options {
             ],
             subgroup_sizes: vec![4, 8, 16, 32, 64],
             zeroed_workgroup_memory: true,
-            most_steps: 200_000_000,
+            most_steps: 10_000_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::compile::compile;
 use super::log::{Lines, Log};
 use super::machine::{Image, Machine, Memory, NEVER};
 use super::resources::{Input, Resource, ResourceKind, resource};
-use super::results::{alike, same};
+use super::results::{Writers, alike, same};
 use super::{Counts, Options, Report, Run};
 use crate::error::{Error, Result};
 
@@ -32,6 +32,7 @@ impl Program {
             name: entry.unwrap_or("WGSL").to_owned(),
             message,
         };
+        let source = &without_subgroups(source);
         let module =
             naga::front::wgsl::parse_str(source).map_err(|e| fail(e.emit_to_string(source)))?;
         let entry = entry_point(&module, entry).map_err(fail)?;
@@ -94,6 +95,7 @@ impl Program {
             false => &[32],
         };
         let mut runs: Vec<Run> = Vec::new();
+        let mut writers: Vec<Writers> = Vec::new();
         let mut counts = None;
         let mut ended = false;
         for &size in sizes {
@@ -107,7 +109,7 @@ impl Program {
                 machine.run(order);
                 machine.outputs(|i| self.buffer_name(i));
                 let outputs = self.outputs(&machine);
-                let writers = self.writers(machine.buffers.as_slice());
+                writers.push(self.writers(&machine));
                 let count = count(&machine);
                 ended = machine.ended;
                 counts.get_or_insert(count);
@@ -117,10 +119,12 @@ impl Program {
                 if ended {
                     break;
                 }
-                let writer = |i: usize, byte: u32| writers(i, byte);
-                same(&self.resources, &runs, first, &mut log, writer);
-                if runs.len() == first + 1 {
-                    alike(&self.resources, &runs, first, &mut log, writer);
+                let last = writers.len() - 1;
+                let two = [&writers[first], &writers[last]];
+                same(&self.resources, &runs, first, &mut log, two);
+                if last == first {
+                    let two = [&writers[0], &writers[first]];
+                    alike(&self.resources, &runs, first, &mut log, two);
                 }
             }
             if ended {
@@ -268,25 +272,33 @@ impl Program {
             subgroup_size,
             zeroed: options.zeroed_workgroup_memory,
             most_steps: options.most_steps,
+            idle: 0,
+            progress: 0,
             ended: false,
         }
     }
 
-    fn buffer_name(&self, number: usize) -> String {
+    /// The name of a buffer, and whether it holds floats.
+    fn buffer_name(&self, number: usize) -> (String, bool) {
         let place = Place::Buffer(number as u32);
-        let found = self.code.variables.iter().find(|v| v.place == place);
-        found.map(|v| v.name.clone()).unwrap_or_default()
-    }
-
-    /// Which instruction wrote a word of a resource.
-    fn writers(&self, buffers: &[Memory]) -> impl Fn(usize, u32) -> Option<u32> {
         let variables = self.code.variables.iter();
         let bound = variables.filter(|v| !matches!(v.place, Place::Workgroup(_)));
-        let places: Vec<Place> = bound.map(|v| v.place).collect();
-        move |resource, byte| match places[resource] {
-            Place::Buffer(i) => buffers[i as usize].writer(byte),
-            _ => None,
-        }
+        let mut found = bound.zip(&self.resources).filter(|(v, _)| v.place == place);
+        let found = found.next().map(|(v, r)| (v.name.clone(), r.float));
+        found.unwrap_or_default()
+    }
+
+    /// Which instruction wrote each word of each resource.
+    fn writers(&self, machine: &Machine<'_>) -> Writers {
+        let variables = self.code.variables.iter();
+        let bound = variables.filter(|v| !matches!(v.place, Place::Workgroup(_)));
+        bound
+            .map(|variable| match variable.place {
+                Place::Buffer(i) => machine.buffers[i as usize].writers(),
+                Place::Image(i) => machine.images[i as usize].texels.writers(),
+                _ => Vec::new(),
+            })
+            .collect()
     }
 
     /// The bytes of what the shader writes, one an input.
@@ -319,6 +331,34 @@ fn count(machine: &Machine<'_>) -> Counts {
         counts.distinct_written += 4 * image.texels.distinct().1;
     }
     counts
+}
+
+/// The source without the enabling of subgroups, which naga 30 does not know and does not need; every other character stays where it is.
+fn without_subgroups(source: &str) -> String {
+    let mut text = source.to_owned();
+    let mut from = 0;
+    while let Some(at) = text[from..].find("enable").map(|at| from + at) {
+        from = at + "enable".len();
+        let Some(end) = text[at..].find(';').map(|end| at + end) else {
+            break;
+        };
+        let names: Vec<&str> = text[from..end].split(',').map(str::trim).collect();
+        let named = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if !names.iter().all(named) || !names.contains(&"subgroups") {
+            continue;
+        }
+        let others: Vec<&str> = names.into_iter().filter(|n| *n != "subgroups").collect();
+        let kept = match others.is_empty() {
+            true => String::new(),
+            false => format!("enable {};", others.join(", ")),
+        };
+        let directive = &text[at..=end];
+        let blank = |c: char| if c == '\n' { c } else { ' ' };
+        let rest = directive.chars().skip(kept.len()).map(blank);
+        let replaced: String = kept.chars().chain(rest).collect();
+        text.replace_range(at..=end, &replaced);
+    }
+    text
 }
 
 fn entry_point(module: &Module, name: Option<&str>) -> std::result::Result<String, String> {

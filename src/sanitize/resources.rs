@@ -47,19 +47,17 @@ pub struct Resource {
     pub stride: Option<u32>,
     /// Whether its first scalars are floats.
     pub float: bool,
-    /// What each word before that array is, and each of its elements.
-    words: [Vec<Drawn>; 2],
+    /// The scalars before that array, and those of each of its elements: bytes from the begin, and what they are.
+    scalars: [Vec<(u32, Drawn)>; 2],
 }
 
-/// How a word is drawn that nobody gave.
+/// How a scalar is drawn that nobody gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drawn {
-    /// Padding.
-    Zero,
     /// On [-1, 1).
     Real,
-    /// Two of them.
-    Halves,
+    /// The same in two bytes.
+    Half,
     /// Below 16.
     Whole,
 }
@@ -77,11 +75,10 @@ impl Resource {
         let seed = u64::from(self.group) << 32 | u64::from(self.binding);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut word = |drawn: Drawn| match drawn {
-            Drawn::Zero => 0,
             Drawn::Real => rng.random_range(-1.0_f32..1.0).to_bits(),
-            Drawn::Halves => {
-                let mut half = || half::f16::from_f32(rng.random_range(-1.0_f32..1.0)).to_bits();
-                u32::from(half()) | u32::from(half()) << 16
+            Drawn::Half => {
+                let half = half::f16::from_f32(rng.random_range(-1.0_f32..1.0));
+                u32::from(half.to_bits())
             }
             Drawn::Whole => rng.random_range(0..16),
         };
@@ -103,118 +100,25 @@ impl Resource {
                 }
             }
             ResourceKind::Uniform | ResourceKind::Read | ResourceKind::ReadWrite => {
-                let [fixed, each] = &self.words;
-                let elements = if self.stride.is_some() { ELEMENTS } else { 0 };
-                let array = (0..elements).flat_map(|_| each);
-                let all: Vec<u32> = fixed.iter().chain(array).map(|&d| word(d)).collect();
-                let bytes: Vec<u8> = all.iter().flat_map(|w| w.to_le_bytes()).collect();
+                let [fixed, each] = &self.scalars;
+                let stride = self.stride.unwrap_or(0);
+                let elements = if stride > 0 { ELEMENTS } else { 0 };
+                let mut bytes = vec![0; (self.bytes + stride * elements) as usize];
+                let mut put = |at: u32, drawn: Drawn| {
+                    let width = if drawn == Drawn::Half { 2 } else { 4 };
+                    let word = word(drawn).to_le_bytes();
+                    if let Some(place) = bytes.get_mut(at as usize..at as usize + width) {
+                        place.copy_from_slice(&word[..width]);
+                    }
+                };
+                fixed.iter().for_each(|&(at, drawn)| put(at, drawn));
+                for i in 0..elements {
+                    let first = self.bytes + i * stride;
+                    each.iter().for_each(|&(at, drawn)| put(first + at, drawn));
+                }
                 Input::buffer(bytes)
             }
         }
-    }
-}
-
-/// Reads inputs from a safetensors file: a tensor a binding, by the variable's name. A texture's is of rows, columns and channels (before them slices,
-/// where it has any), f32 or, for one of integers, u32. Buffers that are written and have no tensor, nobody wrote: `elements` says how many
-/// elements those of any length have, by name. Any other binding without one is an error.
-///
-/// # Errors
-/// When the file cannot be read or is none, or a tensor is not what its binding takes.
-pub fn read_inputs(
-    path: &Path,
-    resources: &[Resource],
-    elements: &BTreeMap<String, u32>,
-) -> Result<Vec<Input>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::format(path, format!("no safetensors: {e}")))?;
-    let known = |name: &str| resources.iter().any(|r| r.name == name);
-    if let Some(name) = file.names().into_iter().find(|name| !known(name)) {
-        let names: Vec<&str> = resources.iter().map(|r| r.name.as_str()).collect();
-        return Err(Error::format(
-            path,
-            format!("the shader binds no '{name}', but {}", names.join(", ")),
-        ));
-    }
-    let of = |resource: &Resource| match file.tensor(&resource.name) {
-        Ok(tensor) => given(path, resource, &tensor),
-        Err(_) => absent(path, resource, elements.get(&resource.name).copied()),
-    };
-    resources.iter().map(of).collect()
-}
-
-fn given(
-    path: &Path,
-    resource: &Resource,
-    tensor: &safetensors::tensor::TensorView<'_>,
-) -> Result<Input> {
-    let (name, shape) = (&resource.name, tensor.shape());
-    let (ResourceKind::Texture(n) | ResourceKind::StorageTexture(n)) = resource.kind else {
-        return Ok(Input::buffer(tensor.data().to_vec()));
-    };
-    let dimensions = n as usize + 1;
-    let channels = shape.last().copied().unwrap_or(0);
-    let words = tensor.dtype().bitsize() == 32;
-    if shape.len() != dimensions || !(1..=4).contains(&channels) || !words {
-        return Err(Error::format(
-            path,
-            format!(
-                "'{name}' is a texture of {n} dimensions: its tensor has them and one of 1 to 4 channels, of 32 bits, not {shape:?} of {:?}",
-                tensor.dtype()
-            ),
-        ));
-    }
-    let mut size = [1; 3];
-    for (axis, &n) in shape[..dimensions - 1].iter().rev().enumerate() {
-        size[axis] = u32::try_from(n).unwrap_or(u32::MAX);
-    }
-    let one = if resource.float { 1_f32.to_bits() } else { 1 };
-    let words: Vec<u32> = tensor
-        .data()
-        .chunks_exact(4)
-        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
-    let texel = |words: &[u32]| {
-        let mut four = [0, 0, 0, one];
-        four[..words.len()].copy_from_slice(words);
-        four
-    };
-    Ok(Input::Texture {
-        size,
-        layers: 1,
-        levels: 1,
-        texels: words.chunks_exact(channels).flat_map(texel).collect(),
-    })
-}
-
-fn absent(path: &Path, resource: &Resource, elements: Option<u32>) -> Result<Input> {
-    let name = &resource.name;
-    match (resource.kind, resource.stride) {
-        (ResourceKind::Sampler, _) => Ok(Input::Sampler),
-        (ResourceKind::StorageTexture(_), _) => Ok(match resource.drawn() {
-            Input::Texture {
-                size,
-                layers,
-                levels,
-                ..
-            } => Input::Texture {
-                size,
-                layers,
-                levels,
-                texels: Vec::new(),
-            },
-            other => other,
-        }),
-        (ResourceKind::ReadWrite, None) => Ok(Input::unwritten(u64::from(resource.bytes))),
-        (ResourceKind::ReadWrite, Some(stride)) => {
-            let elements = elements.unwrap_or(ELEMENTS);
-            let bytes = u64::from(resource.bytes) + u64::from(stride) * u64::from(elements);
-            Ok(Input::unwritten(bytes))
-        }
-        _ => Err(Error::format(
-            path,
-            format!("no tensor '{name}', which the shader reads"),
-        )),
     }
 }
 
@@ -266,11 +170,107 @@ impl Input {
     }
 }
 
+/// Reads inputs from a safetensors file: a tensor a binding, by the variable's name. A texture's is of rows, columns and channels (before them slices,
+/// where it has any), f32 or, for one of integers, u32. Buffers that are written and have no tensor, nobody wrote: `sizes` says how many
+/// elements those of any length have, and the columns, rows and slices of storage textures, by name. Any other binding without one is an error.
+///
+/// # Errors
+/// When the file cannot be read or is none, or a tensor is not what its binding takes.
+pub fn read_inputs(
+    path: &Path,
+    resources: &[Resource],
+    sizes: &BTreeMap<String, [u32; 3]>,
+) -> Result<Vec<Input>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|e| Error::format(path, format!("no safetensors: {e}")))?;
+    let known = |name: &str| resources.iter().any(|r| r.name == name);
+    if let Some(name) = file.names().into_iter().find(|name| !known(name)) {
+        let names: Vec<&str> = resources.iter().map(|r| r.name.as_str()).collect();
+        return Err(Error::format(
+            path,
+            format!("the shader binds no '{name}', but {}", names.join(", ")),
+        ));
+    }
+    let of = |resource: &Resource| match file.tensor(&resource.name) {
+        Ok(tensor) => given(path, resource, &tensor),
+        Err(_) => absent(path, resource, sizes.get(&resource.name).copied()),
+    };
+    resources.iter().map(of).collect()
+}
+
+fn given(
+    path: &Path,
+    resource: &Resource,
+    tensor: &safetensors::tensor::TensorView<'_>,
+) -> Result<Input> {
+    let (name, shape) = (&resource.name, tensor.shape());
+    let (ResourceKind::Texture(n) | ResourceKind::StorageTexture(n)) = resource.kind else {
+        return Ok(Input::buffer(tensor.data().to_vec()));
+    };
+    let dimensions = n as usize + 1;
+    let channels = shape.last().copied().unwrap_or(0);
+    let words = tensor.dtype().bitsize() == 32;
+    if shape.len() != dimensions || !(1..=4).contains(&channels) || !words {
+        return Err(Error::format(
+            path,
+            format!(
+                "'{name}' is a texture of {n} dimensions: its tensor has them and one of 1 to 4 channels, of 32 bits, not {shape:?} of {:?}",
+                tensor.dtype()
+            ),
+        ));
+    }
+    let mut size = [1; 3];
+    for (axis, &n) in shape[..dimensions - 1].iter().rev().enumerate() {
+        size[axis] = u32::try_from(n).unwrap_or(u32::MAX);
+    }
+    let one = if resource.float { 1_f32.to_bits() } else { 1 };
+    let words: Vec<u32> = tensor
+        .data()
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    let texel = |words: &[u32]| {
+        let mut four = [0, 0, 0, one];
+        four[..words.len()].copy_from_slice(words);
+        four
+    };
+    Ok(Input::Texture {
+        size,
+        layers: 1,
+        levels: 1,
+        texels: words.chunks_exact(channels).flat_map(texel).collect(),
+    })
+}
+
+fn absent(path: &Path, resource: &Resource, size: Option<[u32; 3]>) -> Result<Input> {
+    let name = &resource.name;
+    match (resource.kind, resource.stride) {
+        (ResourceKind::Sampler, _) => Ok(Input::Sampler),
+        (ResourceKind::StorageTexture(n), _) => Ok(Input::Texture {
+            size: size.unwrap_or([0, 1, 2].map(|axis| if axis < n { SIDE } else { 1 })),
+            layers: 1,
+            levels: 1,
+            texels: Vec::new(),
+        }),
+        (ResourceKind::ReadWrite, None) => Ok(Input::unwritten(u64::from(resource.bytes))),
+        (ResourceKind::ReadWrite, Some(stride)) => {
+            let elements = size.map_or(ELEMENTS, |size| size[0]);
+            let bytes = u64::from(resource.bytes) + u64::from(stride) * u64::from(elements);
+            Ok(Input::unwritten(bytes))
+        }
+        _ => Err(Error::format(
+            path,
+            format!("no tensor '{name}', which the shader reads"),
+        )),
+    }
+}
+
 pub(super) fn resource(module: &Module, variable: &Variable) -> Option<Resource> {
     let global = &module.global_variables[variable.handle];
     let inner = &module.types[global.ty].inner;
     let kind = match (global.space, inner) {
-        (AddressSpace::Uniform, _) => ResourceKind::Uniform,
+        (AddressSpace::Uniform | AddressSpace::Immediate, _) => ResourceKind::Uniform,
         (AddressSpace::Storage { access }, _) => match access.contains(StorageAccess::STORE) {
             true => ResourceKind::ReadWrite,
             false => ResourceKind::Read,
@@ -298,7 +298,7 @@ pub(super) fn resource(module: &Module, variable: &Variable) -> Option<Resource>
         bytes: variable.bytes,
         stride: variable.runtime,
         float: is_float(module, inner),
-        words: words(module, global.ty, (variable.bytes, variable.runtime)),
+        scalars: scalars(module, global.ty),
     })
 }
 
@@ -318,14 +318,9 @@ fn is_float(module: &Module, inner: &TypeInner) -> bool {
     }
 }
 
-/// What each word of a buffer is before its array of any length, and of an element of that.
-fn words(
-    module: &Module,
-    ty: naga::Handle<naga::Type>,
-    (bytes, runtime): (u32, Option<u32>),
-) -> [Vec<Drawn>; 2] {
-    let mut fixed = vec![Drawn::Zero; bytes as usize / 4];
-    let mut each = vec![Drawn::Zero; runtime.unwrap_or(0) as usize / 4];
+/// The scalars of a buffer before its array of any length, and of an element of that.
+fn scalars(module: &Module, ty: naga::Handle<naga::Type>) -> [Vec<(u32, Drawn)>; 2] {
+    let [mut fixed, mut each] = [Vec::new(), Vec::new()];
     let inner = &module.types[ty].inner;
     let last = match inner {
         TypeInner::Struct { members, .. } => {
@@ -339,22 +334,26 @@ fn words(
             Some(other)
         }
     };
-    if let (Some(_), Some(TypeInner::Array { base, .. })) = (runtime, last) {
+    if let Some(TypeInner::Array {
+        base,
+        size: naga::ArraySize::Dynamic,
+        ..
+    }) = last
+    {
         fill(module, *base, 0, &mut each);
     }
     [fixed, each]
 }
 
-fn fill(module: &Module, ty: naga::Handle<naga::Type>, at: u32, words: &mut [Drawn]) {
+/// Adds the scalars of a type that begins at byte `at`.
+fn fill(module: &Module, ty: naga::Handle<naga::Type>, at: u32, into: &mut Vec<(u32, Drawn)>) {
     let mut put = |at: u32, scalar: Scalar| {
         let drawn = match (scalar.kind, scalar.width) {
-            (ScalarKind::Float, 2) => Drawn::Halves,
+            (ScalarKind::Float, 2) => Drawn::Half,
             (ScalarKind::Float, _) => Drawn::Real,
             _ => Drawn::Whole,
         };
-        if let Some(word) = words.get_mut(at as usize / 4) {
-            *word = drawn;
-        }
+        into.push((at, drawn));
     };
     match module.types[ty].inner {
         TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => put(at, scalar),
@@ -374,14 +373,15 @@ fn fill(module: &Module, ty: naga::Handle<naga::Type>, at: u32, words: &mut [Dra
         }
         TypeInner::Array { base, size, stride } => {
             if let Ok(naga::proc::IndexableLength::Known(n)) = size.resolve(module.to_ctx()) {
-                for i in 0..n.min(words.len() as u32) {
-                    fill(module, base, at + i * stride, words);
+                // A value of more is refused elsewhere.
+                for i in 0..n.min(1 << 24) {
+                    fill(module, base, at + i * stride, into);
                 }
             }
         }
         TypeInner::Struct { ref members, .. } => {
             for member in members {
-                fill(module, member.ty, at + member.offset, words);
+                fill(module, member.ty, at + member.offset, into);
             }
         }
         _ => {}

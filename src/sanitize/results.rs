@@ -4,18 +4,21 @@ use super::Run;
 use super::finding::Kind;
 use super::log::{Log, NOWHERE};
 use super::resources::Resource;
+use crate::plan::POISON;
 
 /// Sums in another order may differ by this share of the largest number in their buffer.
 const SUMS: f32 = 1e-4;
 
-/// Reports where the last run's results are not those of run `first`, which had the same subgroups; `writer` says which instruction wrote a word of an
-/// output.
+/// Which instruction wrote each word of each resource in a run: see [`Memory::writers`](super::machine::Memory::writers).
+pub(super) type Writers = Vec<Vec<u32>>;
+
+/// Reports where the last run's results are not those of run `first`, which had the same subgroups; `writers` are of these two.
 pub(super) fn same(
     resources: &[Resource],
     runs: &[Run],
     first: usize,
     log: &mut Log,
-    writer: impl Fn(usize, u32) -> Option<u32>,
+    writers: [&Writers; 2],
 ) {
     let (Some(last), one) = (runs.last(), &runs[first]) else {
         return;
@@ -36,7 +39,7 @@ pub(super) fn same(
         let value = |x: &[u8]| value(x, resource.float);
         let (x, y) = (value(words[place].0), value(words[place].1));
         let (one, last) = (&one.name, &last.name);
-        let op = writer(i, 4 * place as u32).unwrap_or(NOWHERE);
+        let op = writer(&writers, i, place);
         log.add(Kind::ScheduleDependent, op, None, |_| {
             format!(
                 "{count} of {all} words of '{name}' differ, the first at word {place}: {x} {one}, {y} {last}"
@@ -52,7 +55,7 @@ pub(super) fn alike(
     runs: &[Run],
     other: usize,
     log: &mut Log,
-    writer: impl Fn(usize, u32) -> Option<u32>,
+    writers: [&Writers; 2],
 ) {
     let (one, other) = (&runs[0], &runs[other]);
     for (i, resource) in resources.iter().enumerate() {
@@ -80,11 +83,18 @@ pub(super) fn alike(
         let value = |x: f32| value(&x.to_le_bytes(), resource.float);
         let (x, y) = (value(words[place].0), value(words[place].1));
         let (name, one, other) = (&resource.name, &one.name, &other.name);
-        let op = writer(i, 4 * place as u32).unwrap_or(NOWHERE);
+        let op = writer(&writers, i, place);
         log.add(Kind::SubgroupSizeDependent, op, None, |_| {
             format!("word {place} of '{name}' is {x} {one}, {y} {other}")
         });
     }
+}
+
+/// The instruction that wrote a word in the last run, or else in the first.
+fn writer(writers: &[&Writers; 2], resource: usize, word: usize) -> u32 {
+    let of = |writers: &&Writers| writers.get(resource)?.get(word)?.checked_sub(1);
+    let [first, last] = writers;
+    of(last).or_else(|| of(first)).unwrap_or(NOWHERE)
 }
 
 fn real(bytes: &[u8]) -> f32 {
@@ -94,6 +104,9 @@ fn real(bytes: &[u8]) -> f32 {
 fn value(bytes: &[u8], float: bool) -> String {
     let mut word = [0; 4];
     word[..bytes.len()].copy_from_slice(bytes);
+    if u32::from_le_bytes(word) == POISON {
+        return "never written".to_owned();
+    }
     if float {
         f32::from_le_bytes(word).to_string()
     } else {

@@ -211,9 +211,12 @@ impl<'m> Compiler<'m> {
                     continue;
                 }
                 (AddressSpace::WorkGroup, _) => Place::Workgroup(next(&mut workgroup)),
-                (AddressSpace::Uniform | AddressSpace::Storage { .. }, inner) => {
+                (
+                    AddressSpace::Uniform | AddressSpace::Immediate | AddressSpace::Storage { .. },
+                    inner,
+                ) => {
                     if matches!(inner, TypeInner::BindingArray { .. }) {
-                        return Err(format!("'{name}' is an array of bindings"));
+                        return Err(format!("arrays of bindings ('{name}')"));
                     }
                     Place::Buffer(next(&mut buffers))
                 }
@@ -225,9 +228,9 @@ impl<'m> Compiler<'m> {
                         TypeInner::AccelerationStructure { .. } => {
                             "an acceleration structure of rays".to_owned()
                         }
-                        _ => format!("in the address space {space:?}"),
+                        _ => format!("a variable of the address space {space:?}"),
                     };
-                    return Err(format!("'{name}' is {what}"));
+                    return Err(format!("{what} ('{name}')"));
                 }
             };
             self.variable(handle, name, place)?;

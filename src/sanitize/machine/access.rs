@@ -215,8 +215,13 @@ impl Context<'_> {
             }
             return;
         };
+        let op = self.op;
         let memory = self.memory(variable);
-        memory.changes(byte, 4);
+        if fun.is_some() {
+            memory.changes(byte, 4, op);
+        } else {
+            memory.looks(byte, 4);
+        }
         let mut old = memory.get(byte, 4).unwrap_or_default();
         let exchanges = matches!(fun, Some(AtomicFunction::Exchange { .. })) && compare == NONE;
         if !exchanges {

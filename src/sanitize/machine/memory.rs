@@ -60,6 +60,8 @@ struct Shadow {
     lanes: bool,
     /// Whether other workgroups read it.
     groups: bool,
+    /// The instruction that last wrote it and one, atomically or not.
+    writer: u32,
 }
 
 /// What another access conflicts with.
@@ -121,11 +123,12 @@ impl Memory {
         self.cells.iter().flat_map(bytes).collect()
     }
 
-    /// The instruction that last wrote the word at byte `at`, if one did.
-    pub(crate) fn writer(&self, at: u32) -> Option<u32> {
-        let (first, _) = self.span(at, 1)?;
-        let write = &self.shadows.get(first)?.write;
-        (write.group != 0).then_some(write.op)
+    /// The instruction that last wrote each word, and one; 0 where none did.
+    pub(crate) fn writers(&self) -> Vec<u32> {
+        let words = self.shadows.chunks(1 << (2 - self.shift.min(2)));
+        words
+            .map(|cells| cells.iter().map(|s| s.writer).max().unwrap_or(0))
+            .collect()
     }
 
     /// Whether the shader writes it.
@@ -212,14 +215,27 @@ impl Memory {
                 conflict = Some(Conflict { other, wrote });
             }
             shadow.write = who.mark;
+            shadow.writer = who.mark.op + 1;
         }
         conflict
     }
 
-    /// Marks that it is changed atomically.
-    pub(crate) fn changes(&mut self, at: u32, width: u32) {
+    /// Marks that it is changed atomically, by the instruction `op`.
+    pub(crate) fn changes(&mut self, at: u32, width: u32, op: u32) {
         if let Some((first, count)) = self.span(at, width) {
             self.touched[first..first + count].fill(3);
+            for shadow in self.shadows.iter_mut().skip(first).take(count) {
+                shadow.writer = op + 1;
+            }
+        }
+    }
+
+    /// Marks that it is read atomically.
+    pub(crate) fn looks(&mut self, at: u32, width: u32) {
+        if let Some((first, count)) = self.span(at, width) {
+            self.touched[first..first + count]
+                .iter_mut()
+                .for_each(|t| *t |= 1);
         }
     }
 

@@ -23,7 +23,16 @@ use lane::{Context, Stop};
 pub(crate) use memory::{Memory, NEVER, Word};
 
 /// Instructions that an invocation runs before another has its turn, where they are not shuffled: one that waits for another would never end.
-const TURN: u64 = 1 << 20;
+const TURN: u64 = 1 << 18;
+
+/// Instructions after which, where nobody ended and nobody was let go on, another workgroup is begun: those under way may wait for it.
+const PATIENCE: u64 = 1 << 22;
+
+/// So many times as many instructions as one invocation may run, all may run without anybody ending.
+const IDLE: u64 = 16;
+
+/// Workgroups that may wait for those that are not begun.
+const MOST_OPEN: usize = 32;
 
 /// Workgroups that are under way together where they are shuffled.
 const TOGETHER: usize = 4;
@@ -39,8 +48,12 @@ pub(super) struct Machine<'a> {
     pub(super) subgroup_size: u32,
     /// Whether workgroup memory is zero when a workgroup begins.
     pub(super) zeroed: bool,
-    /// Instructions that one invocation may run.
+    /// Instructions that one invocation may run while no other ends or is let go on.
     pub(super) most_steps: u64,
+    /// Instructions since an invocation ended, or was let go on by others.
+    pub(super) idle: u64,
+    /// How often one was.
+    pub(super) progress: u64,
     /// Whether it was given up.
     pub(super) ended: bool,
 }
@@ -50,7 +63,9 @@ pub(super) struct Machine<'a> {
 struct Lane {
     pc: u32,
     state: State,
+    /// Instructions since `progress` of the machine was what it is here.
     steps: u64,
+    progress: u64,
     sub_epoch: u16,
 }
 
@@ -93,44 +108,82 @@ impl Machine<'_> {
                 numbers.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
             }
         }
-        let mut waiting = numbers.into_iter();
-        let mut spare = Vec::new();
         match order {
-            Order::Forward | Order::Backward => {
-                // Those that wait for a later one stay under way.
-                let mut open: Vec<Group> = Vec::new();
-                for number in waiting {
-                    let mut group = self.begin(number, spare.pop());
-                    if self.advance(&mut group, order) {
-                        spare.push(group);
-                    } else {
-                        open.push(group);
-                    }
-                    open.retain_mut(|group| !self.ended && !self.advance(group, order));
-                    if self.ended {
-                        return;
-                    }
+            Order::Forward | Order::Backward => self.one_by_one(numbers, order),
+            Order::Shuffled(seed) => {
+                self.shuffled(numbers, &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5eed));
+            }
+        }
+    }
+
+    /// Workgroups one after the other; those that wait for a later one stay under way.
+    fn one_by_one(&mut self, numbers: Vec<u32>, order: Order) {
+        let mut spare = Vec::new();
+        let mut open: Vec<Group> = Vec::new();
+        for number in numbers {
+            let mut group = self.begin(number, spare.pop());
+            if self.advance(&mut group, order) {
+                spare.push(group);
+            } else {
+                open.push(group);
+            }
+            if self.help(&mut open, order) && open.len() >= MOST_OPEN {
+                self.endless(&open[0]);
+            }
+            if self.ended {
+                return;
+            }
+        }
+        while !open.is_empty() && !self.ended {
+            self.idle = 0;
+            if self.help(&mut open, order) && !self.ended {
+                // Nobody helps anybody: one of them, until it ends or is taken to be endless.
+                let group = &mut open[0];
+                let ready = group.lanes.iter().position(|l| l.state == State::Ready);
+                self.step(group, ready.unwrap_or(0), self.most_steps, false);
+            }
+        }
+    }
+
+    /// Lets those go on that wait for others, the last ones first, until nobody moves any more; says whether any are left.
+    fn help(&mut self, open: &mut Vec<Group>, order: Order) -> bool {
+        loop {
+            let before = self.progress;
+            for at in (0..open.len()).rev() {
+                if self.ended {
+                    return true;
                 }
-                while !open.is_empty() && !self.ended {
-                    open.retain_mut(|group| !self.ended && !self.advance(group, order));
+                if self.advance(&mut open[at], order) {
+                    open.remove(at);
                 }
             }
-            Order::Shuffled(seed) => {
-                let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-                let mut open: Vec<Group> = Vec::new();
-                loop {
-                    while open.len() < TOGETHER {
-                        let Some(number) = waiting.next() else { break };
-                        open.push(self.begin(number, spare.pop()));
-                    }
-                    if open.is_empty() || self.ended {
-                        return;
-                    }
-                    let at = rng.random_range(0..open.len());
-                    if self.wander(&mut open[at], &mut rng) {
-                        spare.push(open.swap_remove(at));
-                    }
-                }
+            if self.progress == before {
+                return !open.is_empty();
+            }
+        }
+    }
+
+    /// Some workgroups under way together, each access of an invocation followed by one of another.
+    fn shuffled(&mut self, numbers: Vec<u32>, rng: &mut ChaCha8Rng) {
+        let mut waiting = numbers.into_iter();
+        let mut spare = Vec::new();
+        let mut open: Vec<Group> = Vec::new();
+        loop {
+            let stuck = self.idle > PATIENCE && waiting.len() > 0;
+            let wanted = TOGETHER.max(open.len() + usize::from(stuck));
+            while open.len() < wanted {
+                let Some(number) = waiting.next() else { break };
+                open.push(self.begin(number, spare.pop()));
+                self.idle = 0;
+            }
+            if open.is_empty() || self.ended {
+                return;
+            }
+            let at = rng.random_range(0..open.len());
+            if self.wander(&mut open[at], rng) {
+                spare.push(open.swap_remove(at));
+            } else if self.idle > IDLE * self.most_steps {
+                self.endless(&open[at]);
             }
         }
     }
@@ -168,6 +221,7 @@ impl Machine<'_> {
             pc: 0,
             state: State::Ready,
             steps: 0,
+            progress: 0,
             sub_epoch: 0,
         };
         group.lanes.resize(count as usize, ready);
@@ -232,21 +286,44 @@ impl Machine<'_> {
         let pc = context.op;
         let at = &mut group.lanes[lane];
         at.pc = pc;
+        if at.progress != self.progress {
+            (at.steps, at.progress) = (0, self.progress);
+        }
         at.steps += spent;
+        self.idle += spent;
+        if stop == Stop::End {
+            self.moved_on();
+        }
+        let at = &mut group.lanes[lane];
         at.state = match stop {
             Stop::Together => State::Waiting,
             Stop::End => State::Done,
             Stop::Paused | Stop::Turn => State::Ready,
         };
-        if at.steps > self.most_steps {
-            let (op, steps, id) = (at.pc, at.steps, group.id);
-            let who = who(id, self.code.workgroup_size, lane as u16);
-            self.log.add(Kind::Endless, op, None, |_| {
-                format!("{who} is still here after {steps} instructions")
-            });
-            self.ended = true;
+        if at.steps > self.most_steps && stop != Stop::End {
+            self.endless(group);
         }
         stop
+    }
+
+    /// Notes that an invocation ended, or was let go on.
+    fn moved_on(&mut self) {
+        self.idle = 0;
+        self.progress += 1;
+    }
+
+    /// Gives the run up, for the sake of the invocation of a workgroup that ran longest.
+    fn endless(&mut self, group: &Group) {
+        let lanes = group.lanes.iter().enumerate();
+        let ready = lanes.filter(|(_, l)| l.state == State::Ready);
+        if let Some((lane, at)) = ready.max_by_key(|(_, l)| l.steps) {
+            let (op, steps) = (at.pc, at.steps);
+            let who = who(group.id, self.code.workgroup_size, lane as u16);
+            self.log.add(Kind::Endless, op, None, |_| {
+                format!("{who} is still here after {steps} instructions in which nobody came on")
+            });
+        }
+        self.ended = true;
     }
 
     /// Runs a workgroup as far as it comes, its invocations one after the other; says whether it is done.
@@ -266,11 +343,15 @@ impl Machine<'_> {
                     return true;
                 }
             }
-            if stuck {
+            if self.idle > IDLE * self.most_steps {
+                self.endless(group);
+                return true;
+            }
+            if stuck && self.idle > PATIENCE {
                 // It may wait for another workgroup.
                 return false;
             }
-            if !self.together(group) {
+            if !stuck && !self.together(group) {
                 return true;
             }
         }
@@ -292,16 +373,19 @@ impl Machine<'_> {
     }
 
     /// Reports what depends on values that should not be relied on, of what the shader wrote.
-    pub(super) fn outputs(&mut self, name_of: impl Fn(usize) -> String) {
+    pub(super) fn outputs(&mut self, name_of: impl Fn(usize) -> (String, bool)) {
         for (i, buffer) in self.buffers.iter().enumerate() {
             let end = (buffer.declared >> buffer.shift) as usize;
             let cells = buffer.cells.iter().take(end).enumerate();
             for (place, cell) in cells.filter(|(_, c)| c.from != 0 && c.from != NEVER) {
-                let (name, byte) = (name_of(i), place << buffer.shift);
+                let ((name, float), byte) = (name_of(i), place << buffer.shift);
                 let bits = cell.bits;
                 self.log.matters(cell.from, None, || {
-                    let value = f32::from_bits(bits);
-                    format!("and makes byte {byte} of '{name}' what it is ({value}, {bits:#x})")
+                    let value = match float && buffer.shift == 2 {
+                        true => f32::from_bits(bits).to_string(),
+                        false => format!("{bits:#x}"),
+                    };
+                    format!("and makes byte {byte} of '{name}' what it is: {value}")
                 });
             }
         }

@@ -148,7 +148,7 @@ impl Context<'_> {
         let conflict = memory.reads(byte, 4, &who);
         let shared = memory.is_shared();
         if let Some(conflict) = conflict {
-            self.texel_race(conflict.other.op, "reads", texel.image);
+            self.texel_race(Kind::Race, conflict.other.op, "reads", texel.image);
         }
         let words = self.images[number].get(byte);
         for (i, word) in (0..n).zip(words) {
@@ -166,9 +166,8 @@ impl Context<'_> {
         self.counts.texels_stored += 1;
         let who = self.marked(self.epochs.texture);
         let number = self.number(texel.image);
-        if let Some(conflict) = self.images[number].texels.writes(byte, 4, &who) {
-            self.texel_race(conflict.other.op, "writes", texel.image);
-        }
+        let conflict = self.images[number].texels.writes(byte, 4, &who);
+        let before = self.images[number].get(byte);
         let last = if num.is_float() { 1_f32.to_bits() } else { 1 };
         let format = self.code.variables[texel.image as usize].format;
         let (channels, stored) = format.map_or((4, Stored::AsIs), stored_as);
@@ -181,12 +180,22 @@ impl Context<'_> {
             word.bits = stored.round(word.bits);
             self.images[number].texels.set(byte + 4 * i, 4, word);
         }
+        if let Some(conflict) = conflict {
+            let after = self.images[number].get(byte);
+            let same = before.map(|w| w.bits) == after.map(|w| w.bits);
+            let kind = if same && conflict.wrote {
+                Kind::RaceOfEquals
+            } else {
+                Kind::Race
+            };
+            self.texel_race(kind, conflict.other.op, "writes", texel.image);
+        }
     }
 
-    fn texel_race(&mut self, other: u32, does: &str, variable: u32) {
+    fn texel_race(&mut self, kind: Kind, other: u32, does: &str, variable: u32) {
         let (op, who) = (self.op, self.who());
         let name = &self.code.variables[variable as usize].name;
-        self.log.add(Kind::Race, op, Some(other), |lines| {
+        self.log.add(kind, op, Some(other), |lines| {
             let line = lines.line(other).number;
             format!(
                 "{who} {does} a texel of '{name}' that another invocation accesses in line {line}: nothing orders the two"

@@ -95,7 +95,8 @@ impl Machine<'_> {
         counters.iter().all(|&c| round(one, c) == round(other, c))
     }
 
-    fn go_on(&self, group: &mut Group, lanes: &[usize]) {
+    fn go_on(&mut self, group: &mut Group, lanes: &[usize]) {
+        self.moved_on();
         for &lane in lanes {
             let lane = &mut group.lanes[lane];
             if lane.state == State::Waiting {
