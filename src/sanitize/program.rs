@@ -50,7 +50,7 @@ impl Program {
         let point = Some((naga::ShaderStage::Compute, entry.as_str()));
         let (module, info) =
             naga::back::pipeline_constants::process_overrides(&module, &info, point, &values)
-                .map_err(|e| fail(format!("its constants: {e}")))?;
+                .map_err(|e| fail(format!("its constants: {}", whole(&e))))?;
         let code = compile(&module, &info, &entry)
             .map_err(|what| fail(format!("the sanitizer does not support {what}")))?;
         let of = |v: &Variable| resource(&module, v);
@@ -331,6 +331,17 @@ fn count(machine: &Machine<'_>) -> Counts {
         counts.distinct_written += 4 * image.texels.distinct().1;
     }
     counts
+}
+
+/// An error with what it comes from.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string().trim().to_owned();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// The source without the enabling of subgroups, which naga 30 does not know and does not need; every other character stays where it is.
