@@ -581,3 +581,31 @@ fn main(@builtin(local_invocation_index) i: u32) {
     let report = program.run(&inputs, [1, 1, 1], &Options::default());
     nothing(&report.unwrap_or_else(|e| panic!("{e}")).findings);
 }
+
+#[test]
+fn what_no_device_has_room_for_is_refused() {
+    let refused = |source: &str, expected: &str| {
+        let error = Program::new(source, None, &[]).map(drop).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let tile = "var<workgroup> tile: array<f32, 9999999>;";
+    refused(
+        &shader(tile, "tile[i] = x[i];"),
+        "workgroup memory of 39999996 bytes",
+    );
+    let body = "var p: array<f32, 999999>;\nx[i] = p[i];";
+    refused(&shader("", body), "a value of 999999 words");
+    // Calls of calls: two to the thirtieth.
+    let mut more = "fn f0(y: f32) -> f32 { return y + 1.0; }\n".to_owned();
+    for n in 1..31 {
+        more += &format!(
+            "fn f{n}(y: f32) -> f32 {{ return f{m}(y) + f{m}(y); }}\n",
+            m = n - 1
+        );
+    }
+    refused(&shader(&more, "x[i] = f30(x[i]);"), "instructions");
+    let program = Program::new(&shader("", "x[i] = 1.0;"), None, &[]).expect("it is valid");
+    let large = program.run(&[Input::unwritten(1 << 30)], [1; 3], &Options::default());
+    let error = large.map(drop).unwrap_err().to_string();
+    assert!(error.contains("'x' has 1073741824 bytes"), "{error}");
+}

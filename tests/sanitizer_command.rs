@@ -168,7 +168,7 @@ fn bad_input_ends_with_a_reason_and_status_two() {
         &["sanitize", &file, "--workgroups", "65535,65535"],
         &["more than the sanitizer runs"],
     );
-    let subgroups = REVERSED.replace("tile[i] = ", "tile[i] = subgroupAdd(1.0) * ");
+    let subgroups = REVERSED.replace("tile[i] = ", "tile[i] = subgroupMax(1.0) * ");
     let subgroups = saved(dir.path(), "subgroups.wgsl", &subgroups);
     refused(
         &["sanitize", &subgroups, "--subgroup-sizes", "0"],

@@ -159,9 +159,9 @@ impl Program {
                             "'{name}' has at least {least} bytes, its input {bytes}"
                         )));
                     }
-                    if *bytes > u64::from(u32::MAX) / 2 {
+                    if *bytes > MOST_BYTES {
                         return Err(Error::Usage(format!(
-                            "'{name}' of {bytes} bytes is too large for the sanitizer"
+                            "'{name}' has {bytes} bytes, the sanitizer takes {MOST_BYTES}"
                         )));
                     }
                     !matches!(kind, ResourceKind::Sampler)
@@ -332,6 +332,9 @@ fn count(machine: &Machine<'_>) -> Counts {
     }
     counts
 }
+
+/// Bytes of a buffer at most: each of its cells takes twelve times as many.
+const MOST_BYTES: u64 = 128 << 20;
 
 /// An error with what it comes from.
 fn whole(error: &dyn std::error::Error) -> String {

@@ -16,6 +16,12 @@ use naga::{AddressSpace, BuiltIn, Expression, Function, Handle, Module, Span, Ty
 
 use super::code::{At, Builtins, Code, NONE, Num, Op, Place, Reg, Variable};
 
+/// Bytes of a workgroup's variable at most; devices have 16 to 228 KiB for all.
+const MOST_WORKGROUP_BYTES: u32 = 1 << 20;
+
+/// Instructions at most: calls are inlined, and calls of calls may be many.
+const MOST_OPS: usize = 1 << 22;
+
 /// What was refused, in words.
 pub(super) type Refused<T> = Result<T, String>;
 
@@ -253,6 +259,11 @@ impl<'m> Compiler<'m> {
         } else {
             (0, None, 4)
         };
+        if matches!(place, Place::Workgroup(_)) && bytes > MOST_WORKGROUP_BYTES {
+            return Err(format!(
+                "workgroup memory of {bytes} bytes ('{name}'), more than {MOST_WORKGROUP_BYTES}"
+            ));
+        }
         self.code.variables.push(Variable {
             name,
             place,

@@ -252,6 +252,9 @@ impl<'m> Compiler<'m> {
         arguments: &[Handle<Expression>],
         result: Option<Handle<Expression>>,
     ) -> Refused<()> {
+        if self.code.ops.len() > super::MOST_OPS {
+            return Err(format!("more than {} instructions", super::MOST_OPS));
+        }
         let mut values = Vec::new();
         for &argument in arguments {
             values.push(self.value(inlined, argument)?);

@@ -6,6 +6,9 @@ use naga::{ArraySize, Handle, Scalar, ScalarKind, TypeInner, VectorSize};
 use super::{Compiler, Refused};
 use crate::sanitize::code::Num;
 
+/// Words of a value at most: WGSL grants private variables 2,048 (section 2.2).
+const MOST_WORDS: u32 = 1 << 16;
+
 /// A run of equal scalars, which lie without a gap in a frame and in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
@@ -54,8 +57,8 @@ impl Compiler<'_> {
                 let words = u64::from(self.words(base)?) * u64::from(self.fixed(size)?);
                 u32::try_from(words)
                     .ok()
-                    .filter(|&w| w <= 1 << 24)
-                    .ok_or("a value of more than 64 MiB")?
+                    .filter(|&w| w <= MOST_WORDS)
+                    .ok_or_else(|| format!("a value of {words} words, more than {MOST_WORDS}"))?
             }
             TypeInner::Struct { ref members, .. } => {
                 let mut n = 0;

@@ -253,6 +253,20 @@ pub(super) fn convert(was: Num, becomes: Num, x: u32) -> u32 {
     }
 }
 
+/// How many numbers a function packs into a word, or takes out of one.
+pub(super) fn numbers(fun: MathFunction) -> u32 {
+    use MathFunction as M;
+    match fun {
+        M::Pack2x16snorm
+        | M::Pack2x16unorm
+        | M::Pack2x16float
+        | M::Unpack2x16snorm
+        | M::Unpack2x16unorm
+        | M::Unpack2x16float => 2,
+        _ => 4,
+    }
+}
+
 /// Several numbers in a word.
 pub(super) fn pack(fun: MathFunction, x: &[u32]) -> u32 {
     use MathFunction as M;

@@ -7,7 +7,7 @@ use super::super::code::{At, Code, Fun, NONE, Num, Op, Reg};
 use super::super::finding::Kind;
 use super::super::log::Log;
 use super::arithmetic::{
-    apply, binary, convert, determinant, flops, flops_of, makes_float, pack, unpack,
+    apply, binary, convert, determinant, flops, flops_of, makes_float, numbers, pack, unpack,
 };
 use super::memory::{Mark, Memory, NEVER, Who, Word};
 use super::{Epochs, Image, who};
@@ -181,30 +181,16 @@ impl Context<'_> {
                 self.put(to, Word { bits, from });
             }
             Op::Pack { fun, to, from } => {
-                let words: Vec<Word> = (0..4)
-                    .map(|i| {
-                        self.frame
-                            .get((from + i) as usize)
-                            .copied()
-                            .unwrap_or_default()
-                    })
-                    .collect();
+                let count = numbers(fun);
+                let words: Vec<Word> = (0..count).map(|i| self.get(from + i)).collect();
                 let bits: Vec<u32> = words.iter().map(|w| w.bits).collect();
-                let halves = !format!("{fun:?}").contains('4');
-                let used = if halves { 2 } else { 4 };
-                let from = words[..used].iter().map(|w| w.from).find(|&f| f != 0);
+                let from = words.iter().map(|w| w.from).find(|&f| f != 0).unwrap_or(0);
                 let bits = pack(fun, &bits);
-                let from = from.unwrap_or(0);
                 self.put(to, Word { bits, from });
             }
             Op::Unpack { fun, to, from } => {
                 let word = self.get(from);
-                let n = if format!("{fun:?}").contains("2x16") {
-                    2
-                } else {
-                    4
-                };
-                for i in 0..n {
+                for i in 0..numbers(fun) {
                     let bits = unpack(fun, word.bits, i);
                     self.put(to + i, Word { bits, ..word });
                 }
