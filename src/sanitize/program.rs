@@ -152,9 +152,7 @@ impl Program {
                 Input::Buffer { bytes, .. } => {
                     let least = u64::from(resource.bytes);
                     let kind = resource.kind;
-                    if *bytes < least && matches!(kind, ResourceKind::Uniform)
-                        || *bytes < least && resource.stride.is_none()
-                    {
+                    if *bytes < least {
                         return Err(Error::Usage(format!(
                             "'{name}' has at least {least} bytes, its input {bytes}"
                         )));

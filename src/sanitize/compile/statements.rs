@@ -304,7 +304,7 @@ impl<'m> Compiler<'m> {
                 self.by_subgroups(inlined, statement)
             }
             Statement::ImageStore { .. } | Statement::ImageAtomic { .. } => {
-                self.to_image(inlined, statement)
+                self.store_texel(inlined, statement)
             }
             Statement::CooperativeStore { target, ref data } => {
                 let from = self.words_at(inlined, target)?;
@@ -373,7 +373,7 @@ impl<'m> Compiler<'m> {
     }
 
     /// Stores to textures, and their atomics.
-    fn to_image(&mut self, inlined: &mut Inlined<'m>, statement: &'m Statement) -> Refused<()> {
+    fn store_texel(&mut self, inlined: &mut Inlined<'m>, statement: &'m Statement) -> Refused<()> {
         match *statement {
             Statement::ImageStore {
                 image,

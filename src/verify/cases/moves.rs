@@ -27,6 +27,8 @@ pub(super) fn rearrange(cases: &mut Vec<Case>) {
         // Pixels to planes of channels and back; one channel too many.
         (vec![2, 6, 6, 3], vec![0, 3, 1, 2]),
         (vec![2, 3, 6, 6], vec![0, 2, 3, 1]),
+        // Several tiles of blocks, in each of two planes.
+        (vec![2, 80, 96], vec![0, 2, 1]),
         (vec![3, 20, 7], vec![0, 2, 1]),
         (vec![7, 5, 300], vec![0, 2, 1]),
         (vec![4, 2, 40], vec![2, 0, 1]),
