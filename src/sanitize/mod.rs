@@ -21,7 +21,8 @@
 //! let x: Vec<u8> = (0..64).flat_map(|i| (i as f32).to_le_bytes()).collect();
 //! let report = program.run(&[Input::buffer(x)], [1, 1, 1], &Options::default())?;
 //! let first = &report.findings[0];
-//! assert_eq!((first.kind, first.line.text.as_str()), (Kind::Race, "x[i] = tile[63u - i];"));
+//! assert_eq!((first.kind, first.line.text.as_str()), (Kind::Race, "tile[i] = x[i];"));
+//! assert_eq!(first.other.as_ref().map(|line| line.text.as_str()), Some("x[i] = tile[63u - i];"));
 //! # Ok::<(), wgen::Error>(())
 //! ```
 
