@@ -566,8 +566,8 @@ fn main(@builtin(local_invocation_index) i: u32) {
     y[i] = s.halves[i] + f16(s.v.x) + f16(min(s.n, 15u) - s.n) + f16(textureLoad(t, vec2(0, 0), 0).x);
 }";
     let program = Program::new(source, None, &[]).unwrap_or_else(|e| panic!("{e}"));
-    let inputs: Vec<Input> = program.resources().iter().map(|r| r.drawn()).collect();
-    let again: Vec<Input> = program.resources().iter().map(|r| r.drawn()).collect();
+    let inputs: Vec<Input> = program.resources().iter().map(|r| r.drawn(None)).collect();
+    let again: Vec<Input> = program.resources().iter().map(|r| r.drawn(None)).collect();
     let Input::Buffer { written, .. } = &inputs[0] else {
         panic!("a buffer")
     };

@@ -156,6 +156,10 @@ fn bad_input_ends_with_a_reason_and_status_two() {
         &["one to three numbers"],
     );
     refused(
+        &["sanitize", &file, "--elements", "z=3"],
+        &["binds no such variable, but x, y"],
+    );
+    refused(
         &["sanitize", &file, "--constant", "SIZE"],
         &["a name and a value"],
     );

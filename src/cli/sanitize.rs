@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// The value of an override constant, by name or @id; may be repeated
     #[arg(long = "constant", value_name = "NAME=VALUE", value_parser = constant)]
     constants: Vec<(String, f64)>,
-    /// Elements of an array of any length that has no tensor, or texels of a storage texture, as in out=640x480; may be repeated
+    /// Elements of an array of any length that has no tensor (1024), or texels of a storage texture, as in out=640x480; may be repeated
     #[arg(long = "elements", value_name = "NAME=N", value_parser = elements)]
     elements: Vec<(String, [u32; 3])>,
     /// Sizes of subgroups
@@ -47,12 +47,21 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<()> {
     let source = std::fs::read_to_string(file).map_err(|e| Error::io(file, e))?;
     let program = Program::new(&source, arguments.entry.as_deref(), &arguments.constants)?;
     let resources = program.resources();
+    let elements: BTreeMap<String, [u32; 3]> = arguments.elements.iter().cloned().collect();
+    let known = |name: &&String| resources.iter().any(|r| r.name == **name);
+    if let Some(name) = elements.keys().find(|name| !known(name)) {
+        let names: Vec<&str> = resources.iter().map(|r| r.name.as_str()).collect();
+        return Err(Error::Usage(format!(
+            "--elements {name}: the shader binds no such variable, but {}",
+            names.join(", ")
+        )));
+    }
     let inputs = match &arguments.inputs {
-        Some(path) => {
-            let elements: BTreeMap<String, [u32; 3]> = arguments.elements.iter().cloned().collect();
-            read_inputs(path, resources, &elements)?
+        Some(path) => read_inputs(path, resources, &elements)?,
+        None => {
+            let drawn = |r: &Resource| r.drawn(elements.get(&r.name).copied());
+            resources.iter().map(drawn).collect()
         }
-        None => resources.iter().map(Resource::drawn).collect(),
     };
     for (resource, input) in resources.iter().zip(&inputs) {
         output.say(&bound(resource, input));

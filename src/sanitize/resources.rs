@@ -69,9 +69,9 @@ const ELEMENTS: u32 = 1024;
 const SIDE: u32 = 16;
 
 impl Resource {
-    /// Something to run the shader on where nobody gave it: reals on [-1, 1), whole numbers below 16, arrays of any length of 1,024 elements, textures of
-    /// 16 texels a side. The same ones every time.
-    pub fn drawn(&self) -> Input {
+    /// Something to run the shader on where nobody gave it: reals on [-1, 1), whole numbers below 16, the same ones every time. Of `size`, elements or
+    /// columns, rows and slices, where it can have any; else arrays have 1,024 elements, textures 16 texels a side.
+    pub fn drawn(&self, size: Option<[u32; 3]>) -> Input {
         let seed = u64::from(self.group) << 32 | u64::from(self.binding);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut word = |drawn: Drawn| match drawn {
@@ -85,13 +85,15 @@ impl Resource {
         match self.kind {
             ResourceKind::Sampler => Input::Sampler,
             ResourceKind::Texture(n) | ResourceKind::StorageTexture(n) => {
-                let size = [0, 1, 2].map(|axis| if axis < n { SIDE } else { 1 });
+                let size = size.unwrap_or([0, 1, 2].map(|axis| if axis < n { SIDE } else { 1 }));
                 let drawn = if self.float {
                     Drawn::Real
                 } else {
                     Drawn::Whole
                 };
-                let count = 4 * size.iter().product::<u32>();
+                // More than is taken is refused before it is run.
+                let texels = size.iter().map(|&n| u64::from(n)).product::<u64>();
+                let count = 4 * texels.min(1 << 25);
                 Input::Texture {
                     size,
                     layers: 1,
@@ -102,7 +104,9 @@ impl Resource {
             ResourceKind::Uniform | ResourceKind::Read | ResourceKind::ReadWrite => {
                 let [fixed, each] = &self.scalars;
                 let stride = self.stride.unwrap_or(0);
-                let elements = if stride > 0 { ELEMENTS } else { 0 };
+                let most = (256 << 20) / stride.max(1);
+                let elements = size.map_or(ELEMENTS, |size| size[0]).min(most);
+                let elements = if stride > 0 { elements } else { 0 };
                 let mut bytes = vec![0; (self.bytes + stride * elements) as usize];
                 let mut put = |at: u32, drawn: Drawn| {
                     let width = if drawn == Drawn::Half { 2 } else { 4 };

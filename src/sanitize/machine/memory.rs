@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(memory.get(2, 2), Some(Word::sound(0x1234)));
         assert_eq!(
             memory.get(0, 4).map(|w| (w.bits, w.from)),
-            Some((0x1234_0000, NEVER))
+            Some((0x1234_0000 | POISON >> 16, NEVER))
         );
         memory.set(4, 4, Word::sound(0x89ab_cdef));
         assert_eq!(memory.get(6, 2), Some(Word::sound(0x89ab)));

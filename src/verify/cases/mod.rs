@@ -81,6 +81,8 @@ pub fn all(caps: &Caps, quick: bool) -> Vec<Case> {
     ceilings::ceilings(&mut cases);
     images::quantile(caps, &mut cases);
     marching_cubes::all(quick, &mut cases);
+    // Last: which of the others are run in f16 too goes by their numbers.
+    moves::rearrange_planes(&mut cases);
     if caps.f16 {
         in_f16(&mut cases);
     }

@@ -12,6 +12,13 @@ use crate::reference::Twin;
 use crate::reference::scatter_add::{sorted_positions, starts};
 use crate::tensor::{DType, Data, Shape};
 
+/// Several tiles of blocks, in each of two planes.
+pub(super) fn rearrange_planes(cases: &mut Vec<Case>) {
+    let kernel = Rearrange::permute(&Shape::from([2, 80, 96]), &[0, 2, 1], DType::F32);
+    let name = "permute [2, 80, 96] by [0, 2, 1]".to_owned();
+    cases.push(case(name, kernel, Values::Normal));
+}
+
 pub(super) fn rearrange(cases: &mut Vec<Case>) {
     for (dims, order) in [
         (vec![5, 7], vec![1, 0]),
@@ -27,8 +34,6 @@ pub(super) fn rearrange(cases: &mut Vec<Case>) {
         // Pixels to planes of channels and back; one channel too many.
         (vec![2, 6, 6, 3], vec![0, 3, 1, 2]),
         (vec![2, 3, 6, 6], vec![0, 2, 3, 1]),
-        // Several tiles of blocks, in each of two planes.
-        (vec![2, 80, 96], vec![0, 2, 1]),
         (vec![3, 20, 7], vec![0, 2, 1]),
         (vec![7, 5, 300], vec![0, 2, 1]),
         (vec![4, 2, 40], vec![2, 0, 1]),
