@@ -6,7 +6,7 @@ use super::super::code::{At, Limit, NONE, Num, Place, Reg};
 use super::super::finding::Kind;
 use super::arithmetic::{apply, binary};
 use super::lane::Context;
-use super::memory::{Conflict, Memory, Word};
+use super::memory::{Conflict, Memory, NEVER, Word};
 use crate::sanitize::code::Fun;
 
 impl Context<'_> {
@@ -138,7 +138,8 @@ impl Context<'_> {
             let conflict = memory.reads(byte, width, &who);
             let word = memory.get(byte, width).unwrap_or_default();
             if let Some(conflict) = conflict {
-                let place = self.named(variable, byte, width);
+                let value = value(num, word.bits);
+                let place = format!("{value} in {}", self.named(variable, byte, width));
                 self.race(conflict, false, None, place);
             }
             let name = &self.code.variables[variable as usize].name;
@@ -175,11 +176,15 @@ impl Context<'_> {
             }
             let memory = self.memory(variable);
             let conflict = memory.writes(byte, width, &who);
-            let same = memory.get(byte, width).map(|w| w.bits == word.bits);
+            let before = memory.get(byte, width);
+            let same = before.map(|w| w.bits == word.bits);
             let beyond = byte >= memory.declared;
             memory.set(byte, width, word);
             if let Some(conflict) = conflict {
+                let was = before.filter(|w| w.from != NEVER && conflict.wrote);
+                let was = was.map_or(String::new(), |w| format!(" over {}", value(num, w.bits)));
                 let place = self.named(variable, byte, width);
+                let place = format!("{}{was} to {place}", value(num, word.bits));
                 self.race(conflict, true, same, place);
             }
             if beyond {
@@ -259,6 +264,17 @@ impl Context<'_> {
                 self.put(to + 1, Word { bits, ..old });
             }
         }
+    }
+}
+
+/// What lies in memory, as its type has it.
+fn value(num: Num, bits: u32) -> String {
+    match num {
+        Num::F32 => f32::from_bits(bits).to_string(),
+        Num::F16 => half::f16::from_bits(bits as u16).to_string(),
+        Num::I32 => (bits as i32).to_string(),
+        Num::U32 => bits.to_string(),
+        Num::Bool => (bits != 0).to_string(),
     }
 }
 
