@@ -2,7 +2,7 @@
 
 use naga::AtomicFunction;
 
-use super::super::code::{At, Limit, NONE, Num, Place, Reg};
+use super::super::code::{At, Code, Limit, NONE, Num, Place, Reg};
 use super::super::finding::Kind;
 use super::arithmetic::{apply, binary};
 use super::lane::Context;
@@ -81,38 +81,38 @@ impl Context<'_> {
         self.put(to, Word::sound(place));
     }
 
-    /// A place in memory in words.
-    fn named(&self, variable: u32, byte: u32, width: u32) -> String {
-        let variable = &self.code.variables[variable as usize];
-        format!("word {} of '{}'", byte / width.max(1), variable.name)
-    }
-
-    fn race(&mut self, conflict: Conflict, writes: bool, same: Option<bool>, place: String) {
-        let (op, who, size) = (self.op, self.who(), self.code.workgroup_size);
-        let other = conflict.other;
-        let lane = super::lane_of(size, other.lane);
-        let elsewhere = if other.group == self.group + 1 {
-            String::new()
-        } else {
-            format!(" of workgroup number {}", other.group - 1)
-        };
-        let kind = if same == Some(true) && conflict.wrote && writes {
-            Kind::RaceOfEquals
-        } else {
-            Kind::Race
-        };
-        let (does, did) = (
-            if writes { "writes" } else { "reads" },
-            if conflict.wrote { "wrote" } else { "read" },
-        );
+    /// Reports an access of `width` bytes from byte `byte` on, which races with another; `value` is what it read or writes, `before` what was there.
+    fn race(
+        &mut self,
+        conflict: Conflict,
+        (variable, byte, num): (u32, u32, Num),
+        value: u32,
+        before: Option<Option<Word>>,
+    ) {
+        let (op, code, id, lane) = (self.op, self.code, self.id, self.lane);
+        let (other, group) = (conflict.other, self.group);
+        let before = before.map(|word| word.filter(|w| w.from != NEVER && conflict.wrote));
+        let same = before.flatten().is_some_and(|w| w.bits == value);
+        let kind = if same { Kind::RaceOfEquals } else { Kind::Race };
         self.log.add(kind, op, Some(other.op), |lines| {
-            let line = lines.line(other.op).number;
-            let value = match kind {
-                Kind::RaceOfEquals => ", the same value",
-                _ => "",
+            let size = code.workgroup_size;
+            let (who, whose) = (super::who(id, size, lane), super::lane_of(size, other.lane));
+            let value = shown(num, value);
+            let does = match before {
+                None => format!("reads {value} from"),
+                Some(None) => format!("writes {value} to"),
+                Some(Some(_)) if same => format!("writes {value}, which is there already, to"),
+                Some(Some(was)) => format!("writes {value} over {} to", shown(num, was.bits)),
             };
+            let place = named(code, variable, byte, num.width());
+            let elsewhere = match other.group {
+                number if number == group + 1 => String::new(),
+                number => format!(" of workgroup number {}", number - 1),
+            };
+            let did = if conflict.wrote { "wrote" } else { "read" };
+            let line = lines.line(other.op).number;
             format!(
-                "{who} {does} {place}, which {lane}{elsewhere} {did} in line {line}{value}: nothing orders the two"
+                "{who} {does} {place}, which {whose}{elsewhere} {did} in line {line}: nothing orders the two"
             )
         });
     }
@@ -138,9 +138,7 @@ impl Context<'_> {
             let conflict = memory.reads(byte, width, &who);
             let word = memory.get(byte, width).unwrap_or_default();
             if let Some(conflict) = conflict {
-                let value = value(num, word.bits);
-                let place = format!("{value} in {}", self.named(variable, byte, width));
-                self.race(conflict, false, None, place);
+                self.race(conflict, (variable, byte, num), word.bits, None);
             }
             let name = &self.code.variables[variable as usize].name;
             let mut word =
@@ -177,20 +175,16 @@ impl Context<'_> {
             let memory = self.memory(variable);
             let conflict = memory.writes(byte, width, &who);
             let before = memory.get(byte, width);
-            let same = before.map(|w| w.bits == word.bits);
             let beyond = byte >= memory.declared;
             memory.set(byte, width, word);
             if let Some(conflict) = conflict {
-                let was = before.filter(|w| w.from != NEVER && conflict.wrote);
-                let was = was.map_or(String::new(), |w| format!(" over {}", value(num, w.bits)));
-                let place = self.named(variable, byte, width);
-                let place = format!("{}{was} to {place}", value(num, word.bits));
-                self.race(conflict, true, same, place);
+                self.race(conflict, (variable, byte, num), word.bits, Some(before));
             }
             if beyond {
-                let (op, who, declared) = (self.op, self.who(), self.memory(variable).declared);
-                let place = self.named(variable, byte, width);
+                let declared = self.memory(variable).declared;
+                let (op, code, who) = (self.op, self.code, self.who());
                 self.log.add(Kind::OutOfBounds, op, None, |_| {
+                    let place = named(code, variable, byte, width);
                     format!("{who} writes {place}, which has {} words", declared / width)
                 });
             }
@@ -267,8 +261,14 @@ impl Context<'_> {
     }
 }
 
+/// A place in memory in words.
+fn named(code: &Code, variable: u32, byte: u32, width: u32) -> String {
+    let variable = &code.variables[variable as usize];
+    format!("word {} of '{}'", byte / width.max(1), variable.name)
+}
+
 /// What lies in memory, as its type has it.
-fn value(num: Num, bits: u32) -> String {
+fn shown(num: Num, bits: u32) -> String {
     match num {
         Num::F32 => f32::from_bits(bits).to_string(),
         Num::F16 => half::f16::from_bits(bits as u16).to_string(),
