@@ -538,6 +538,13 @@ fn bad_input_is_refused_with_a_reason() {
     let many = run(&[ones()], [65_535, 65_535, 1]).unwrap_err();
     assert!(many.contains("more than the sanitizer runs"), "{many}");
     assert_eq!(run(&[Input::buffer(Vec::new())], [0, 1, 1]), Ok(()));
+    let no_order = Options {
+        orders: Vec::new(),
+        ..Options::default()
+    };
+    let none = program.run(&[ones()], [1; 3], &no_order);
+    let none = none.map(drop).unwrap_err().to_string();
+    assert!(none.contains("nothing would be run"), "{none}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Program {
     /// Runs it over `inputs`, one a resource, in each of the orders and with each size of subgroups.
     ///
     /// # Errors
-    /// When inputs are not what the shader binds. What is wrong with the shader is in the report.
+    /// When inputs are not what the shader binds, or there would be no run. What is wrong with the shader is in the report.
     pub fn run(&self, inputs: &[Input], workgroups: [u32; 3], options: &Options) -> Result<Report> {
         self.check(inputs, workgroups, options)?;
         let mut log = Log::new(self.lines.clone());
@@ -209,6 +209,12 @@ impl Program {
             )));
         }
         let sizes = &options.subgroup_sizes;
+        if options.orders.is_empty() || self.code.subgroups && sizes.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: without an order, or a size of subgroups, nothing would be run",
+                self.entry
+            )));
+        }
         if let Some(size) = sizes.iter().find(|s| !(1..=128).contains(*s)) {
             return Err(Error::field(
                 "subgroup_sizes",

@@ -164,14 +164,19 @@ struct Examined {
     resources: Vec<Resource>,
 }
 
-/// Those of some sizes of subgroups that a shader allows.
+/// Those of some sizes of subgroups that a shader allows, or the one that it is made for.
 fn sizes(shader: &Shader, sizes: &[u32]) -> Vec<u32> {
     let least = shader.subgroups.unwrap_or(1);
     let allowed = |size: &&u32| match shader.matrices {
         Some(wants) => (wants.least..=wants.lanes).contains(*size),
         None => **size >= least,
     };
-    sizes.iter().filter(allowed).copied().collect()
+    let found: Vec<u32> = sizes.iter().filter(allowed).copied().collect();
+    match shader.matrices {
+        _ if !found.is_empty() => found,
+        Some(wants) => vec![wants.lanes],
+        None => vec![least],
+    }
 }
 
 fn of_binding(binding: &Binding, input: &Data, measured: bool) -> Input {
