@@ -374,6 +374,17 @@ pub(super) enum Op {
     End,
 }
 
+/// A run of equal scalars, which lie without a gap in a frame and in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Bytes from the value's begin in memory.
+    pub(super) byte: u32,
+    /// Words from its begin in a frame.
+    pub(super) word: u32,
+    pub(super) count: u32,
+    pub(super) num: Num,
+}
+
 /// A variable in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Variable {
@@ -385,6 +396,8 @@ pub(super) struct Variable {
     pub(super) runtime: Option<u32>,
     /// Bytes of its smallest scalar.
     pub(super) granule: u32,
+    /// The scalars before that array, and those of each of its elements.
+    pub(super) runs: [Vec<Run>; 2],
     /// What its texels are stored as.
     pub(super) format: Option<StorageFormat>,
     pub(super) handle: Handle<naga::GlobalVariable>,

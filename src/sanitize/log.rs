@@ -96,12 +96,22 @@ impl Log {
         );
         // The same two places, whichever came first.
         let key = (kind, first.min(second), first.max(second));
+        self.keep(key, (op, other), message);
+    }
+
+    /// Adds a finding, or counts it if its key is known.
+    fn keep(
+        &mut self,
+        key: (Kind, u32, u32),
+        (op, other): (u32, Option<u32>),
+        message: impl FnOnce(&Lines) -> String,
+    ) {
         match self.known.entry(key) {
             Entry::Occupied(known) => self.findings[*known.get()].times += 1,
             Entry::Vacant(new) => {
                 new.insert(self.findings.len());
                 self.findings.push(Finding {
-                    kind,
+                    kind: key.0,
                     line: self.lines.line(op),
                     other: other.map(|o| self.lines.line(o)),
                     message: message(&self.lines),
@@ -135,21 +145,11 @@ impl Log {
         effect: impl FnOnce() -> String,
     ) {
         let known = self.origins[origin as usize].clone();
-        let other = op.filter(|_| op != Some(known.op));
+        let other = op.filter(|&op| op != known.op);
         // One finding an origin, wherever it matters.
         let key = (known.kind, 0, self.lines.number(known.op));
-        if let Some(&at) = self.known.get(&key) {
-            self.findings[at].times += 1;
-            return;
-        }
-        self.known.insert(key, self.findings.len());
-        self.findings.push(Finding {
-            kind: known.kind,
-            line: self.lines.line(known.op),
-            other: other.map(|o| self.lines.line(o)),
-            message: format!("{}, {}", known.message, effect()),
-            run: self.run.clone(),
-            times: 1,
+        self.keep(key, (known.op, other), |_| {
+            format!("{}, {}", known.message, effect())
         });
     }
 

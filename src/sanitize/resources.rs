@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 
-use super::code::Variable;
+use super::code::{Num, Run, Variable};
 use crate::error::{Error, Result};
 
 /// What a binding is.
@@ -47,19 +47,8 @@ pub struct Resource {
     pub stride: Option<u32>,
     /// Whether its first scalars are floats.
     pub float: bool,
-    /// The scalars before that array, and those of each of its elements: bytes from the begin, and what they are.
-    scalars: [Vec<(u32, Drawn)>; 2],
-}
-
-/// How a scalar is drawn that nobody gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drawn {
-    /// On [-1, 1).
-    Real,
-    /// The same in two bytes.
-    Half,
-    /// Below 16.
-    Whole,
+    /// The scalars before that array, and those of each of its elements.
+    runs: [Vec<Run>; 2],
 }
 
 /// Elements of an array of any length that nobody gave.
@@ -74,23 +63,19 @@ impl Resource {
     pub fn drawn(&self, size: Option<[u32; 3]>) -> Input {
         let seed = u64::from(self.group) << 32 | u64::from(self.binding);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut word = |drawn: Drawn| match drawn {
-            Drawn::Real => rng.random_range(-1.0_f32..1.0).to_bits(),
-            Drawn::Half => {
+        let mut word = |num: Num| match num {
+            Num::F32 => rng.random_range(-1.0_f32..1.0).to_bits(),
+            Num::F16 => {
                 let half = half::f16::from_f32(rng.random_range(-1.0_f32..1.0));
                 u32::from(half.to_bits())
             }
-            Drawn::Whole => rng.random_range(0..16),
+            Num::I32 | Num::U32 | Num::Bool => rng.random_range(0..16),
         };
         match self.kind {
             ResourceKind::Sampler => Input::Sampler,
             ResourceKind::Texture(n) | ResourceKind::StorageTexture(n) => {
                 let size = size.unwrap_or([0, 1, 2].map(|axis| if axis < n { SIDE } else { 1 }));
-                let drawn = if self.float {
-                    Drawn::Real
-                } else {
-                    Drawn::Whole
-                };
+                let num = if self.float { Num::F32 } else { Num::U32 };
                 // More than is taken is refused before it is run.
                 let texels = size.iter().map(|&n| u64::from(n)).product::<u64>();
                 let count = 4 * texels.min(1 << 25);
@@ -98,27 +83,28 @@ impl Resource {
                     size,
                     layers: 1,
                     levels: 1,
-                    texels: (0..count).map(|_| word(drawn)).collect(),
+                    texels: (0..count).map(|_| word(num)).collect(),
                 }
             }
             ResourceKind::Uniform | ResourceKind::Read | ResourceKind::ReadWrite => {
-                let [fixed, each] = &self.scalars;
+                let [fixed, each] = &self.runs;
                 let stride = self.stride.unwrap_or(0);
                 let most = (256 << 20) / stride.max(1);
                 let elements = size.map_or(ELEMENTS, |size| size[0]).min(most);
                 let elements = if stride > 0 { elements } else { 0 };
                 let mut bytes = vec![0; (self.bytes + stride * elements) as usize];
-                let mut put = |at: u32, drawn: Drawn| {
-                    let width = if drawn == Drawn::Half { 2 } else { 4 };
-                    let word = word(drawn).to_le_bytes();
-                    if let Some(place) = bytes.get_mut(at as usize..at as usize + width) {
-                        place.copy_from_slice(&word[..width]);
+                let mut put = |first: u32, run: &Run| {
+                    let width = run.num.width();
+                    for i in 0..run.count {
+                        let at = (first + run.byte + i * width) as usize;
+                        let word = word(run.num).to_le_bytes();
+                        bytes[at..at + width as usize].copy_from_slice(&word[..width as usize]);
                     }
                 };
-                fixed.iter().for_each(|&(at, drawn)| put(at, drawn));
+                fixed.iter().for_each(|run| put(0, run));
                 for i in 0..elements {
-                    let first = self.bytes + i * stride;
-                    each.iter().for_each(|&(at, drawn)| put(first + at, drawn));
+                    each.iter()
+                        .for_each(|run| put(self.bytes + i * stride, run));
                 }
                 Input::buffer(bytes)
             }
@@ -301,93 +287,23 @@ pub(super) fn resource(module: &Module, variable: &Variable) -> Option<Resource>
         kind,
         bytes: variable.bytes,
         stride: variable.runtime,
-        float: is_float(module, inner),
-        scalars: scalars(module, global.ty),
-    })
-}
-
-/// Whether the first scalars of a type are floats.
-fn is_float(module: &Module, inner: &TypeInner) -> bool {
-    match inner {
-        TypeInner::Array { base, .. } => is_float(module, &module.types[*base].inner),
-        TypeInner::Struct { members, .. } => members
-            .first()
-            .is_some_and(|m| is_float(module, &module.types[m.ty].inner)),
-        TypeInner::Image { class, .. } => match class {
-            ImageClass::Storage { format, .. } => Scalar::from(*format).kind == ScalarKind::Float,
-            ImageClass::Sampled { kind, .. } => *kind == ScalarKind::Float,
-            _ => true,
+        float: match inner {
+            TypeInner::Image {
+                class: ImageClass::Storage { format, .. },
+                ..
+            } => Scalar::from(*format).kind == ScalarKind::Float,
+            TypeInner::Image {
+                class: ImageClass::Sampled { kind, .. },
+                ..
+            } => *kind == ScalarKind::Float,
+            TypeInner::Image { .. } => true,
+            _ => variable
+                .runs
+                .iter()
+                .flatten()
+                .next()
+                .is_some_and(|r| r.num.is_float()),
         },
-        other => other.scalar_kind() == Some(ScalarKind::Float),
-    }
-}
-
-/// The scalars of a buffer before its array of any length, and of an element of that.
-fn scalars(module: &Module, ty: naga::Handle<naga::Type>) -> [Vec<(u32, Drawn)>; 2] {
-    let [mut fixed, mut each] = [Vec::new(), Vec::new()];
-    let inner = &module.types[ty].inner;
-    let last = match inner {
-        TypeInner::Struct { members, .. } => {
-            for member in members {
-                fill(module, member.ty, member.offset, &mut fixed);
-            }
-            members.last().map(|m| &module.types[m.ty].inner)
-        }
-        other => {
-            fill(module, ty, 0, &mut fixed);
-            Some(other)
-        }
-    };
-    if let Some(TypeInner::Array {
-        base,
-        size: naga::ArraySize::Dynamic,
-        ..
-    }) = last
-    {
-        fill(module, *base, 0, &mut each);
-    }
-    [fixed, each]
-}
-
-/// Adds the scalars of a type that begins at byte `at`.
-fn fill(module: &Module, ty: naga::Handle<naga::Type>, at: u32, into: &mut Vec<(u32, Drawn)>) {
-    let mut put = |at: u32, scalar: Scalar| {
-        let drawn = match (scalar.kind, scalar.width) {
-            (ScalarKind::Float, 2) => Drawn::Half,
-            (ScalarKind::Float, _) => Drawn::Real,
-            _ => Drawn::Whole,
-        };
-        into.push((at, drawn));
-    };
-    match module.types[ty].inner {
-        TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => put(at, scalar),
-        TypeInner::Vector { size, scalar } => {
-            (0..size as u32).for_each(|i| put(at + i * u32::from(scalar.width), scalar));
-        }
-        TypeInner::Matrix {
-            columns,
-            rows,
-            scalar,
-        } => {
-            let stride = (if rows as u32 == 2 { 2 } else { 4 }) * u32::from(scalar.width);
-            for c in 0..columns as u32 {
-                let column = at + c * stride;
-                (0..rows as u32).for_each(|r| put(column + r * u32::from(scalar.width), scalar));
-            }
-        }
-        TypeInner::Array { base, size, stride } => {
-            if let Ok(naga::proc::IndexableLength::Known(n)) = size.resolve(module.to_ctx()) {
-                // A value of more is refused elsewhere.
-                for i in 0..n.min(1 << 24) {
-                    fill(module, base, at + i * stride, into);
-                }
-            }
-        }
-        TypeInner::Struct { ref members, .. } => {
-            for member in members {
-                fill(module, member.ty, at + member.offset, into);
-            }
-        }
-        _ => {}
-    }
+        runs: variable.runs.clone(),
+    })
 }

@@ -38,6 +38,7 @@ pub(crate) mod rays;
 pub(crate) mod sampled;
 pub(crate) mod saved;
 pub(crate) mod scenes;
+pub(crate) mod wgsl;
 
 /// The adapter of the tests. There must be one: a GPU test never passes by not running.
 pub(crate) fn gpu() -> Gpu {

@@ -1,6 +1,6 @@
 //! Constant expressions as words.
 
-use naga::{Expression, Handle, Literal};
+use naga::{Arena, Expression, Handle, Literal};
 
 use super::{Compiler, Refused};
 
@@ -25,7 +25,16 @@ pub(super) fn literal(literal: Literal) -> Refused<u32> {
 impl Compiler<'_> {
     /// The words of a global constant expression.
     pub(super) fn constant_words(&self, handle: Handle<Expression>) -> Refused<Vec<u32>> {
-        Ok(match &self.module.global_expressions[handle] {
+        self.constant_of(&self.module.global_expressions, handle)
+    }
+
+    /// The words of a constant expression among others.
+    pub(super) fn constant_of(
+        &self,
+        among: &Arena<Expression>,
+        handle: Handle<Expression>,
+    ) -> Refused<Vec<u32>> {
+        Ok(match &among[handle] {
             Expression::Literal(value) => vec![literal(*value)?],
             Expression::Constant(constant) => {
                 self.constant_words(self.module.constants[*constant].init)?
@@ -34,12 +43,12 @@ impl Compiler<'_> {
             Expression::Compose { components, .. } => {
                 let mut words = Vec::new();
                 for component in components {
-                    words.extend(self.constant_words(*component)?);
+                    words.extend(self.constant_of(among, *component)?);
                 }
                 words
             }
             Expression::Splat { size, value } => {
-                let word = self.constant_words(*value)?[0];
+                let word = self.constant_of(among, *value)?[0];
                 vec![word; *size as usize]
             }
             other => return Err(format!("a constant that is not computed yet ({other:?})")),

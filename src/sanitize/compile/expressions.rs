@@ -5,7 +5,7 @@ use naga::{
 };
 
 use super::constants::literal;
-use super::{At, Compiler, Inlined, Pointer, Refused, Root, Value};
+use super::{Compiler, Inlined, Pointer, Refused, Root, Value};
 use crate::sanitize::code::{Fun, Limit, NONE, Num, Op, Reg, Tile};
 
 impl<'m> Compiler<'m> {
@@ -77,12 +77,8 @@ impl<'m> Compiler<'m> {
                 None => Err("a variable that the entry point does not use".to_owned()),
             },
             Expression::LocalVariable(local) => {
-                let at = At {
-                    constant: 0,
-                    dynamic: NONE,
-                };
                 let root = Root::Frame(inlined.locals[&local]);
-                Ok(Value::Pointer(Pointer { root, at }))
+                Ok(Value::Pointer(root.begin()))
             }
             Expression::Compose { ref components, .. } => {
                 words(self.compose(inlined, handle, components)?)
@@ -262,24 +258,7 @@ impl<'m> Compiler<'m> {
         match self.value(inlined, base)? {
             Value::Pointer(pointer) => {
                 let step = self.step(inlined, base, pointer)?;
-                let to = self.reserve(1);
-                self.emit(Op::Index {
-                    to,
-                    before: pointer.at.dynamic,
-                    index,
-                    signed,
-                    limit: step.limit,
-                    stride: step.stride,
-                    variable: pointer.variable(),
-                });
-                let at = At {
-                    constant: pointer.at.constant,
-                    dynamic: to,
-                };
-                Ok(Value::Pointer(Pointer {
-                    root: pointer.root,
-                    at,
-                }))
+                Ok(self.indexed(pointer, step, (index, signed)))
             }
             Value::Words(from) => {
                 let inner = self.type_of(inlined, base).clone();

@@ -122,16 +122,7 @@ impl<'m> Compiler<'m> {
         };
         let mut shift = [0; 3];
         if let Some(offset) = offset {
-            let words = match inlined.function.expressions[offset] {
-                Expression::Constant(constant) => {
-                    self.constant_words(self.module.constants[constant].init)?
-                }
-                _ => {
-                    let at = self.words_at(inlined, offset)?;
-                    let n = self.words_of(inlined, offset)?;
-                    self.code.frame[at as usize..][..n as usize].to_vec()
-                }
-            };
+            let words = self.constant_of(&inlined.function.expressions, offset)?;
             for (to, from) in shift.iter_mut().zip(words) {
                 *to = from as i32;
             }

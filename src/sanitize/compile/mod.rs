@@ -50,6 +50,17 @@ enum Root {
     Memory(u32),
 }
 
+impl Root {
+    /// The pointer to its begin.
+    fn begin(self) -> Pointer {
+        let at = At {
+            constant: 0,
+            dynamic: NONE,
+        };
+        Pointer { root: self, at }
+    }
+}
+
 /// A function that is being inlined.
 struct Inlined<'m> {
     function: &'m Function,
@@ -207,12 +218,7 @@ impl<'m> Compiler<'m> {
                         let words = self.constant_words(init)?;
                         self.code.frame[base as usize..][..n as usize].copy_from_slice(&words);
                     }
-                    let at = At {
-                        constant: 0,
-                        dynamic: NONE,
-                    };
-                    let root = Root::Frame(base);
-                    let pointer = Value::Pointer(Pointer { root, at });
+                    let pointer = Value::Pointer(Root::Frame(base).begin());
                     self.variables.insert(handle, pointer);
                     continue;
                 }
@@ -253,12 +259,13 @@ impl<'m> Compiler<'m> {
         let ty = self.module.global_variables[handle].ty;
         let number = self.code.variables.len() as u32;
         let in_memory = matches!(place, Place::Workgroup(_) | Place::Buffer(_));
-        let (bytes, runtime, granule) = if in_memory {
-            let (bytes, runtime) = self.extent(ty);
-            (bytes, runtime, self.granule(ty)?)
-        } else {
-            (0, None, 4)
-        };
+        let (mut bytes, mut runtime, mut granule) = (0, None, 4);
+        let mut runs = [Vec::new(), Vec::new()];
+        if in_memory {
+            (bytes, runtime) = self.extent(ty);
+            granule = self.granule(ty)?;
+            runs = self.runs_of_variable(ty)?;
+        }
         if matches!(place, Place::Workgroup(_)) && bytes > MOST_WORKGROUP_BYTES {
             return Err(format!(
                 "workgroup memory of {bytes} bytes ('{name}'), more than {MOST_WORKGROUP_BYTES}"
@@ -270,6 +277,7 @@ impl<'m> Compiler<'m> {
             bytes,
             runtime,
             granule,
+            runs,
             format: match self.inner(ty) {
                 TypeInner::Image {
                     class: naga::ImageClass::Storage { format, .. },
@@ -280,12 +288,7 @@ impl<'m> Compiler<'m> {
             handle,
         });
         let value = if in_memory {
-            let at = At {
-                constant: 0,
-                dynamic: NONE,
-            };
-            let root = Root::Memory(number);
-            Value::Pointer(Pointer { root, at })
+            Value::Pointer(Root::Memory(number).begin())
         } else {
             Value::Resource(number)
         };

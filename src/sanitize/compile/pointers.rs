@@ -2,9 +2,9 @@
 
 use naga::{ArraySize, Expression, Handle, TypeInner};
 
-use super::types::{Run, column_stride, num};
+use super::types::{column_stride, num};
 use super::{At, Compiler, Inlined, Pointer, Refused, Root, Value};
-use crate::sanitize::code::{Limit, NONE, Op, Reg};
+use crate::sanitize::code::{Limit, NONE, Op, Reg, Run};
 
 /// What an index into a pointer's target goes by.
 pub(super) struct Step {
@@ -79,6 +79,33 @@ impl<'m> Compiler<'m> {
         }
     }
 
+    /// The pointer a computed index further, which is signed or not.
+    pub(super) fn indexed(
+        &mut self,
+        pointer: Pointer,
+        step: Step,
+        (index, signed): (Reg, bool),
+    ) -> Value {
+        let to = self.reserve(1);
+        self.emit(Op::Index {
+            to,
+            before: pointer.at.dynamic,
+            index,
+            signed,
+            limit: step.limit,
+            stride: step.stride,
+            variable: match pointer.root {
+                Root::Memory(variable) => variable,
+                Root::Frame(_) => NONE,
+            },
+        });
+        let at = At {
+            constant: pointer.at.constant,
+            dynamic: to,
+        };
+        Value::Pointer(Pointer { at, ..pointer })
+    }
+
     /// A member by its number.
     pub(super) fn member(
         &mut self,
@@ -105,22 +132,7 @@ impl<'m> Compiler<'m> {
         if let Limit::Runtime { .. } = step.limit {
             // Even a number that is known may lie behind the end.
             let index = self.constant(&[index]);
-            let to = self.reserve(1);
-            self.emit(Op::Index {
-                to,
-                before: pointer.at.dynamic,
-                index,
-                signed: false,
-                limit: step.limit,
-                stride: step.stride,
-                variable: pointer.variable(),
-            });
-            let at = At {
-                constant: pointer.at.constant,
-                dynamic: to,
-            };
-            let root = pointer.root;
-            return Ok(Value::Pointer(Pointer { root, at }));
+            return Ok(self.indexed(pointer, step, (index, false)));
         }
         Ok(Value::Pointer(pointer.further(index * step.stride)))
     }
@@ -227,14 +239,6 @@ impl<'m> Compiler<'m> {
 }
 
 impl Pointer {
-    /// The variable in memory that it goes into.
-    pub(super) fn variable(self) -> u32 {
-        match self.root {
-            Root::Memory(variable) => variable,
-            Root::Frame(_) => NONE,
-        }
-    }
-
     /// The same, a known way further.
     pub(super) fn further(self, by: u32) -> Self {
         let at = At {

@@ -4,21 +4,10 @@ use naga::proc::IndexableLength;
 use naga::{ArraySize, Handle, Scalar, ScalarKind, TypeInner, VectorSize};
 
 use super::{Compiler, Refused};
-use crate::sanitize::code::Num;
+use crate::sanitize::code::{Num, Run};
 
 /// Words of a value at most: WGSL grants private variables 2,048 (section 2.2).
 const MOST_WORDS: u32 = 1 << 16;
-
-/// A run of equal scalars, which lie without a gap in a frame and in memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    /// Bytes from the value's begin in memory.
-    pub(super) byte: u32,
-    /// Words from its begin in a frame.
-    pub(super) word: u32,
-    pub(super) count: u32,
-    pub(super) num: Num,
-}
 
 /// What a scalar type is taken for.
 pub(super) fn num(scalar: Scalar) -> Refused<Num> {
@@ -118,6 +107,27 @@ impl Compiler<'_> {
             }
             _ => (self.layouter[ty].size, None),
         }
+    }
+
+    /// The scalars of a variable before the array of any length that it ends in, and those of each of its elements.
+    pub(super) fn runs_of_variable(&self, ty: Handle<naga::Type>) -> Refused<[Vec<Run>; 2]> {
+        let [mut fixed, mut each] = [Vec::new(), Vec::new()];
+        match self.inner(ty) {
+            TypeInner::Array {
+                base,
+                size: ArraySize::Dynamic,
+                ..
+            } => self.add_runs(self.inner(*base), 0, 0, &mut each)?,
+            TypeInner::Struct { members, .. } if self.extent(ty).1.is_some() => {
+                let last = members.len() - 1;
+                for member in &members[..last] {
+                    self.add_runs(self.inner(member.ty), member.offset, 0, &mut fixed)?;
+                }
+                each = self.runs_of_variable(members[last].ty)?[1].clone();
+            }
+            inner => self.add_runs(inner, 0, 0, &mut fixed)?,
+        }
+        Ok([fixed, each])
     }
 
     /// Bytes of the smallest scalar of a type.

@@ -213,7 +213,8 @@ impl Context<'_> {
         let Some(byte) = self.texel(texel) else {
             return;
         };
-        let number = self.number(texel.image);
+        let (number, op) = (self.number(texel.image), self.op);
+        self.images[number].texels.changes(byte, 4, op);
         let old = self.images[number].texels.get(byte, 4).unwrap_or_default();
         let name = &self.code.variables[texel.image as usize].name;
         let old = self.unwritten(old, || format!("a texel of '{name}'"));
